@@ -1,0 +1,421 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * alloc.h - memory: a bump allocator of blocks, and typed pools of entries on it.
+ *
+ * Blocks stand one after the other from ADS_HEAP_OFFSET on. A block is an 8-byte
+ * header word and a payload that starts on a cache line:
+ *
+ *	        header          payload            header
+ *	      +---------+----------------------+---------+----
+ *	      | 8 bytes |  64n - 8 bytes       | 0       |      (not claimed yet)
+ *	      +---------+----------------------+---------+----
+ *	offset % 64 == 56                      ^ root.cursor
+ *
+ *	header  63..32 size in lines (raw) or entries (chunk)
+ *	        31..6  owner / 64: the pool (chunk)
+ *	        5..2   shard of that pool (chunk)
+ *	        1..0   1 raw block, 2 chunk of a pool
+ *
+ * Claiming is one CAS of a header word from 0. The word says everything that is
+ * still to be done (give the chunk to its shard, add it to the pool's books, move
+ * the cursor), so the next one who allocates does it if the claimer has died.
+ * So the heap can be walked, and no death ever leaks a block.
+ *
+ * A pool hands out entries of one size. Freed entries go on a stack, one a shard;
+ * a shard belongs to nobody, the CPU number only spreads the traffic, so nesting
+ * and migration are harmless. The entries below a free one are counted in it, so
+ * that a pool knows its free entries without a counter to keep.
+ *
+ * Who may call     BPF (any program, any nesting, not sleepable too) and user space.
+ *                  User space populates more when it needs to; BPF never can and gets
+ *                  ADS_NO_MEMORY when nothing populated is left.
+ * Cost             take or give an entry: 1 CAS on the shard's line, 1 read of the entry.
+ *                  A chunk of fresh entries: 4 CAS, about once per 4 KiB.
+ * Commit           block: CAS of the header word 0 -> claim. entry: CAS of the shard's
+ *                  stack or chunk word.
+ * Death            before the commit: nothing. Between the commit and the entry's own
+ *                  publication (list.h): that one entry is leaked, check finds it.
+ * Memory runs out  ADS_NO_MEMORY, counted in the root and in the structure.
+ * Limits           4095 entries a chunk, 4 GiB an arena. Memory of a pool stays the pool's.
+ */
+#ifndef ARENADS_ALLOC_H
+#define ARENADS_ALLOC_H
+
+#include "layout.h"
+#if !ADS_BPF
+#include "memory.h"
+#endif
+
+#define ADS_BLOCK_RAW 1u
+#define ADS_BLOCK_CHUNK 2u
+#define ADS_CHUNK_BYTES 4088u /* aim: a chunk with its header fills a page */
+#define ADS_CLAIMED 1u	      /* in ads_pool_need.pool: the claim has been made */
+#define ADS_REPLACE_SLACK 64u /* entries that replace may borrow while a pool is full */
+
+struct ads_pool_ref {
+	__u32 offset;
+	__u32 stride;
+};
+
+static ADS_INLINE struct ads_pool_ref ads_pool_of(struct ads_ref ref)
+{
+	struct ads_pool_ref pool = {
+		(__u32)(ref.offset + __builtin_offsetof(struct ads_collection, pool)),
+		ads_entry_stride(ref),
+	};
+	return pool;
+}
+
+/* --- which shard ---------------------------------------------------------------------- */
+
+#if ADS_BPF
+static __u32 (*const ads_bpf_get_smp_processor_id)(void) = (__u32(*)(void))8;
+#define ads_this_shard() (ads_bpf_get_smp_processor_id() & (ADS_SHARDS - 1))
+#else
+#include <sched.h>
+static ADS_INLINE __u32 ads_this_shard(void)
+{
+	return (__u32)sched_getcpu() & (ADS_SHARDS - 1);
+}
+#endif
+
+#define ads_shard_of(arena, pool, shard) \
+	ads_at(arena, struct ads_shard, (pool).offset + (__u32)__builtin_offsetof(struct ads_pool, shards) + 64 * (shard))
+
+/* --- blocks ----------------------------------------------------------------------------- */
+
+/* Bytes of a block with `count` entries, or of `count` lines if stride is 0. */
+static ADS_INLINE __u64 ads_block_size(__u64 count, __u32 stride)
+{
+	return stride ? (8 + count * stride + ADS_LINE - 1) & ~(__u64)(ADS_LINE - 1) : count * ADS_LINE;
+}
+
+/* Bytes of the block whose header word is `word`, 0 if it can be no block. */
+static ADS_INLINE __u64 ads_block_bytes(struct ads_arena *a, __u64 word)
+{
+	__u64 count = word >> 32;
+	__u32 owner = (__u32)word & ~63u;
+	__u32 stride;
+
+	(void)a;
+	if ((word & 3) == ADS_BLOCK_RAW)
+		return ads_block_size(count, 0);
+	if ((word & 3) != ADS_BLOCK_CHUNK || ads_bad(a, owner, sizeof(struct ads_pool)))
+		return 0;
+	stride = ads_at(a, struct ads_pool, owner)->stride;
+	if (!stride || stride & 31 || count > 0xffff)
+		return 0;
+	return ads_block_size(count, stride);
+}
+
+/*
+ * Finish a claim: everything here may be done by anyone, any number of times. Offsets
+ * of blocks only grow, so "has it been done" is one comparison.
+ */
+static ADS_INLINE int ads_block_finish(struct ads_arena *a, __u32 at, __u64 word)
+{
+	struct ads_root __arena *root = ads_root_of(a);
+	__u64 bytes = ads_block_bytes(a, word);
+	__u64 count = word >> 32;
+	__u64 old;
+
+	if (!bytes)
+		return ADS_DAMAGED;
+#if !ADS_BPF
+	if (bytes > a->size || at + bytes > a->size)
+		return ADS_DAMAGED;
+#endif
+	if ((word & 3) == ADS_BLOCK_CHUNK) {
+		struct ads_pool_ref pool = {(__u32)word & ~63u, 0};
+		struct ads_shard __arena *shard = ads_shard_of(a, pool, (word >> 2) & 15);
+		struct ads_pool __arena *p = ads_at(a, struct ads_pool, pool.offset);
+
+		old = ads_load(&p->carved);
+		if ((__u32)old < at)
+			ads_cas(&p->carved, old, (((old >> 32) + count) << 32) | at);
+		old = ads_load(&shard->chunk);
+		if ((__u32)old < at)
+			ads_cas(&shard->chunk, old, (count << 48) | (at + 8));
+	}
+	ads_cas(&root->cursor, at, at + bytes); /* R1 */
+	return ADS_OK;
+}
+
+/*
+ * What a pool saw when it decided that it needs a chunk. If either word differs by
+ * the time the cursor is read, somebody else has fed the pool or the shard.
+ */
+struct ads_pool_need {
+	__u32 pool;  /* 0: a raw block, nothing to compare */
+	__u32 shard;
+	__u64 carved;
+	__u64 chunk; /* used up */
+};
+
+/* How many entries a pool that has carved `have` takes in one go. */
+static ADS_INLINE __u32 ads_chunk_count(__u32 stride, __u32 capacity, __u32 have)
+{
+	/* Smaller chunks towards the end, so that one shard does not hold all that is left. */
+	__u32 share = have < capacity ? (capacity - have) / 4 : 0;
+	__u32 count = ADS_CHUNK_BYTES / stride;
+
+	count = count > share ? share : count;
+	return count ? count : 1;
+}
+
+/*
+ * Claim the next block for `owner` (the low half of its header word) with `count` entries of
+ * `stride` bytes, fewer if only so much is populated, or `count` lines if stride is 0.
+ * Returns the number of the payload's first line. ADS_EXISTS: the need is gone, look at the
+ * pool again.
+ *
+ * Why the need is compared after the cursor is read: a finished claim changes
+ * `carved` and `chunk` before it moves the cursor, and a new one for this cursor
+ * makes our CAS fail. So a chunk never takes the place of one with entries left.
+ */
+static ADS_INLINE int ads_block_claim(struct ads_arena *a, __u32 owner, __u64 count, __u32 stride,
+				      struct ads_pool_need need)
+{
+	struct ads_root __arena *root = ads_root_of(a);
+	struct ads_pool_ref pool = {need.pool, 0};
+	__u32 i;
+
+	for (ads_loop(i)) {
+		__u64 cursor = ads_load_acquire(&root->cursor);	      /* A1, pairs with R1 */
+		__u64 populated = ads_load_acquire(&root->populated); /* A9, pairs with R9 */
+		__u64 __arena *header = ads_at(a, __u64, cursor);
+		__u64 word = 0;
+
+#if !ADS_BPF
+		if (cursor % ADS_LINE != 56 || cursor >= a->size || populated > a->size)
+			return ADS_DAMAGED;
+#endif
+		if (cursor + 8 <= populated)
+			word = ads_load_acquire(header);
+		if (!word) {
+			if (need.pool) {
+				if (ads_load(&ads_at(a, struct ads_pool, need.pool)->carved) != need.carved ||
+				    ads_load(&ads_shard_of(a, pool, need.shard)->chunk) != need.chunk)
+					return ADS_EXISTS;
+			}
+			if (cursor + ads_block_size(count, stride) > populated) {
+#if !ADS_BPF
+				int rc = ads_arena_populate(a, cursor + ads_block_size(count, stride));
+
+				if (!rc)
+					continue;
+				if (rc != ADS_NO_MEMORY)
+					return rc;
+#endif
+				if (!stride || count == 1)
+					return ADS_NO_MEMORY;
+				count = 1;
+				continue;
+			}
+			/* Commit. */
+			word = count << 32 | owner;
+			if (ads_cas(header, 0, word) == 0)
+				need.pool = ADS_CLAIMED;
+			else
+				continue;
+		}
+		/* Ours, or that of somebody who may have died: finish it. */
+		if (ads_block_finish(a, (__u32)cursor, word))
+			return ADS_DAMAGED;
+		if (need.pool == ADS_CLAIMED)
+			return (int)((cursor + 8) >> 6);
+	}
+	return ADS_BUDGET;
+}
+
+/*
+ * Allocate a raw block of `bytes` zeroed bytes that stays for the life of the arena;
+ * *offset becomes the payload's, on a cache line, never 0.
+ */
+static ADS_INLINE int ads_alloc(struct ads_arena *a, __u64 bytes, __u32 *offset)
+{
+	struct ads_pool_need none = {0, 0, 0, 0};
+	int rc;
+
+	if (!bytes || bytes > ADS_MAX_SIZE)
+		return ADS_INVALID;
+	if (!ads_writable(a))
+		return ADS_READ_ONLY;
+	rc = ads_block_claim(a, ADS_BLOCK_RAW, (bytes + 8 + ADS_LINE - 1) / ADS_LINE, 0, none);
+	if (rc == ADS_NO_MEMORY)
+		ads_add(&ads_root_of(a)->no_memory, 1);
+	if (rc < 0)
+		return rc;
+	*offset = (__u32)rc << 6;
+	return ADS_OK;
+}
+
+/* --- pools -------------------------------------------------------------------------------- */
+
+/* Pop a free entry of a shard: its offset, 0 if there is none. */
+static ADS_INLINE __u32 ads_shard_pop(struct ads_arena *a, struct ads_shard __arena *shard, __u32 stride)
+{
+	__u32 i;
+
+	(void)stride;
+	for (ads_loop(i)) {
+		__u64 top = ads_load_acquire(&shard->free); /* pairs with R2 */
+		__u32 entry = (__u32)top;
+		__u64 below;
+
+		if (!entry || ads_bad(a, entry, stride))
+			return 0;
+		/* May be stale if the entry was just taken: then the CAS fails on the version. */
+		below = ads_load(&ads_at(a, struct ads_entry, entry)->hash);
+		if (ads_cas(&shard->free, top, (((top >> 32) + 1) << 32) | (__u32)below) == top)
+			return entry;
+	}
+	return 0;
+}
+
+/* Take a never used entry from a shard's chunk: its offset, 0 if there is none. */
+static ADS_INLINE __u32 ads_shard_take(struct ads_arena *a, struct ads_shard __arena *shard, __u32 stride)
+{
+	__u32 i;
+
+	for (ads_loop(i)) {
+		__u64 chunk = ads_load_acquire(&shard->chunk);
+		__u32 taken = (chunk >> 32) & 0xffff;
+		__u32 entry = (__u32)chunk + taken * stride;
+
+		if (taken >= chunk >> 48 || ads_bad(a, entry, stride))
+			return 0;
+		if (ads_cas(&shard->chunk, chunk, chunk + (1ull << 32)) == chunk)
+			return entry;
+	}
+	return 0;
+}
+
+/* Entries that are neither live nor in anyone's hands. Exact while nobody changes them. */
+static ADS_INLINE __u32 ads_pool_available(struct ads_arena *a, struct ads_pool_ref pool)
+{
+	__u32 available = 0;
+	__u32 s;
+
+	for (ads_each(s, ADS_SHARDS)) {
+		struct ads_shard __arena *shard = ads_shard_of(a, pool, s);
+		__u64 chunk = ads_load(&shard->chunk);
+		__u32 top = (__u32)ads_load_acquire(&shard->free);
+
+		available += (__u32)(chunk >> 48) - (__u32)((chunk >> 32) & 0xffff);
+		if (top && !ads_bad(a, top, pool.stride))
+			available += (__u32)(ads_load(&ads_at(a, struct ads_entry, top)->hash) >> 32);
+	}
+	return available;
+}
+
+/* Entries in use: live, in somebody's hands, or leaked. */
+static ADS_INLINE __u32 ads_pool_used(struct ads_arena *a, struct ads_pool_ref pool)
+{
+	__u64 carved = ads_load(&ads_at(a, struct ads_pool, pool.offset)->carved);
+
+	return (__u32)(carved >> 32) - ads_pool_available(a, pool);
+}
+
+/*
+ * The slow part of ads_pool_take: other shards' free entries, a new chunk, other shards'
+ * chunks. `extra` entries beyond the capacity may be carved (replace). Returns the entry's
+ * offset or an error.
+ *
+ * In BPF it is a global function: the verifier looks at it once, by itself, and not in
+ * every program that inserts.
+ */
+ADS_GLOBAL __s64 ads_pool_refill(struct ads_arena *a, __u32 pool_offset, __u32 stride, __u32 extra)
+{
+	struct ads_pool_ref pool = {pool_offset, stride};
+	struct ads_pool __arena *p = ads_at(a, struct ads_pool, pool.offset);
+	__u32 mine = ads_this_shard();
+	__u32 capacity = p->capacity;
+	__u32 s, i, entry;
+	int rc = ADS_BUDGET;
+
+	for (ads_each(s, ADS_SHARDS)) {
+		entry = ads_shard_pop(a, ads_shard_of(a, pool, (mine + s) & (ADS_SHARDS - 1)), stride);
+		if (entry)
+			return entry;
+	}
+	for (ads_loop(i)) {
+		__u64 carved = ads_load_acquire(&p->carved);
+		__u64 chunk = ads_load(&ads_shard_of(a, pool, mine)->chunk);
+		struct ads_pool_need need = {pool.offset, mine, carved, chunk};
+		__u32 have = (__u32)(carved >> 32);
+		__u32 count = ads_chunk_count(stride, capacity, have);
+
+		if (((chunk >> 32) & 0xffff) < chunk >> 48) {
+			entry = ads_shard_take(a, ads_shard_of(a, pool, mine), stride);
+			if (entry)
+				return entry;
+			continue;
+		}
+		rc = ADS_FULL;
+		if (have >= capacity + extra)
+			break;
+		rc = ads_block_claim(a, pool.offset | (mine << 2) | ADS_BLOCK_CHUNK, count, stride, need);
+		if (rc < 0 && rc != ADS_EXISTS)
+			break;
+	}
+	for (ads_each(s, ADS_SHARDS)) {
+		entry = ads_shard_take(a, ads_shard_of(a, pool, (mine + s) & (ADS_SHARDS - 1)), stride);
+		if (entry)
+			return entry;
+	}
+	if (rc == ADS_NO_MEMORY)
+		ads_add(&ads_root_of(a)->no_memory, 1);
+	return rc < 0 ? rc : ADS_BUDGET;
+}
+
+/*
+ * Take an entry out of the pool: its offset in *entry. Contents are what the last
+ * owner left; the link word is marked or zero.
+ */
+static ADS_INLINE int ads_pool_take(struct ads_arena *a, struct ads_pool_ref pool, __u32 extra, __u32 *entry)
+{
+	struct ads_pool __arena *p = ads_at(a, struct ads_pool, pool.offset);
+	struct ads_shard __arena *shard = ads_shard_of(a, pool, ads_this_shard());
+	__s64 got;
+
+	if (ads_bad(a, pool.offset, sizeof(struct ads_pool)))
+		return ADS_DAMAGED;
+	/* Replacing in a full pool carves a few entries more than may be live. From then
+	 * on, and only then, an insert counts what is in use before it takes one. */
+	if (!extra && ADS_UNLIKELY((__u32)(ads_load(&p->carved) >> 32) > p->capacity) &&
+	    ads_pool_used(a, pool) >= p->capacity)
+		return ADS_FULL;
+	*entry = ads_shard_pop(a, shard, pool.stride);
+	if (*entry)
+		return ADS_OK;
+	*entry = ads_shard_take(a, shard, pool.stride);
+	if (*entry)
+		return ADS_OK;
+	got = ads_pool_refill(a, pool.offset, pool.stride, extra);
+	*entry = got > 0 ? (__u32)got : 0;
+	return got > 0 ? ADS_OK : (int)got;
+}
+
+/* Give an entry back. Its link must be marked, or never have been reachable. */
+static ADS_INLINE void ads_pool_give(struct ads_arena *a, struct ads_pool_ref pool, __u32 entry)
+{
+	struct ads_shard __arena *shard = ads_shard_of(a, pool, ads_this_shard());
+	struct ads_entry __arena *e = ads_at(a, struct ads_entry, entry);
+	__u32 i;
+
+	for (ads_loop(i)) {
+		__u64 top = ads_load_acquire(&shard->free);
+		__u64 below = 0;
+
+		if ((__u32)top && !ads_bad(a, (__u32)top, pool.stride))
+			below = ads_load(&ads_at(a, struct ads_entry, (__u32)top)->hash) >> 32;
+		ads_store(&e->hash, ((below + 1) << 32) | (__u32)top);
+		/* R2: the entry's words are visible before the entry is. */
+		if (ads_cas(&shard->free, top, (((top >> 32) + 1) << 32) | entry) == top)
+			return;
+	}
+	/* Budget spent: the entry is leaked, which check reports and repairs. */
+}
+
+#endif /* ARENADS_ALLOC_H */

@@ -1,0 +1,185 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * arena.h - address space, errors, budgets: what both sides call the same way.
+ *
+ * An arena is up to 4 GiB of shared pages. Its base, the user address of its first
+ * byte, is a multiple of 4 GiB, so the low 32 bits of a pointer are its offset:
+ *
+ *	user form   0x 0000 2a7c | 0001 f040      stored in memory
+ *	             base >> 32     offset         what BPF dereferences
+ *
+ * Structures store offsets in their link words; whoever follows one turns it into a
+ * pointer with ads_at(). User space first asks ads_bad() whether the offset can be
+ * followed: arena memory is shared, so it may hold anything.
+ */
+#ifndef ARENADS_ARENA_H
+#define ARENADS_ARENA_H
+
+#ifdef __bpf__
+#define ADS_BPF 1
+#else
+#define ADS_BPF 0
+#ifndef _GNU_SOURCE /* mmap flags, madvise, syscall, sched_getcpu */
+#define _GNU_SOURCE 1
+#endif
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+#if defined(__GLIBC__) && !defined(__USE_GNU)
+#error "arenads: define _GNU_SOURCE before the first system header, or include arenads first"
+#endif
+#endif
+
+/* The kernel's own spellings; repeating a typedef identically is allowed. */
+typedef unsigned char __u8;
+typedef unsigned short __u16;
+typedef unsigned int __u32;
+typedef unsigned long long __u64;
+typedef signed char __s8;
+typedef short __s16;
+typedef int __s32;
+typedef long long __s64;
+
+#ifdef __cplusplus
+#define ADS_STATIC_ASSERT(condition, text) static_assert(condition, text)
+#else
+#define ADS_STATIC_ASSERT(condition, text) _Static_assert(condition, text)
+#endif
+
+#define ADS_INLINE inline __attribute__((always_inline, unused))
+#define ADS_NOINLINE __attribute__((noinline, unused))
+/* A function that is long and seldom called. In BPF it is verified on its own. */
+#ifdef __bpf__
+#define ADS_GLOBAL __attribute__((noinline, weak, unused))
+#else
+#define ADS_GLOBAL static __attribute__((noinline, unused))
+#endif
+#define ADS_LIKELY(x) __builtin_expect(!!(x), 1)
+#define ADS_UNLIKELY(x) __builtin_expect(!!(x), 0)
+
+#if ADS_BPF
+#ifndef __arena
+#define __arena __attribute__((address_space(1)))
+#endif
+#else
+#ifndef __arena
+#define __arena
+#endif
+#endif
+
+#define ADS_PAGE_SIZE 4096u
+#define ADS_KIB (1ull << 10)
+#define ADS_MIB (1ull << 20)
+#define ADS_GIB (1ull << 30)
+#define ADS_MAX_SIZE (4ull * ADS_GIB)
+#define ADS_LINE 64u /* bytes in a cache line; objects start on one */
+
+/*
+ * What an operation returns: 0, or one of these. The numbers are errno's, negative,
+ * so that they read the same in C, in BPF and in Python. Each case has its own.
+ */
+enum ads_error {
+	ADS_OK = 0,
+	ADS_ABSENT = -2,    /* ENOENT: no such key, no more entries, nothing queued */
+	ADS_NO_MEMORY = -12, /* ENOMEM: the arena has no populated memory left */
+	ADS_EXISTS = -17,   /* EEXIST: the key is there already */
+	ADS_INVALID = -22,  /* EINVAL: an argument that no call can mean */
+	ADS_FULL = -28,     /* ENOSPC: max_entries are in use */
+	ADS_READ_ONLY = -30, /* EROFS: a write through a read-only mapping */
+	ADS_BUDGET = -40,   /* ELOOP: the loop budget ran out before the answer */
+	ADS_WRONG_ABI = -71, /* EPROTO: an arena of another ABI version */
+	ADS_WRONG_ORDER = -84, /* EILSEQ: an arena of the other byte order */
+	ADS_BASE_TAKEN = -98, /* EADDRINUSE: the arena's addresses are in use here */
+	ADS_WRONG_TYPE = -124, /* EMEDIUMTYPE: not an arena */
+	ADS_DAMAGED = -117, /* EUCLEAN: arena memory cannot be what it claims */
+};
+
+enum ads_arena_flags {
+	ADS_READONLY = 1, /* mapped PROT_READ: every mutation is refused */
+};
+
+/*
+ * One process's view of an arena. Private memory: nothing here is shared, so it can
+ * be trusted. BPF needs none of it, the verifier and the JIT know the arena.
+ */
+struct ads_arena {
+	char *base;        /* user address of offset 0 */
+	__u64 size;        /* bytes mapped */
+	__u64 limit;       /* offsets below have been seen populated; only grows */
+	__u64 damaged_at;  /* offset that made the last ADS_DAMAGED */
+	__s32 fd;
+	__u32 flags;       /* enum ads_arena_flags */
+};
+
+/*
+ * Loops. Each is bounded and ends in one of two ways: the body returns or breaks with an
+ * answer, or the loop ends by itself and the line after it says ADS_BUDGET. In BPF the
+ * kernel bounds it (may_goto: about 8 M iterations and 250 ms for one run of a program),
+ * in user space ADS_USER_STEPS does. A program that wants less defines ADS_BUDGET_STEPS.
+ */
+#define ADS_USER_STEPS (1u << 26)
+
+#if ADS_BPF
+/* A zero that the verifier does not know: it comes from the padding at offset 0. A loop
+ * that counts from a known value would be walked iteration by iteration. */
+static ADS_INLINE __u32 ads_unknown_zero(void)
+{
+	return (__u32)*(const volatile __u64 __arena *)8;
+}
+
+/* True while the kernel lets the loop go on. The asm goto has no operands that
+ * change, so it is the kernel's hidden counter that ends the loop. */
+#define ads_may_loop()                                                         \
+	({                                                                     \
+		__label__ spent, on;                                           \
+		int ok = 1;                                                    \
+		asm volatile goto("may_goto %l[spent]" ::::spent);             \
+		goto on;                                                       \
+	spent:                                                                 \
+		ok = 0;                                                        \
+	on:;                                                                   \
+		ok;                                                            \
+	})
+
+/* Address casts cost one instruction or none; offsets become pointers for free. */
+#define ads_at(arena, type, offset) ((void)(arena), (type __arena *)(unsigned long)(__u32)(offset))
+/* BPF loads outside populated memory read 0 and stores vanish: no check is needed
+ * for safety, and the bound on every loop ends a walk that went astray. */
+#define ads_bad(arena, offset, bytes) ((void)(arena), (void)(offset), (void)(bytes), 0)
+#define ads_writable(arena) ((void)(arena), 1)
+#else
+static ADS_INLINE __u32 ads_unknown_zero(void)
+{
+	return 0;
+}
+#define ads_may_loop() 1
+
+#define ads_at(arena, type, offset) ((type *)((arena)->base + (__u32)(offset)))
+#define ads_writable(arena) (!((arena)->flags & ADS_READONLY))
+
+static int ads_arena_reaches(struct ads_arena *a, __u64 end);
+
+/* True if `bytes` bytes at `offset` must not be followed: out of the populated
+ * range or unaligned. Remembers the place for the error message. */
+static ADS_INLINE int ads_bad(struct ads_arena *a, __u32 offset, __u64 bytes)
+{
+	if (ADS_LIKELY(!(offset & 7) && offset >= ADS_LINE && offset + bytes <= __atomic_load_n(&a->limit, __ATOMIC_RELAXED)))
+		return 0;
+	if (!(offset & 7) && offset >= ADS_LINE && ads_arena_reaches(a, offset + bytes))
+		return 0;
+	a->damaged_at = offset;
+	return 1;
+}
+#endif
+
+/* The head of a bounded loop: `for (ads_loop(i))`, and `for (ads_each(i, n))` for i below n. */
+#define ads_each(i, n) i = ads_unknown_zero(); i < (n) && ads_may_loop(); i++
+#ifdef ADS_BUDGET_STEPS
+#define ads_loop(i) ads_each(i, ADS_BUDGET_STEPS)
+#elif ADS_BPF
+#define ads_loop(i) i = 0; ads_may_loop(); (void)i
+#else
+#define ads_loop(i) ads_each(i, ADS_USER_STEPS)
+#endif
+
+#endif /* ARENADS_ARENA_H */

@@ -1,0 +1,311 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * bpf.h - the one header of a BPF program that uses arena structures.
+ *
+ *	#include <arenads/bpf.h>
+ *
+ *	struct stat { __u64 calls; __u64 bytes; };
+ *
+ *	ADS_ARENA(64 * ADS_MIB);
+ *	ADS_HASHMAP(stats, __u32, struct stat, 10240);
+ *
+ *	SEC("tp_btf/sys_enter") int on_enter(__u64 *ctx)
+ *	{
+ *		__u32 pid = bpf_get_current_pid_tgid() >> 32;
+ *		struct stat zero = {};
+ *		struct stat __arena *s = stats_lookup_or_insert(&pid, &zero);
+ *
+ *		if (s)
+ *			ads_add(&s->calls, 1);
+ *		return 0;
+ *	}
+ *
+ * A declaration defines the operations below, specialised for its types: NAME_lookup(),
+ * NAME_insert() and so on. The loader finds the declarations through BTF, creates the
+ * structures and writes their places into the program before it is loaded.
+ *
+ * Programs that include vmlinux.h or <bpf/bpf_helpers.h> themselves do so first.
+ *
+ * Compiled for the host (ADS_NATIVE) the same source runs in process, see native.h.
+ */
+#ifndef ARENADS_BPF_H
+#define ARENADS_BPF_H
+
+#include "arena.h"
+#include "hashmap.h"
+#include "queue.h"
+
+#if ADS_BPF
+#include "helpers.h"
+#else
+#include "native.h"
+#endif
+
+#define ADS_BPF_MAP_TYPE_ARENA 33
+#define ADS_BPF_F_MMAPABLE 1024
+
+#if ADS_BPF
+/* The arena of this program, at most one. Its size counts when the loader creates it. */
+#define ADS_ARENA(bytes)                                                       \
+	struct {                                                               \
+		int(*type)[ADS_BPF_MAP_TYPE_ARENA];                            \
+		int(*map_flags)[ADS_BPF_F_MMAPABLE];                           \
+		int(*max_entries)[((bytes) + ADS_PAGE_SIZE - 1) / ADS_PAGE_SIZE]; \
+	} arena __attribute__((section(".maps"), used))
+
+#define ADS_DECLARATION const volatile
+#define ADS_SECTION __attribute__((section(".rodata.arenads"), used))
+
+/* A program that only follows arena pointers must name the arena map somewhere. */
+#define ads_here()                                                             \
+	({                                                                     \
+		asm volatile("" ::"r"(&arena));                                \
+		(struct ads_arena *)0;                                         \
+	})
+#else
+#define ADS_ARENA(bytes) ADS_EXPORT struct ads_arena arena
+#define ADS_DECLARATION ADS_EXPORT volatile
+#define ADS_SECTION
+#define ads_here() (&arena)
+#endif
+
+/* The pointer that may be stored in a record and followed by either side. */
+#if ADS_BPF
+#define ads_user_form(pointer) ((typeof(pointer))(void *)(pointer))
+#else
+#define ads_user_form(pointer) (pointer)
+#endif
+
+/* In the spirit of BTF-defined maps: types are carried as pointers, numbers as array
+ * lengths. Read by the loader, which writes `handle`. */
+#define ADS_DECLARE_KEYED(name, kind_number, K, V, entries)                    \
+	ADS_DECLARATION struct {                                               \
+		int(*kind)[kind_number];                                       \
+		K *key;                                                        \
+		V *value;                                                      \
+		int(*max_entries)[entries];                                    \
+		__u64 handle;                                                  \
+	} name ADS_SECTION
+
+#define ADS_DECLARE(name, kind_number, V, entries)                             \
+	ADS_DECLARATION struct {                                               \
+		int(*kind)[kind_number];                                       \
+		V *value;                                                      \
+		int(*max_entries)[entries];                                    \
+		__u64 handle;                                                  \
+	} name ADS_SECTION
+
+/*
+ * Hash map NAME from K to V.
+ *
+ *	V __arena *NAME_lookup(const K *key)
+ *		Pointer to the value in the arena, NULL if absent. Fields may be changed in
+ *		place with ads_add(), ads_cas(), ads_store(): aligned 8-byte ones, atomically.
+ *	V __arena *NAME_lookup_or_insert(const K *key, const V *init)
+ *		As lookup; an absent key is inserted with *init. NULL: full or no memory.
+ *	int NAME_find(const K *key, V __arena **value)
+ *		As lookup, with the reason: 0, ADS_ABSENT, ADS_BUDGET.
+ *	int NAME_get(const K *key, V *value)
+ *		A copy of the value, whole, as it was stored.
+ *	int NAME_insert(const K *key, const V *value)	ADS_EXISTS if present
+ *	int NAME_replace(const K *key, const V *value)	ADS_ABSENT if absent
+ *	int NAME_update(const K *key, const V *value)	either
+ *	int NAME_delete(const K *key)			ADS_ABSENT if absent
+ *	__u32 NAME_len(void)
+ *	int NAME_next(struct NAME_cursor *cursor, V *value)
+ *		Iteration: start with a zeroed cursor; cursor->key is the key. ADS_ABSENT at
+ *		the end, ADS_BUDGET if the loop budget ran out before it.
+ *
+ * Inserting functions are not inlined: they are long, and BPF programs use them often.
+ */
+#define ADS_HASHMAP(name, K, V, entries)                                       \
+	ADS_DECLARE_KEYED(name, ADS_KIND_HASHMAP, K, V, entries);              \
+	struct name##_cursor {                                                 \
+		struct ads_scan scan;                                          \
+		K key;                                                         \
+	};                                                                     \
+	static ADS_INLINE struct ads_ref name##_ref(void)                      \
+	{                                                                      \
+		struct ads_ref ref = {(__u32)name.handle, sizeof(K), sizeof(V)}; \
+		return ref;                                                    \
+	}                                                                      \
+	static ADS_INLINE int name##_find(const K *key, V __arena **value)     \
+	{                                                                      \
+		struct ads_arena *a = ads_here();                              \
+		__u32 entry = 0;                                               \
+		int rc = ads_hashmap_find(a, name##_ref(), key, &entry);       \
+		(void)a;                                                       \
+		*value = ads_at(a, V, entry + ads_entry_value_offset(name##_ref())); \
+		return rc;                                                     \
+	}                                                                      \
+	static ADS_INLINE V __arena *name##_lookup(const K *key)               \
+	{                                                                      \
+		V __arena *value;                                              \
+		return name##_find(key, &value) ? (V __arena *)0 : value;      \
+	}                                                                      \
+	static ADS_INLINE int name##_get(const K *key, V *value)               \
+	{                                                                      \
+		return ads_hashmap_get(ads_here(), name##_ref(), key, value);  \
+	}                                                                      \
+	static ADS_NOINLINE int name##_insert(const K *key, const V *value)    \
+	{                                                                      \
+		__u32 entry;                                                   \
+		return ads_hashmap_update(ads_here(), name##_ref(), key, value, ADS_INSERT, &entry); \
+	}                                                                      \
+	static ADS_NOINLINE int name##_replace(const K *key, const V *value)   \
+	{                                                                      \
+		__u32 entry;                                                   \
+		return ads_hashmap_update(ads_here(), name##_ref(), key, value, ADS_REPLACE, &entry); \
+	}                                                                      \
+	static ADS_NOINLINE int name##_update(const K *key, const V *value)    \
+	{                                                                      \
+		__u32 entry;                                                   \
+		return ads_hashmap_update(ads_here(), name##_ref(), key, value, ADS_ANY, &entry); \
+	}                                                                      \
+	static ADS_NOINLINE __u32 name##_insert_entry(const K *key, const V *value) \
+	{                                                                      \
+		__u32 entry = 0;                                               \
+		int rc = ads_hashmap_update(ads_here(), name##_ref(), key, value, ADS_INSERT, &entry); \
+		return rc == ADS_OK || rc == ADS_EXISTS ? entry : 0;           \
+	}                                                                      \
+	static ADS_INLINE V __arena *name##_lookup_or_insert(const K *key, const V *init) \
+	{                                                                      \
+		struct ads_arena *a = ads_here();                              \
+		V __arena *value;                                              \
+		__u32 entry;                                                   \
+		(void)a;                                                       \
+		if (ADS_LIKELY(name##_find(key, &value) == ADS_OK))            \
+			return value;                                          \
+		entry = name##_insert_entry(key, init);                        \
+		return entry ? ads_at(a, V, entry + ads_entry_value_offset(name##_ref())) : (V __arena *)0; \
+	}                                                                      \
+	static ADS_NOINLINE int name##_delete(const K *key)                    \
+	{                                                                      \
+		return ads_hashmap_delete(ads_here(), name##_ref(), key);      \
+	}                                                                      \
+	static ADS_NOINLINE __u32 name##_len(void)                             \
+	{                                                                      \
+		return ads_collection_len(ads_here(), name##_ref());           \
+	}                                                                      \
+	static ADS_NOINLINE int name##_next(struct name##_cursor *cursor, V *value) \
+	{                                                                      \
+		struct ads_arena *a = ads_here();                              \
+		K key;                                                         \
+		__u32 entry;                                                   \
+		int rc = 0;                                                    \
+		if (!cursor->scan.walk.start)                                  \
+			rc = ads_hashmap_scan(a, name##_ref(), &cursor->scan); \
+		if (!rc)                                                       \
+			rc = ads_scan_next(a, &cursor->scan, name##_ref(), &cursor->key, &key, value, &entry); \
+		if (!rc)                                                       \
+			cursor->key = key;                                     \
+		return rc;                                                     \
+	}                                                                      \
+	struct name##_cursor
+
+/*
+ * List NAME of V, ordered by a 64-bit number.
+ *
+ *	int NAME_push(const V *value, __u64 *order)	at the head; *order tells its order
+ *	V __arena *NAME_lookup(__u64 order)		NULL if absent
+ *	int NAME_get(__u64 order, V *value)
+ *	int NAME_insert(__u64 order, const V *value)	ADS_EXISTS if present
+ *	int NAME_replace(__u64 order, const V *value)	ADS_ABSENT if absent
+ *	int NAME_update(__u64 order, const V *value)	either
+ *	int NAME_delete(__u64 order)
+ *	__u32 NAME_len(void)
+ *	int NAME_next(struct NAME_cursor *cursor, V *value)	cursor->scan.hash is the order
+ */
+#define ADS_LIST(name, V, entries)                                             \
+	ADS_DECLARE(name, ADS_KIND_LIST, V, entries);                          \
+	struct name##_cursor {                                                 \
+		struct ads_scan scan;                                          \
+	};                                                                     \
+	static ADS_INLINE struct ads_ref name##_ref(void)                      \
+	{                                                                      \
+		struct ads_ref ref = {(__u32)name.handle, 0, sizeof(V)};       \
+		return ref;                                                    \
+	}                                                                      \
+	static ADS_NOINLINE int name##_push(const V *value, __u64 *order)      \
+	{                                                                      \
+		__u32 entry;                                                   \
+		return ads_list_push(ads_here(), name##_ref(), value, order, &entry); \
+	}                                                                      \
+	static ADS_INLINE V __arena *name##_lookup(__u64 order)                \
+	{                                                                      \
+		struct ads_arena *a = ads_here();                              \
+		__u32 entry;                                                   \
+		(void)a;                                                       \
+		if (ads_list_find(a, name##_ref(), order, &entry))             \
+			return (V __arena *)0;                                 \
+		return ads_at(a, V, entry + ads_entry_value_offset(name##_ref())); \
+	}                                                                      \
+	static ADS_NOINLINE int name##_get(__u64 order, V *value)              \
+	{                                                                      \
+		return ads_list_get(ads_here(), name##_ref(), order, value);   \
+	}                                                                      \
+	static ADS_NOINLINE int name##_insert(__u64 order, const V *value)     \
+	{                                                                      \
+		__u32 entry;                                                   \
+		return ads_list_update(ads_here(), name##_ref(), order, value, ADS_INSERT, &entry); \
+	}                                                                      \
+	static ADS_NOINLINE int name##_replace(__u64 order, const V *value)    \
+	{                                                                      \
+		__u32 entry;                                                   \
+		return ads_list_update(ads_here(), name##_ref(), order, value, ADS_REPLACE, &entry); \
+	}                                                                      \
+	static ADS_NOINLINE int name##_update(__u64 order, const V *value)     \
+	{                                                                      \
+		__u32 entry;                                                   \
+		return ads_list_update(ads_here(), name##_ref(), order, value, ADS_ANY, &entry); \
+	}                                                                      \
+	static ADS_NOINLINE int name##_delete(__u64 order)                     \
+	{                                                                      \
+		return ads_list_delete(ads_here(), name##_ref(), order);       \
+	}                                                                      \
+	static ADS_NOINLINE __u32 name##_len(void)                             \
+	{                                                                      \
+		return ads_collection_len(ads_here(), name##_ref());           \
+	}                                                                      \
+	static ADS_NOINLINE int name##_next(struct name##_cursor *cursor, V *value) \
+	{                                                                      \
+		struct ads_arena *a = ads_here();                              \
+		__u32 entry;                                                   \
+		int rc = 0;                                                    \
+		if (!cursor->scan.walk.start)                                  \
+			rc = ads_scan_start(a, &cursor->scan, ads_list_head(name##_ref())); \
+		if (!rc)                                                       \
+			rc = ads_scan_next(a, &cursor->scan, name##_ref(), 0, 0, value, &entry); \
+		return rc;                                                     \
+	}                                                                      \
+	struct name##_cursor
+
+/*
+ * Queue NAME of V for one producer and one consumer; `slots` is rounded up to a power of two.
+ *
+ *	int NAME_push(const V *value)	ADS_FULL if no slot is free
+ *	int NAME_pop(V *value)		ADS_ABSENT if nothing waits
+ *	__u64 NAME_len(void)
+ */
+#define ADS_QUEUE(name, V, slots)                                              \
+	ADS_DECLARE(name, ADS_KIND_QUEUE, V, slots);                           \
+	static ADS_INLINE struct ads_ref name##_ref(void)                      \
+	{                                                                      \
+		struct ads_ref ref = {(__u32)name.handle, 0, sizeof(V)};       \
+		return ref;                                                    \
+	}                                                                      \
+	static ADS_INLINE int name##_push(const V *value)                      \
+	{                                                                      \
+		return ads_queue_push(ads_here(), name##_ref(), value);        \
+	}                                                                      \
+	static ADS_INLINE int name##_pop(V *value)                             \
+	{                                                                      \
+		return ads_queue_pop(ads_here(), name##_ref(), value);         \
+	}                                                                      \
+	static ADS_INLINE __u64 name##_len(void)                               \
+	{                                                                      \
+		return ads_queue_len(ads_here(), name##_ref());                \
+	}                                                                      \
+	struct ads_ref name##_ref(void)
+
+#endif /* ARENADS_BPF_H */

@@ -1,0 +1,218 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * check.h - find out whether a structure's books balance. User space only.
+ *
+ * Every entry that was ever carved is in exactly one place: linked, free, or not taken
+ * from its chunk yet. One that is in none has been leaked by a writer that died between
+ * taking it and publishing it (or between unlinking it and giving it back).
+ *
+ * While others work on the structure, an entry in their hands looks leaked, so a live check
+ * may report a few too many, and repair is for when no writer is running. Reading is safe
+ * at any time: every offset is checked and every walk is bounded by the memory there is.
+ */
+#ifndef ARENADS_CHECK_H
+#define ARENADS_CHECK_H
+
+#include "directory.h"
+
+#if !ADS_BPF
+
+#include <stdlib.h>
+
+struct ads_check_report {
+	__u64 live;	/* linked, not deleted */
+	__u64 deleted;	/* linked, deleted, waiting for the next writer to unlink them */
+	__u64 free;	/* on a free list */
+	__u64 unused;	/* in a chunk, never taken */
+	__u64 carved;	/* all of the above and the leaked ones */
+	__u64 leaked;	/* in no place */
+	__u64 repaired; /* leaked entries given back */
+	__u64 errors;	/* things that no sequence of operations and deaths can produce */
+	__u64 error_at; /* offset of the first */
+};
+
+/* One bit for each 8 bytes of the arena: whether an entry starts there and was seen. */
+struct ads_check {
+	struct ads_arena *a;
+	unsigned char *linked, *freed;
+	__u64 cells;
+	struct ads_check_report *report;
+};
+
+static inline void ads_check_error(struct ads_check *c, __u64 at)
+{
+	if (!c->report->errors++)
+		c->report->error_at = at;
+}
+
+/* Set the bit of an offset; whether it was set before. */
+static inline int ads_check_mark(unsigned char *bits, __u32 offset)
+{
+	unsigned char bit = (unsigned char)(1 << (offset / 8 % 8));
+	int was = bits[offset / 64] & bit;
+
+	bits[offset / 64] |= bit;
+	return was;
+}
+
+static inline int ads_check_seen(const unsigned char *bits, __u32 offset)
+{
+	return bits[offset / 64] >> (offset / 8 % 8) & 1;
+}
+
+/* Follow all links from the first word on: entries in order, shortcuts from left to right. */
+static inline void ads_check_links(struct ads_check *c, __u32 kind, struct ads_ref ref)
+{
+	const struct ads_header *h = ads_at(c->a, struct ads_header, ref.offset);
+	__u32 buckets = kind == ADS_KIND_HASHMAP ? 1u << (64 - h->shift) : 1;
+	__u32 table = h->table;
+	__u32 stride = ads_entry_stride(ref);
+	__u64 step, hash = 0;
+	__u32 bucket = 0;
+	__u64 link = ads_load_acquire(ads_at(c->a, __u64, table));
+
+	for (step = 0; step < c->cells; step++) {
+		__u32 next = ads_link_next(link);
+		struct ads_entry *e;
+
+		if (next == ADS_LINK_END) {
+			if (bucket + 1 != buckets)
+				ads_check_error(c, table + 8 * bucket);
+			return;
+		}
+		if (next & ADS_LINK_TAG) {
+			bucket++;
+			if (bucket >= buckets || next != ((table + 8 * bucket) | ADS_LINK_TAG)) {
+				ads_check_error(c, next);
+				return;
+			}
+			link = ads_load_acquire(ads_at(c->a, __u64, table + 8 * bucket));
+			continue;
+		}
+		if (ads_bad(c->a, next, stride) || ads_check_mark(c->linked, next)) {
+			ads_check_error(c, next); /* outside, or a cycle */
+			return;
+		}
+		e = ads_at(c->a, struct ads_entry, next);
+		link = ads_load_acquire(&e->link);
+		if (link & ADS_LINK_MARK) {
+			c->report->deleted++;
+			continue;
+		}
+		c->report->live++;
+		if (e->hash < hash || (kind == ADS_KIND_HASHMAP && e->hash >> h->shift != bucket))
+			ads_check_error(c, next);
+		hash = e->hash;
+	}
+	ads_check_error(c, ref.offset);
+}
+
+/* Follow the free lists; the count in each entry must be that of the entries below it. */
+static inline void ads_check_free(struct ads_check *c, struct ads_pool_ref pool)
+{
+	__u32 s;
+
+	for (s = 0; s < ADS_SHARDS; s++) {
+		__u32 at = (__u32)ads_load_acquire(&ads_shard_of(c->a, pool, s)->free);
+		__u64 left = ~0ull;
+
+		while (at) {
+			__u64 word;
+
+			if (ads_bad(c->a, at, pool.stride) || ads_check_mark(c->freed, at)) {
+				ads_check_error(c, at);
+				return;
+			}
+			word = ads_load(&ads_at(c->a, struct ads_entry, at)->hash);
+			if (left != ~0ull && word >> 32 != left)
+				ads_check_error(c, at);
+			left = (word >> 32) - 1;
+			if (ads_check_seen(c->linked, at))
+				ads_check_error(c, at);
+			c->report->free++;
+			at = (__u32)word;
+		}
+	}
+}
+
+/* Visit every entry in the pool's chunks: the heap says which those are. */
+static inline void ads_check_chunks(struct ads_check *c, struct ads_pool_ref pool, int repair)
+{
+	__u64 cursor = ads_load_acquire(&ads_root_of(c->a)->cursor);
+	__u64 at, placed = 0;
+
+	for (at = ADS_HEAP_OFFSET; at < cursor;) {
+		__u64 word, bytes, taken, i;
+		__u64 chunk;
+
+		word = at + 8 <= c->a->limit ? ads_load_acquire(ads_at(c->a, __u64, at)) : 0;
+		bytes = ads_block_bytes(c->a, word);
+		if (!bytes || at + bytes > c->a->size) {
+			ads_check_error(c, at);
+			return;
+		}
+		if ((word & 3) != ADS_BLOCK_CHUNK || ((__u32)word & ~63u) != pool.offset) {
+			at += bytes;
+			continue;
+		}
+		chunk = ads_load_acquire(&ads_shard_of(c->a, pool, (word >> 2) & 15)->chunk);
+		taken = (__u32)chunk == at + 8 ? (chunk >> 32) & 0xffff : word >> 32;
+		for (i = 0; i < word >> 32; i++) {
+			__u32 entry = (__u32)(at + 8 + i * pool.stride);
+			int linked = ads_check_seen(c->linked, entry);
+			int freed = ads_check_seen(c->freed, entry);
+
+			c->report->carved++;
+			placed += (__u64)(linked || freed);
+			if (i >= taken) {
+				c->report->unused++;
+				if (linked || freed)
+					ads_check_error(c, entry);
+			} else if (!linked && !freed) {
+				c->report->leaked++;
+				if (repair) {
+					__u64 *link = ads_link_of(c->a, entry);
+
+					ads_store(link, ads_link_change(ads_load(link), 0) | ADS_LINK_MARK);
+					ads_pool_give(c->a, pool, entry);
+					c->report->repaired++;
+				}
+			}
+		}
+		at += bytes;
+	}
+	if (placed != c->report->live + c->report->deleted + c->report->free)
+		ads_check_error(c, pool.offset); /* something linked or free lies in no chunk */
+}
+
+/*
+ * Check a hash map or list. 0, or an error if it could not be checked at all; what was found
+ * is in *report. `repair` gives leaked entries back: only while no writer is running.
+ */
+static inline int ads_collection_check(struct ads_arena *a, __u32 kind, struct ads_ref ref, int repair,
+				       struct ads_check_report *report)
+{
+	struct ads_check c = {a, 0, 0, a->size / 8, report};
+	int rc = ads_structure_check(a, kind, ref);
+
+	memset(report, 0, sizeof(*report));
+	if (rc)
+		return rc;
+	if (repair && !ads_writable(a))
+		return ADS_READ_ONLY;
+	c.linked = (unsigned char *)calloc(1, a->size / 64 + 1);
+	c.freed = (unsigned char *)calloc(1, a->size / 64 + 1);
+	if (c.linked && c.freed) {
+		ads_check_links(&c, kind, ref);
+		ads_check_free(&c, ads_pool_of(ref));
+		ads_check_chunks(&c, ads_pool_of(ref), repair && !report->errors);
+	} else {
+		rc = ADS_NO_MEMORY;
+	}
+	free(c.linked);
+	free(c.freed);
+	return rc;
+}
+
+#endif /* !ADS_BPF */
+#endif /* ARENADS_CHECK_H */

@@ -1,0 +1,218 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * directory.h - create structures, and find them by name. User space only: BPF programs
+ * get their structures' places from the loader.
+ *
+ * The directory is a list (list.h) whose entries have a name as key, ordered by a hash of
+ * it, and a struct ads_directory_value. Its offset stands in the root, put there by one
+ * CAS. So two processes may create at the same time, and of two that create the same
+ * name one wins and the other gets ADS_EXISTS.
+ *
+ * Death: a structure that was made but not named is a leaked block, nothing else.
+ */
+#ifndef ARENADS_DIRECTORY_H
+#define ARENADS_DIRECTORY_H
+
+#include "hashmap.h"
+#include "queue.h"
+
+#if !ADS_BPF
+
+#define ADS_DIRECTORY_ENTRIES 1024u
+#define ADS_DIRECTORY_SEED 0x6469726563746f72ull /* names are ours, not an attacker's */
+
+static inline __u64 ads_random(void)
+{
+	__u64 value = 0;
+
+	if (syscall(SYS_getrandom, &value, sizeof(value), 0) != (long)sizeof(value))
+		value = (__u64)getpid() * 0x9e3779b97f4a7c15ull;
+	return value;
+}
+
+/* Lay out a hash map or list in `offset`, with its shortcuts linked one to the next. */
+static inline void ads_collection_format(struct ads_arena *a, __u32 offset, __u32 kind, struct ads_ref ref,
+					 __u32 max_entries, __u32 table, __u32 shift)
+{
+	struct ads_collection *c = ads_at(a, struct ads_collection, offset);
+	__u32 buckets = kind == ADS_KIND_HASHMAP ? 1u << (64 - shift) : 1;
+	__u64 *links = ads_at(a, __u64, table);
+	__u32 i;
+
+	c->header.kind = kind;
+	c->header.key_size = ref.key_size;
+	c->header.value_size = ref.value_size;
+	c->header.max_entries = max_entries;
+	c->header.seed = ads_random();
+	c->header.table = table;
+	c->header.shift = shift;
+	c->pool.stride = ads_entry_stride(ref);
+	c->pool.capacity = max_entries;
+	for (i = 0; i + 1 < buckets; i++)
+		links[i] = (table + 8 * (i + 1)) | ADS_LINK_TAG;
+	ads_store_release(&links[i], ADS_LINK_END);
+}
+
+/*
+ * Create a hash map or list; ref->offset becomes its place. Nobody else knows it before
+ * it has a name. ADS_INVALID: a size or count out of range.
+ */
+static inline int ads_collection_create(struct ads_arena *a, __u32 kind, struct ads_ref *ref, __u32 max_entries)
+{
+	__u32 table = 0;
+	__u32 bits = 1;
+	int rc;
+
+	if (!max_entries || max_entries > (1u << 31) || ref->value_size > ADS_MAX_VALUE ||
+	    ref->key_size > ADS_MAX_KEY || (kind == ADS_KIND_HASHMAP && !ref->key_size))
+		return ADS_INVALID;
+	rc = ads_alloc(a, sizeof(struct ads_collection), &ref->offset);
+	if (rc)
+		return rc;
+	if (kind == ADS_KIND_HASHMAP) {
+		while (bits < 31 && (1u << bits) < max_entries)
+			bits++;
+		rc = ads_alloc(a, 8ull << bits, &table);
+		if (rc)
+			return rc;
+	} else {
+		table = ads_list_head(*ref);
+	}
+	ads_collection_format(a, ref->offset, kind, *ref, max_entries, table, 64 - bits);
+	return ADS_OK;
+}
+
+/* Create a queue; `slots` is rounded up to a power of two. */
+static inline int ads_queue_create(struct ads_arena *a, struct ads_ref *ref, __u32 slots)
+{
+	struct ads_ring *ring;
+	__u32 table = 0;
+	__u32 bits = 0;
+	int rc;
+
+	if (!slots || slots > (1u << 31) || !ref->value_size || ref->value_size > ADS_MAX_VALUE || ref->key_size)
+		return ADS_INVALID;
+	while ((1u << bits) < slots)
+		bits++;
+	rc = ads_alloc(a, sizeof(struct ads_ring), &ref->offset);
+	if (!rc)
+		rc = ads_alloc(a, (__u64)ads_round_up(ref->value_size, 8) << bits, &table);
+	if (rc)
+		return rc;
+	ring = ads_at(a, struct ads_ring, ref->offset);
+	ring->header.kind = ADS_KIND_QUEUE;
+	ring->header.value_size = ref->value_size;
+	ring->header.max_entries = 1u << bits;
+	ring->header.table = table;
+	return ADS_OK;
+}
+
+/* Check what a structure's header claims against what is expected; ref comes from the
+ * directory or the caller, so nothing in it is trusted before. */
+static inline int ads_structure_check(struct ads_arena *a, __u32 kind, struct ads_ref ref)
+{
+	const struct ads_header *h;
+	__u64 table_bytes;
+
+	if (ref.offset % ADS_LINE ||
+	    ads_bad(a, ref.offset, kind == ADS_KIND_QUEUE ? sizeof(struct ads_ring) : sizeof(struct ads_collection)))
+		return ADS_DAMAGED;
+	h = ads_at(a, struct ads_header, ref.offset);
+	if (h->kind != kind || h->key_size != ref.key_size || h->value_size != ref.value_size || !h->max_entries)
+		return ADS_DAMAGED;
+	if (kind == ADS_KIND_HASHMAP) {
+		if (h->shift < 33 || h->shift > 63)
+			return ADS_DAMAGED;
+		table_bytes = 8ull << (64 - h->shift);
+	} else if (kind == ADS_KIND_LIST) {
+		if (h->table != ads_list_head(ref))
+			return ADS_DAMAGED;
+		table_bytes = 8;
+	} else {
+		if (h->max_entries & (h->max_entries - 1))
+			return ADS_DAMAGED;
+		table_bytes = (__u64)h->max_entries * ads_round_up(ref.value_size, 8);
+	}
+	return ads_bad(a, h->table, table_bytes) ? ADS_DAMAGED : ADS_OK;
+}
+
+static inline struct ads_ref ads_directory_ref(__u32 offset)
+{
+	struct ads_ref ref = {offset, ADS_NAME_SIZE, sizeof(struct ads_directory_value)};
+
+	return ref;
+}
+
+/* The directory's place, made on first use. */
+static inline int ads_directory(struct ads_arena *a, int create, struct ads_ref *ref)
+{
+	struct ads_root *root = ads_root_of(a);
+	__u64 at = ads_load_acquire(&root->directory); /* A8, pairs with R8 */
+	int rc;
+
+	*ref = ads_directory_ref(0);
+	if (!at) {
+		if (!create)
+			return ADS_ABSENT;
+		rc = ads_collection_create(a, ADS_KIND_LIST, ref, ADS_DIRECTORY_ENTRIES);
+		if (rc)
+			return rc;
+		at = ads_cas(&root->directory, 0, ref->offset); /* R8 */
+		if (!at)
+			at = ref->offset;
+	}
+	if (at > a->size)
+		return ADS_DAMAGED;
+	ref->offset = (__u32)at;
+	return ads_structure_check(a, ADS_KIND_LIST, *ref);
+}
+
+/* Name a structure; ADS_EXISTS leaves *value as what has the name. `name` is ADS_NAME_SIZE
+ * bytes, zero-padded. */
+static inline int ads_directory_add(struct ads_arena *a, const char *name, struct ads_directory_value *value)
+{
+	__u64 hash = ads_hash(name, ADS_NAME_SIZE, ADS_DIRECTORY_SEED);
+	struct ads_ref ref;
+	__u32 entry;
+	int rc;
+
+	if (!ads_writable(a))
+		return ADS_READ_ONLY;
+	rc = ads_directory(a, 1, &ref);
+	if (rc)
+		return rc;
+	rc = ads_list_store_at(a, ads_list_head(ref), ref, hash, name, value, ADS_INSERT, &entry);
+	if (rc == ADS_EXISTS)
+		ads_list_get_from(a, ads_list_head(ref), ref, hash, name, value);
+	return rc;
+}
+
+static inline int ads_directory_find(struct ads_arena *a, const char *name, struct ads_directory_value *value)
+{
+	__u64 hash = ads_hash(name, ADS_NAME_SIZE, ADS_DIRECTORY_SEED);
+	struct ads_ref ref;
+	int rc = ads_directory(a, 0, &ref);
+
+	return rc ? rc : ads_list_get_from(a, ads_list_head(ref), ref, hash, name, value);
+}
+
+/* The next name in the directory; start with a zeroed scan and name. */
+static inline int ads_directory_next(struct ads_arena *a, struct ads_scan *scan, char *name,
+				     struct ads_directory_value *value)
+{
+	char next[ADS_NAME_SIZE];
+	struct ads_ref ref;
+	__u32 entry;
+	int rc = ads_directory(a, 0, &ref);
+
+	if (!rc && !scan->walk.start)
+		rc = ads_scan_start(a, scan, ads_list_head(ref));
+	if (!rc)
+		rc = ads_scan_next(a, scan, ref, name, next, value, &entry);
+	if (!rc)
+		memcpy(name, next, sizeof(next));
+	return rc;
+}
+
+#endif /* !ADS_BPF */
+#endif /* ARENADS_DIRECTORY_H */

@@ -1,0 +1,305 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * layout.h - the ABI: every struct that lives in an arena, and the link word.
+ *
+ * Offsets and sizes here are what other processes, other builds and other versions
+ * read; a change of any of them is a new ADS_ABI_VERSION.
+ *
+ *	offset 0      padding: nobody's, so that NULL stays NULL on both sides
+ *	offset 64     struct ads_root
+ *	offset 1016   first block header; the heap runs from here to the populated mark
+ *	   ...        blocks (alloc.h), one after the other, each with an 8-byte header
+ *	cursor        end of the last block
+ *	populated     pages exist below; BPF stores above would vanish
+ *	size          end of the mapping
+ */
+#ifndef ARENADS_LAYOUT_H
+#define ARENADS_LAYOUT_H
+
+#include "arena.h"
+#include "atomic.h"
+
+#define ADS_ABI_VERSION 1u
+#define ADS_MAGIC 0x53444e4552410a89ull /* "\x89\nARENDS" on a little endian machine */
+#define ADS_BYTE_ORDER 0x01020304u
+#define ADS_ROOT_OFFSET 64u
+#define ADS_HEAP_OFFSET 1016u /* first block header; its payload starts on a line */
+#define ADS_NAME_SIZE 64u      /* a structure's name, NUL-terminated */
+#define ADS_MAX_KEY 512u
+#define ADS_MAX_VALUE 65536u
+#define ADS_SHARDS 16u /* free lists of a pool; CPUs beyond share them */
+
+enum ads_kind {
+	ADS_KIND_HASHMAP = 1,
+	ADS_KIND_LIST = 2,
+	ADS_KIND_QUEUE = 3,
+};
+
+/* --- the link word -------------------------------------------------------------- */
+/*
+ *	 63  62            32 31             3  2 1 0
+ *	+----+---------------+----------------+------+
+ *	|mark|   version     |     offset     |  tag |	tag 1: not an entry
+ *	+----+---------------+----------------+------+
+ *
+ * offset   what comes next. Entries are 8-byte aligned, so the low bits are free:
+ *          tag 1 says "a shortcut's link word, or with offset 0 the end", so a walk
+ *          sees the end of its bucket without reading another line.
+ * version  grows with every change of this word and never restarts, also when the
+ *          entry is freed and used again: an equal word means that nothing happened.
+ * mark     the entry that holds this word is deleted; the word never changes again
+ *          before the entry is used anew.
+ */
+#define ADS_LINK_MARK (1ull << 63)
+#define ADS_LINK_TAG 1u
+#define ADS_LINK_END ADS_LINK_TAG /* tag with offset 0 */
+
+static ADS_INLINE __u32 ads_link_next(__u64 link)
+{
+	return (__u32)link;
+}
+
+/* The word that replaces `link` and leads to `next`: unmarked, version one higher. */
+static ADS_INLINE __u64 ads_link_change(__u64 link, __u32 next)
+{
+	return (((link >> 32) + 1) << 33 >> 1) | next;
+}
+
+/* --- objects ----------------------------------------------------------------------- */
+
+/*
+ * Root, at offset 64. One line a purpose, so that the cursor, which every allocation
+ * writes, does not disturb readers of the rest.
+ *
+ *	 64  magic abi byte_order size base creation_id directory flags pad	constant
+ *	128  cursor								alloc.h
+ *	192  populated								user space raises
+ *	256  counters: no_memory, damaged
+ */
+struct ads_root {
+	__u64 magic;
+	__u32 abi_version;
+	__u32 byte_order;
+	__u64 size;        /* bytes of the whole arena */
+	__u64 base;        /* user address of offset 0 */
+	__u64 creation_id; /* random: tells an arena from its successor at the same pin */
+	__u64 directory;   /* offset of the list of named structures; 0 until it exists */
+	__u64 flags;
+	__u64 pad0;
+	__u64 cursor; /* offset of the next block header; a hint that anyone helps forward */
+	__u64 pad1[7];
+	__u64 populated; /* bytes from 0 that have pages */
+	__u64 pad2[7];
+	__u64 no_memory; /* allocations that found nothing populated */
+	__u64 damaged;   /* operations that met impossible memory */
+	__u64 pad3[6];
+};
+
+ADS_STATIC_ASSERT(sizeof(struct ads_root) == 256, "root is four cache lines");
+ADS_STATIC_ASSERT(__builtin_offsetof(struct ads_root, size) == 16, "ABI");
+ADS_STATIC_ASSERT(__builtin_offsetof(struct ads_root, base) == 24, "ABI");
+ADS_STATIC_ASSERT(__builtin_offsetof(struct ads_root, creation_id) == 32, "ABI");
+ADS_STATIC_ASSERT(__builtin_offsetof(struct ads_root, directory) == 40, "ABI");
+ADS_STATIC_ASSERT(__builtin_offsetof(struct ads_root, flags) == 48, "ABI");
+ADS_STATIC_ASSERT(__builtin_offsetof(struct ads_root, cursor) == 64, "ABI");
+ADS_STATIC_ASSERT(__builtin_offsetof(struct ads_root, populated) == 128, "ABI");
+ADS_STATIC_ASSERT(__builtin_offsetof(struct ads_root, no_memory) == 192, "ABI");
+ADS_STATIC_ASSERT(__builtin_offsetof(struct ads_root, damaged) == 200, "ABI");
+ADS_STATIC_ASSERT(ADS_ROOT_OFFSET + sizeof(struct ads_root) <= ADS_HEAP_OFFSET, "root before heap");
+ADS_STATIC_ASSERT((ADS_HEAP_OFFSET + 8) % ADS_LINE == 0, "payloads start on a line");
+
+/*
+ * A pool's shard: one line, so that two CPUs do not meet.
+ * free   stack of free entries {offset:32, version:32}
+ * chunk  what has never been used {offset:32, taken:16, count:16}
+ */
+struct ads_shard {
+	__u64 free;
+	__u64 chunk;
+	__u64 pad[6];
+};
+
+/*
+ * A pool: entries of one size that never become anything else.
+ * carved  {offset of the newest chunk:32, entries in all chunks:32}
+ */
+struct ads_pool {
+	__u32 stride;   /* bytes from one entry to the next, a multiple of 32 */
+	__u32 capacity; /* entries that may be live */
+	__u64 pad0[7];
+	__u64 carved;
+	__u64 pad1[7];
+	struct ads_shard shards[ADS_SHARDS];
+};
+
+ADS_STATIC_ASSERT(sizeof(struct ads_shard) == 64, "a shard is one line");
+ADS_STATIC_ASSERT(__builtin_offsetof(struct ads_shard, free) == 0, "ABI");
+ADS_STATIC_ASSERT(__builtin_offsetof(struct ads_shard, chunk) == 8, "ABI");
+ADS_STATIC_ASSERT(__builtin_offsetof(struct ads_pool, capacity) == 4, "ABI");
+ADS_STATIC_ASSERT(__builtin_offsetof(struct ads_pool, carved) == 64, "ABI");
+ADS_STATIC_ASSERT(__builtin_offsetof(struct ads_pool, shards) == 128, "ABI");
+ADS_STATIC_ASSERT(sizeof(struct ads_pool) == 128 + 64 * ADS_SHARDS, "ABI");
+
+/* What went wrong, per structure (rule: nothing is lost in silence). */
+struct ads_counters {
+	__u64 full;      /* refused: max_entries in use, or the queue was full */
+	__u64 no_memory; /* refused: the arena had nothing populated */
+	__u64 budget;    /* given up: the loop budget ran out */
+	__u64 damaged;   /* given up: impossible memory */
+	__u64 pad[4];
+};
+
+ADS_STATIC_ASSERT(sizeof(struct ads_counters) == 64, "counters are one line");
+
+/* The first line of every structure, constant after creation. */
+struct ads_header {
+	__u32 kind; /* enum ads_kind */
+	__u32 key_size;
+	__u32 value_size;
+	__u32 max_entries;
+	__u64 seed;     /* hash map: random, so that keys from outside cannot be chosen to collide */
+	__u32 table;    /* hash map: offset of the shortcuts. list: of its one head link. queue: of its slots */
+	__u32 shift;    /* hash map: 64 - log2(shortcuts) */
+	__u64 pad[4];
+};
+
+ADS_STATIC_ASSERT(sizeof(struct ads_header) == 64, "the header is one line");
+ADS_STATIC_ASSERT(__builtin_offsetof(struct ads_header, kind) == 0, "ABI");
+ADS_STATIC_ASSERT(__builtin_offsetof(struct ads_header, key_size) == 4, "ABI");
+ADS_STATIC_ASSERT(__builtin_offsetof(struct ads_header, value_size) == 8, "ABI");
+ADS_STATIC_ASSERT(__builtin_offsetof(struct ads_header, max_entries) == 12, "ABI");
+ADS_STATIC_ASSERT(__builtin_offsetof(struct ads_header, seed) == 16, "ABI");
+ADS_STATIC_ASSERT(__builtin_offsetof(struct ads_header, table) == 24, "ABI");
+ADS_STATIC_ASSERT(__builtin_offsetof(struct ads_header, shift) == 28, "ABI");
+
+/* A hash map or a list: header, counters, the list's head link, pool. */
+struct ads_collection {
+	struct ads_header header;
+	struct ads_counters counters;
+	__u64 head; /* list: link to the first entry, on a line of its own */
+	__u64 pad[7];
+	struct ads_pool pool;
+};
+
+ADS_STATIC_ASSERT(__builtin_offsetof(struct ads_collection, counters) == 64, "ABI");
+ADS_STATIC_ASSERT(__builtin_offsetof(struct ads_collection, head) == 128, "ABI");
+ADS_STATIC_ASSERT(__builtin_offsetof(struct ads_collection, pool) == 192, "ABI");
+ADS_STATIC_ASSERT(sizeof(struct ads_collection) == 192 + sizeof(struct ads_pool), "ABI");
+
+/*
+ * An entry of a list or hash map; key and value follow, each rounded up to 8 bytes.
+ *
+ *	 0      8      16          16 + key            stride
+ *	+------+------+-----------+-------------------+
+ *	| link | hash | key ...   | value ...         |
+ *	+------+------+-----------+-------------------+
+ *
+ * While the entry is free, `hash` holds {next free:32, entries below:32} and the
+ * link stays marked, so that a late reader sees a deleted entry, never a foreign one.
+ */
+struct ads_entry {
+	__u64 link;
+	__u64 hash; /* hash map: the key's hash. list: the order */
+};
+
+ADS_STATIC_ASSERT(sizeof(struct ads_entry) == 16, "ABI");
+ADS_STATIC_ASSERT(__builtin_offsetof(struct ads_entry, link) == 0, "an entry's link is its first word");
+ADS_STATIC_ASSERT(__builtin_offsetof(struct ads_entry, hash) == 8, "ABI");
+
+/*
+ * An SPSC ring of fixed-size records. Producer and consumer each write one line.
+ * Positions are free-running 64-bit counts of records.
+ */
+struct ads_ring {
+	struct ads_header header;
+	struct ads_counters counters;
+	__u64 tail;        /* producer: records published */
+	__u64 head_seen;   /* producer: the head it read last */
+	__u64 pad0[6];
+	__u64 head;        /* consumer: records taken */
+	__u64 tail_seen;   /* consumer: the tail it read last */
+	__u64 pad1[6];
+};
+
+ADS_STATIC_ASSERT(sizeof(struct ads_ring) == 256, "ABI");
+ADS_STATIC_ASSERT(__builtin_offsetof(struct ads_ring, tail) == 128, "ABI");
+ADS_STATIC_ASSERT(__builtin_offsetof(struct ads_ring, head) == 192, "ABI");
+
+/*
+ * The directory is a list (list.h) whose key is a name and whose value is this:
+ * where a structure is, and where the description of its records is.
+ */
+struct ads_directory_value {
+	__u32 kind;
+	__u32 offset;        /* of the structure */
+	__u32 schema_offset; /* of its schema: JSON text, see the Python package */
+	__u32 schema_size;
+};
+
+ADS_STATIC_ASSERT(sizeof(struct ads_directory_value) == 16, "ABI");
+ADS_STATIC_ASSERT(__builtin_offsetof(struct ads_directory_value, schema_size) == 12, "ABI");
+
+/* --- shapes ------------------------------------------------------------------------- */
+
+/* What an operation must know of a structure. BPF programs have it from their types
+ * at compile time; user space checks it once when it opens the structure. */
+struct ads_ref {
+	__u32 offset; /* of the structure */
+	__u32 key_size;
+	__u32 value_size;
+};
+
+static ADS_INLINE __u32 ads_round_up(__u32 value, __u32 to)
+{
+	return (value + to - 1) & ~(to - 1);
+}
+
+static ADS_INLINE __u32 ads_entry_value_offset(struct ads_ref ref)
+{
+	return 16 + ads_round_up(ref.key_size, 8);
+}
+
+/* 32-byte steps: an entry's link, hash and 8-byte key never straddle a line. */
+static ADS_INLINE __u32 ads_entry_stride(struct ads_ref ref)
+{
+	return ads_round_up(ads_entry_value_offset(ref) + ads_round_up(ref.value_size, 8), 32);
+}
+
+#define ads_root_of(arena) ads_at(arena, struct ads_root, ADS_ROOT_OFFSET)
+#define ads_collection_of(arena, ref) ads_at(arena, struct ads_collection, (ref).offset)
+
+#if !ADS_BPF
+/* Whether `end` is below the populated mark, looking at the mark again. The mark is
+ * shared memory: it counts only as far as the mapping goes. */
+static inline int ads_arena_reaches(struct ads_arena *a, __u64 end)
+{
+	__u64 populated = ads_load_acquire(&ads_root_of(a)->populated); /* pairs with A9, alloc.h */
+
+	if (populated > a->size)
+		return 0;
+	if (populated > __atomic_load_n(&a->limit, __ATOMIC_RELAXED))
+		__atomic_store_n(&a->limit, populated, __ATOMIC_RELAXED);
+	return end <= populated;
+}
+#endif
+
+/* Count a failure where anyone can see it; returns the code, for `return ads_fail(...)`. */
+static ADS_INLINE int ads_count(struct ads_arena *a, __u32 structure, int code)
+{
+	struct ads_collection __arena *c;
+
+	if (!ads_writable(a) || ads_bad(a, structure, 128))
+		return code;
+	c = ads_at(a, struct ads_collection, structure);
+	if (code == ADS_FULL)
+		ads_add(&c->counters.full, 1);
+	else if (code == ADS_NO_MEMORY)
+		ads_add(&c->counters.no_memory, 1);
+	else if (code == ADS_BUDGET)
+		ads_add(&c->counters.budget, 1);
+	else if (code == ADS_DAMAGED)
+		ads_add(&c->counters.damaged, 1);
+	return code;
+}
+
+#endif /* ARENADS_LAYOUT_H */

@@ -1,0 +1,612 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * list.h - a lock-free ordered list: the structure, and the walk that the hash map uses.
+ *
+ * Harris (A Pragmatic Implementation of Non-Blocking Linked-Lists, 2001) and Michael
+ * (High Performance Dynamic Lock-Free Hash Tables, 2002), with versions in the links
+ * instead of hazard pointers: memory is type-stable, so a reader may look at an entry
+ * that has been reused, and finds out because a link it came through has changed.
+ *
+ *	head            entry                 entry
+ *	+------+     +------+------+---     +------+------+---
+ *	| link |---->| link | hash |key     | link | hash |key
+ *	+------+     +--|---+------+---     +------+------+---
+ *	                +-------------------^
+ *
+ * Order: by hash, then by the words of the key. In a list the hash is the order that
+ * the user gave (a 64-bit number, unique), and there is no key.
+ *
+ *	operation	commit (one CAS or load)		death afterwards leaves
+ *	insert, push	link of the predecessor: cur -> new	nothing
+ *	replace		link of the old entry:			the old entry, deleted but linked;
+ *			next -> new | mark, and new -> next	the next writer there unlinks it
+ *	delete		link of the entry: next -> next | mark	the same
+ *	find, get	the load of the link that was		nothing, readers change nothing
+ *			then found unchanged
+ *	unlink		link of the predecessor: cur -> next	the entry out of the list and not
+ *			(the one who does it frees the entry)	in the pool: leaked, check finds it
+ *
+ * Death before the commit of insert and replace: the new entry is leaked, nothing else.
+ *
+ * Why a reader cannot be fooled. It holds `prev`, whose link word it read as L, and
+ * looks at the entry `cur` that L leads to:
+ *
+ *	reader                          writers
+ *	1 reads cur.link, cur.hash      may delete, unlink, free, reuse cur
+ *	2 reads prev.link again         each of which changes prev.link first
+ *	                                (unlink bumps its version), or prev's mark
+ *	3 equal to L: at step 2 cur was prev's successor, and so what step 1 read was
+ *	  read from cur, in the list.
+ *
+ * By induction from the head, each step starts from an entry that was in the list
+ * when its link was read. Key and value come after: they are whole if cur.link is
+ * still the word of step 1, because freeing marks it and reuse bumps its version.
+ * The version has 31 bits: a reader stopped for exactly 2^31 changes of one word,
+ * between two of its own instructions, is the limit of this argument.
+ *
+ * Who may call     BPF (any program, any nesting, not sleepable too) and user space, all at
+ *                  once. Readers work through a read-only mapping.
+ * Cost             one line an entry passed; insert and delete 2 CAS on the list and 1 on
+ *                  the pool; find none. Finding is linear: for many entries use hashmap.h.
+ * Memory runs out  ADS_NO_MEMORY or ADS_FULL, counted, nothing changed.
+ * Budget runs out  ADS_BUDGET, counted, nothing changed: after ADS_BUDGET_STEPS steps of
+ *                  one call, or when BPF's own loop budget ends.
+ * Limits           values up to 64 KiB, orders unique, an order's neighbours at 2^63 for push.
+ */
+#ifndef ARENADS_LIST_H
+#define ARENADS_LIST_H
+
+#include "alloc.h"
+
+/* Where a walk stands: at the entry after `prev`, or at the end behind it. */
+struct ads_walk {
+	__u32 start; /* offset of the link word where the walk began */
+	__u32 prev;  /* offset of the last unmarked link word */
+	__u64 prev_link;
+	__u32 entry; /* after prev, maybe behind deleted ones (readers) */
+	__u64 link;  /* the entry's link word */
+	__u64 hash;
+};
+
+enum ads_walk_mode {
+	ADS_READ,  /* pass over deleted entries, change nothing */
+	ADS_WRITE, /* unlink deleted entries on the way */
+};
+
+enum ads_update_mode {
+	ADS_ANY,     /* insert or replace */
+	ADS_INSERT,  /* only if absent */
+	ADS_REPLACE, /* only if present */
+};
+
+/* --- words of keys and values --------------------------------------------------------- */
+
+/* Word i of `size` bytes at `bytes`, zero-padded. Sizes are constants in BPF. */
+static ADS_INLINE __u64 ads_word(const void *bytes, __u32 i, __u32 size)
+{
+	const char *at = (const char *)bytes + 8 * i;
+	__u64 word = 0;
+	__u32 rest = size - 8 * i;
+
+	if (rest >= 8) {
+		__builtin_memcpy(&word, at, 8);
+	} else {
+		__u32 shift = 0;
+
+		if (rest & 4) {
+			__u32 part;
+
+			__builtin_memcpy(&part, at, 4);
+			word = part;
+			at += 4;
+			shift = 32;
+		}
+		if (rest & 2) {
+			__u16 part;
+
+			__builtin_memcpy(&part, at, 2);
+			word |= (__u64)part << shift;
+			at += 2;
+			shift += 16;
+		}
+		if (rest & 1)
+			word |= (__u64)(unsigned char)*at << shift;
+	}
+	return word;
+}
+
+/* The reverse: put word i back where it came from. */
+static ADS_INLINE void ads_put_word(void *bytes, __u32 i, __u32 size, __u64 word)
+{
+	char *at = (char *)bytes + 8 * i;
+	__u32 rest = size - 8 * i;
+
+	if (rest >= 8) {
+		__builtin_memcpy(at, &word, 8);
+		return;
+	}
+	if (rest & 4) {
+		__u32 part = (__u32)word;
+
+		__builtin_memcpy(at, &part, 4);
+		at += 4;
+		word >>= 32;
+	}
+	if (rest & 2) {
+		__u16 part = (__u16)word;
+
+		__builtin_memcpy(at, &part, 2);
+		at += 2;
+		word >>= 16;
+	}
+	if (rest & 1)
+		*at = (char)word;
+}
+
+#define ADS_WORDS(size) (((size) + 7) / 8)
+#define ads_words_at(arena, offset) ads_at(arena, __u64, offset)
+
+/* Copy `size` private bytes to arena words, one relaxed store a word. */
+static ADS_INLINE void ads_copy_in(struct ads_arena *a, __u32 to, const void *from, __u32 size)
+{
+	__u64 __arena *words = ads_words_at(a, to);
+	__u32 i;
+
+	(void)a;
+	for (i = 0; i < ADS_WORDS(size); i++)
+		ads_store(words + i, ads_word(from, i, size));
+}
+
+/* Copy arena words to `size` private bytes; the caller checks afterwards that nothing moved. */
+static ADS_INLINE void ads_copy_out(struct ads_arena *a, void *to, __u32 from, __u32 size)
+{
+	const __u64 __arena *words = ads_words_at(a, from);
+	__u32 i;
+
+	(void)a;
+	for (i = 0; i < ADS_WORDS(size); i++)
+		ads_put_word(to, i, size, ads_load(words + i));
+}
+
+/* Compare an entry's key with ours: below, equal or above 0 as the entry's is. */
+static ADS_INLINE int ads_compare_key(struct ads_arena *a, __u32 entry, const void *key, __u32 size)
+{
+	const __u64 __arena *words = ads_words_at(a, entry + 16);
+	__u32 i;
+
+	(void)a;
+	for (i = 0; i < ADS_WORDS(size); i++) {
+		__u64 ours = ads_word(key, i, size);
+		__u64 theirs = ads_load(words + i);
+
+		if (theirs != ours)
+			return theirs < ours ? -1 : 1;
+	}
+	return 0;
+}
+
+/* --- the walk ------------------------------------------------------------------------------ */
+
+#define ads_link_of(arena, offset) (&ads_at(arena, struct ads_entry, offset)->link)
+
+static ADS_INLINE struct ads_walk ads_walk_from(__u32 start)
+{
+	struct ads_walk w = {start, 0, 0, 0, 0, 0};
+
+	return w;
+}
+
+static ADS_INLINE void ads_walk_restart(struct ads_arena *a, struct ads_walk *w)
+{
+	w->prev = w->start;
+	w->prev_link = ads_load_acquire(ads_link_of(a, w->start)); /* A3, pairs with R3 */
+	w->entry = ads_link_next(w->prev_link);
+}
+
+/* Step onto the entry just looked at. */
+static ADS_INLINE void ads_walk_advance(struct ads_walk *w)
+{
+	w->prev = w->entry;
+	w->prev_link = w->link;
+	w->entry = ads_link_next(w->link);
+}
+
+enum ads_look {
+	ADS_LOOK_ENTRY, /* w->link and w->hash are those of a live entry in the list */
+	ADS_LOOK_END,	/* the end, or a shortcut's word: w->entry has the tag */
+	ADS_LOOK_AGAIN, /* something changed: look again from where w stands now */
+	ADS_LOOK_DAMAGED,
+};
+
+/* Look at what comes after prev. */
+static ADS_INLINE enum ads_look ads_walk_look(struct ads_arena *a, struct ads_walk *w, struct ads_pool_ref pool,
+					      enum ads_walk_mode mode)
+{
+	struct ads_entry __arena *e;
+
+	if (w->entry & ADS_LINK_TAG)
+		return ADS_LOOK_END;
+	if (ads_bad(a, w->entry, pool.stride))
+		return ADS_LOOK_DAMAGED;
+	e = ads_at(a, struct ads_entry, w->entry);
+	w->link = ads_load_acquire(&e->link); /* A3, pairs with R3 */
+	w->hash = ads_load(&e->hash);
+	ads_fence_acquire(); /* the loads above are done before the check below */
+	if (ADS_UNLIKELY(ads_load(ads_link_of(a, w->prev)) != w->prev_link)) {
+		ads_walk_restart(a, w);
+		return ADS_LOOK_AGAIN;
+	}
+	if (ADS_LIKELY(!(w->link & ADS_LINK_MARK)))
+		return ADS_LOOK_ENTRY;
+	if (mode == ADS_WRITE) {
+		__u64 past = ads_link_change(w->prev_link, ads_link_next(w->link));
+
+		if (ads_cas(ads_link_of(a, w->prev), w->prev_link, past) != w->prev_link) {
+			ads_walk_restart(a, w);
+			return ADS_LOOK_AGAIN;
+		}
+		ads_pool_give(a, pool, w->entry);
+		w->prev_link = past;
+	}
+	w->entry = ads_link_next(w->link);
+	return ADS_LOOK_AGAIN;
+}
+
+/*
+ * Find (hash, key) from the link word w->start on. ADS_OK: w is at it. ADS_ABSENT: w is
+ * where it would be inserted. Else ADS_BUDGET or ADS_DAMAGED.
+ */
+static ADS_INLINE int ads_walk_find(struct ads_arena *a, struct ads_walk *w, struct ads_ref ref, __u64 hash,
+				    const void *key, enum ads_walk_mode mode)
+{
+	struct ads_pool_ref pool = ads_pool_of(ref);
+	__u32 i;
+
+	if (ads_bad(a, w->start, 8))
+		return ADS_DAMAGED;
+	ads_walk_restart(a, w);
+	for (ads_loop(i)) {
+		enum ads_look seen = ads_walk_look(a, w, pool, mode);
+		int order;
+
+		if (seen == ADS_LOOK_END)
+			return ADS_ABSENT;
+		if (seen == ADS_LOOK_DAMAGED)
+			return ADS_DAMAGED;
+		if (seen == ADS_LOOK_AGAIN)
+			continue;
+		if (w->hash > hash)
+			return ADS_ABSENT;
+		if (w->hash == hash) {
+			order = ads_compare_key(a, w->entry, key, ref.key_size);
+			ads_fence_acquire();
+			if (ads_load(ads_link_of(a, w->entry)) != w->link)
+				continue; /* deleted or reused under us: look again */
+			if (order >= 0)
+				return order ? ADS_ABSENT : ADS_OK;
+		}
+		ads_walk_advance(w);
+	}
+	return ADS_BUDGET;
+}
+
+/* --- operations on (start, hash, key) -------------------------------------------------------- */
+
+/* Copy the value of (hash, key), whole, as it was stored. *link: the entry's, for a check later. */
+static ADS_INLINE int ads_list_get_from(struct ads_arena *a, __u32 start, struct ads_ref ref, __u64 hash,
+					const void *key, void *value)
+{
+	struct ads_walk w = ads_walk_from(start);
+	__u32 i;
+
+	for (ads_loop(i)) {
+		int rc = ads_walk_find(a, &w, ref, hash, key, ADS_READ);
+
+		if (rc)
+			return rc;
+		ads_copy_out(a, value, w.entry + ads_entry_value_offset(ref), ref.value_size);
+		ads_fence_acquire();
+		if (ads_load(ads_link_of(a, w.entry)) == w.link)
+			return ADS_OK;
+	}
+	return ADS_BUDGET;
+}
+
+/* Take an entry and fill it; it is private until a CAS publishes it. */
+static ADS_INLINE int ads_entry_make(struct ads_arena *a, struct ads_ref ref, __u64 hash, const void *key,
+				     const void *value, __u32 extra, __u32 *entry)
+{
+	int rc = ads_pool_take(a, ads_pool_of(ref), extra, entry);
+
+	if (rc)
+		return rc;
+	ads_store(&ads_at(a, struct ads_entry, *entry)->hash, hash);
+	ads_copy_in(a, *entry + 16, key, ref.key_size);
+	ads_copy_in(a, *entry + ads_entry_value_offset(ref), value, ref.value_size);
+	return ADS_OK;
+}
+
+/* Aim a private entry's link at `next`; returns nothing to check, nobody sees it yet. */
+static ADS_INLINE void ads_entry_aim(struct ads_arena *a, __u32 entry, __u32 next)
+{
+	__u64 __arena *link = ads_link_of(a, entry);
+
+	ads_store(link, ads_link_change(ads_load(link), next));
+}
+
+/* Unlink the entry that w is at, which this caller has just marked. If somebody changed
+ * the predecessor meanwhile, the next writer that passes does it. */
+static ADS_INLINE void ads_walk_unlink(struct ads_arena *a, struct ads_walk *w, struct ads_ref ref, __u32 next)
+{
+	if (ads_cas(ads_link_of(a, w->prev), w->prev_link, ads_link_change(w->prev_link, next)) == w->prev_link)
+		ads_pool_give(a, ads_pool_of(ref), w->entry);
+}
+
+/*
+ * Store (hash, key) -> value. *entry becomes the entry that now holds the key: the new
+ * one, or with ADS_EXISTS the one that was there.
+ */
+static ADS_INLINE int ads_list_store_at(struct ads_arena *a, __u32 start, struct ads_ref ref, __u64 hash,
+					const void *key, const void *value, enum ads_update_mode mode,
+					__u32 *entry)
+{
+	struct ads_walk w = ads_walk_from(start);
+	__u32 made = 0;
+	__u32 i;
+	int rc = ADS_BUDGET;
+
+	for (ads_loop(i)) {
+		rc = ads_walk_find(a, &w, ref, hash, key, ADS_WRITE);
+		if (rc == ADS_OK && mode == ADS_INSERT) {
+			rc = ADS_EXISTS;
+			*entry = w.entry;
+			break;
+		}
+		if (rc == ADS_ABSENT && mode == ADS_REPLACE)
+			break;
+		if (rc != ADS_OK && rc != ADS_ABSENT)
+			break;
+		if (!made) {
+			int got = ads_entry_make(a, ref, hash, key, value,
+						 rc == ADS_OK ? ADS_REPLACE_SLACK : 0, &made);
+			if (got) {
+				rc = got;
+				made = 0;
+				break;
+			}
+		}
+		if (rc == ADS_ABSENT) {
+			ads_entry_aim(a, made, w.entry);
+			/* Commit of insert. R3: the entry's words are visible before it is linked. */
+			if (ads_cas(ads_link_of(a, w.prev), w.prev_link, ads_link_change(w.prev_link, made)) ==
+			    w.prev_link) {
+				*entry = made;
+				return ADS_OK;
+			}
+		} else {
+			ads_entry_aim(a, made, ads_link_next(w.link));
+			/* Commit of replace. R3, as above: readers reach it through the marked link. */
+			if (ads_cas(ads_link_of(a, w.entry), w.link,
+				    ads_link_change(w.link, made) | ADS_LINK_MARK) == w.link) {
+				ads_walk_unlink(a, &w, ref, made);
+				*entry = made;
+				return ADS_OK;
+			}
+		}
+		rc = ADS_BUDGET;
+	}
+	if (made)
+		ads_pool_give(a, ads_pool_of(ref), made);
+	return rc;
+}
+
+static ADS_INLINE int ads_list_delete_at(struct ads_arena *a, __u32 start, struct ads_ref ref, __u64 hash,
+					 const void *key)
+{
+	struct ads_walk w = ads_walk_from(start);
+	__u32 i;
+
+	for (ads_loop(i)) {
+		int rc = ads_walk_find(a, &w, ref, hash, key, ADS_WRITE);
+
+		if (rc)
+			return rc;
+		/* Commit of delete. */
+		if (ads_cas(ads_link_of(a, w.entry), w.link,
+			    ads_link_change(w.link, ads_link_next(w.link)) | ADS_LINK_MARK) == w.link) {
+			ads_walk_unlink(a, &w, ref, ads_link_next(w.link));
+			return ADS_OK;
+		}
+	}
+	return ADS_BUDGET;
+}
+
+/* --- iteration ------------------------------------------------------------------------------ */
+
+/*
+ * A walk that can stop after each entry and go on later, in any call of the same process.
+ * Every key present throughout is returned exactly once: the order of what is returned
+ * only ever grows, and a walk that was disturbed skips what is not above the last one.
+ */
+struct ads_scan {
+	struct ads_walk walk;
+	__u64 hash;    /* of the entry returned last */
+	__u32 started; /* 0: nothing was returned yet */
+	__u32 pad;
+};
+
+static ADS_INLINE int ads_scan_start(struct ads_arena *a, struct ads_scan *s, __u32 start)
+{
+	struct ads_scan fresh = {ads_walk_from(start), 0, 0, 0};
+
+	if (ads_bad(a, start, 8))
+		return ADS_DAMAGED;
+	*s = fresh;
+	ads_walk_restart(a, &s->walk);
+	return ADS_OK;
+}
+
+/*
+ * The next entry in order, crossing shortcuts. `last_key` is the key returned last (not
+ * looked at before the first); key and value, other memory, receive whole copies, either
+ * may be NULL. ADS_ABSENT: no more.
+ */
+static ADS_INLINE int ads_scan_next(struct ads_arena *a, struct ads_scan *s, struct ads_ref ref,
+				    const void *last_key, void *key, void *value, __u32 *entry)
+{
+	struct ads_pool_ref pool = ads_pool_of(ref);
+	struct ads_walk *w = &s->walk;
+	__u32 i;
+
+	for (ads_loop(i)) {
+		enum ads_look seen = ads_walk_look(a, w, pool, ADS_READ);
+
+		if (seen == ADS_LOOK_AGAIN)
+			continue;
+		if (seen == ADS_LOOK_DAMAGED)
+			return ADS_DAMAGED;
+		if (seen == ADS_LOOK_END) {
+			if (w->entry == ADS_LINK_END)
+				return ADS_ABSENT;
+			/* A shortcut's word is never deleted: later restarts may begin here. */
+			w->start = w->entry & ~ADS_LINK_TAG;
+			if (ads_bad(a, w->start, 8))
+				return ADS_DAMAGED;
+			ads_walk_restart(a, w);
+			continue;
+		}
+		if (s->started && w->hash <= s->hash) {
+			int order = -1;
+
+			if (w->hash == s->hash) {
+				order = ads_compare_key(a, w->entry, last_key, ref.key_size);
+				ads_fence_acquire();
+				if (ads_load(ads_link_of(a, w->entry)) != w->link)
+					continue;
+			}
+			if (order <= 0) {
+				ads_walk_advance(w);
+				continue;
+			}
+		}
+		if (key)
+			ads_copy_out(a, key, w->entry + 16, ref.key_size);
+		if (value)
+			ads_copy_out(a, value, w->entry + ads_entry_value_offset(ref), ref.value_size);
+		ads_fence_acquire();
+		if (ads_load(ads_link_of(a, w->entry)) != w->link)
+			continue; /* deleted or reused while we copied: look again */
+		s->hash = w->hash;
+		s->started = 1;
+		*entry = w->entry;
+		ads_walk_advance(w);
+		return ADS_OK;
+	}
+	return ADS_BUDGET;
+}
+
+/* --- the list as a structure ------------------------------------------------------------------ */
+
+static ADS_INLINE __u32 ads_list_head(struct ads_ref ref)
+{
+	return ref.offset + (__u32)__builtin_offsetof(struct ads_collection, head);
+}
+
+/* Entry of `order`: its offset, for in-place access. */
+static ADS_INLINE int ads_list_find(struct ads_arena *a, struct ads_ref ref, __u64 order, __u32 *entry)
+{
+	struct ads_walk w = ads_walk_from(ads_list_head(ref));
+	int rc = ads_walk_find(a, &w, ref, order, 0, ADS_READ);
+
+	*entry = w.entry;
+	return rc == ADS_OK || rc == ADS_ABSENT ? rc : ads_count(a, ref.offset, rc);
+}
+
+/* Copy the value of `order`. */
+static ADS_INLINE int ads_list_get(struct ads_arena *a, struct ads_ref ref, __u64 order, void *value)
+{
+	int rc = ads_list_get_from(a, ads_list_head(ref), ref, order, 0, value);
+
+	return rc == ADS_OK || rc == ADS_ABSENT ? rc : ads_count(a, ref.offset, rc);
+}
+
+/* Store value under `order`; see enum ads_update_mode. */
+static ADS_INLINE int ads_list_update(struct ads_arena *a, struct ads_ref ref, __u64 order, const void *value,
+				      enum ads_update_mode mode, __u32 *entry)
+{
+	int rc;
+
+	if (!ads_writable(a))
+		return ADS_READ_ONLY;
+	rc = ads_list_store_at(a, ads_list_head(ref), ref, order, 0, value, mode, entry);
+	return rc == ADS_OK || rc == ADS_ABSENT || rc == ADS_EXISTS ? rc : ads_count(a, ref.offset, rc);
+}
+
+static ADS_INLINE int ads_list_delete(struct ads_arena *a, struct ads_ref ref, __u64 order)
+{
+	int rc;
+
+	if (!ads_writable(a))
+		return ADS_READ_ONLY;
+	rc = ads_list_delete_at(a, ads_list_head(ref), ref, order, 0);
+	return rc == ADS_OK || rc == ADS_ABSENT ? rc : ads_count(a, ref.offset, rc);
+}
+
+#define ADS_LIST_FIRST_ORDER (1ull << 63) /* what the first push gets; later ones count down */
+
+/*
+ * Put value at the head: its order is one below that of the first entry, 2^63 in an empty
+ * list. *order tells which. ADS_FULL if the first entry's order is 0.
+ */
+static ADS_INLINE int ads_list_push(struct ads_arena *a, struct ads_ref ref, const void *value, __u64 *order,
+				    __u32 *entry)
+{
+	struct ads_pool_ref pool = ads_pool_of(ref);
+	struct ads_walk w = ads_walk_from(ads_list_head(ref));
+	__u32 made = 0;
+	__u32 i;
+	int rc;
+
+	if (!ads_writable(a))
+		return ADS_READ_ONLY;
+	if (ads_bad(a, w.start, 8))
+		return ads_count(a, ref.offset, ADS_DAMAGED);
+	rc = ads_entry_make(a, ref, 0, 0, value, 0, &made);
+	if (rc)
+		return ads_count(a, ref.offset, rc);
+	rc = ADS_BUDGET;
+	ads_walk_restart(a, &w);
+	for (ads_loop(i)) {
+		enum ads_look seen = ads_walk_look(a, &w, pool, ADS_WRITE);
+
+		if (seen == ADS_LOOK_AGAIN)
+			continue;
+		if (seen == ADS_LOOK_DAMAGED) {
+			rc = ADS_DAMAGED;
+			break;
+		}
+		if (seen == ADS_LOOK_ENTRY && !w.hash) {
+			rc = ADS_FULL;
+			break;
+		}
+		*order = seen == ADS_LOOK_END ? ADS_LIST_FIRST_ORDER : w.hash - 1;
+		ads_store(&ads_at(a, struct ads_entry, made)->hash, *order);
+		ads_entry_aim(a, made, w.entry);
+		/* Commit of push, the same as of insert. R3. */
+		if (ads_cas(ads_link_of(a, w.prev), w.prev_link, ads_link_change(w.prev_link, made)) == w.prev_link) {
+			*entry = made;
+			return ADS_OK;
+		}
+		ads_walk_restart(a, &w);
+	}
+	ads_pool_give(a, pool, made);
+	return ads_count(a, ref.offset, rc);
+}
+
+/* Entries in the list; exact while nobody changes it, and after a check if somebody died. */
+static ADS_INLINE __u32 ads_collection_len(struct ads_arena *a, struct ads_ref ref)
+{
+	return ads_pool_used(a, ads_pool_of(ref));
+}
+
+#endif /* ARENADS_LIST_H */
