@@ -44,7 +44,6 @@
 #define ADS_BPF_OBJ_GET_INFO_BY_FD 15
 #define ADS_MAP_TYPE_ARENA 33
 #define ADS_MAP_MMAPABLE (1u << 10)
-#define ADS_MAP_RDONLY (1u << 3)
 
 /* Leading fields of union bpf_attr and struct bpf_map_info, as far as they are used. */
 struct ads_bpf_map_create {
@@ -99,18 +98,19 @@ static inline int ads_bpf_pin(int fd, const char *path)
 	return ads_bpf(ADS_BPF_OBJ_PIN, &attr, sizeof(attr));
 }
 
-/* Descriptor of what is pinned at a path, or -errno. */
-static inline int ads_bpf_get(const char *path, int readonly)
+/* Descriptor of what is pinned at a path, or -errno. For reading only too it must be writable:
+ * the kernel maps an arena through no other (mmap takes VM_SHARED from a read-only file). */
+static inline int ads_bpf_get(const char *path)
 {
-	struct ads_bpf_object attr = {(__u64)(unsigned long)path, 0, readonly ? ADS_MAP_RDONLY : 0};
+	struct ads_bpf_object attr = {(__u64)(unsigned long)path, 0, 0};
 
 	return ads_bpf(ADS_BPF_OBJ_GET, &attr, sizeof(attr));
 }
 
 /* Descriptor of the map with an id, or -errno. */
-static inline int ads_bpf_map_by_id(__u32 id, int readonly)
+static inline int ads_bpf_map_by_id(__u32 id)
 {
-	__u32 attr[3] = {id, 0, readonly ? ADS_MAP_RDONLY : 0};
+	__u32 attr[3] = {id, 0, 0};
 
 	return ads_bpf(ADS_BPF_MAP_GET_FD_BY_ID, attr, sizeof(attr));
 }

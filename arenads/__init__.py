@@ -1,0 +1,113 @@
+"""Data structures in a BPF arena, shared by BPF programs and Python without system calls.
+
+    import arenads
+
+    with arenads.load("tasks.bpf.c") as program:     # compiles, creates the arena, loads
+        program.attach()
+        for pid, stat in program["tasks"].items():   # plain memory accesses
+            print(pid, stat.calls)
+
+`create`, `open` and `unlink` are about arenas, `load` and `compile` about programs.
+"""
+
+from __future__ import annotations
+
+import os as _os
+
+from arenads.arena import Arena, Statistics, choose_engine, parse_size
+from arenads.compiler import cflags, compile, include_dir
+from arenads.errors import *  # noqa: F403
+from arenads.errors import NotAPinError
+from arenads.errors import __all__ as _errors
+from arenads.hashmap import HashMap
+from arenads.list import List
+from arenads.program import Program, RunResult, load
+from arenads.queue import Queue
+from arenads.schema import (
+    Align,
+    Array,
+    Bits,
+    Bytes,
+    Codec,
+    Ptr,
+    Schema,
+    Str,
+    char,
+    f32,
+    f64,
+    i8,
+    i16,
+    i32,
+    i64,
+    packed,
+    u8,
+    u16,
+    u32,
+    u64,
+)
+from arenads.structure import CheckReport, Counters
+
+__version__ = "0.1.0"
+
+create = Arena.create
+open = Arena.open
+
+
+def unlink(path: str | _os.PathLike[str]) -> None:
+    """Remove a pin. The arena lives on while anything else holds it.
+
+    Raises
+    ------
+    NotAPinError
+        Nothing is there, or it may not be removed.
+    """
+    try:
+        _os.unlink(path)
+    except OSError as error:
+        raise NotAPinError(
+            f"{_os.fspath(path)}: the pin could not be removed: {error.strerror}",
+            errno=error.errno,
+        ) from None
+
+
+__all__ = [
+    *_errors,
+    "Align",
+    "Arena",
+    "Array",
+    "Bits",
+    "Bytes",
+    "CheckReport",
+    "Codec",
+    "Counters",
+    "HashMap",
+    "List",
+    "Program",
+    "Ptr",
+    "Queue",
+    "RunResult",
+    "Schema",
+    "Statistics",
+    "Str",
+    "cflags",
+    "char",
+    "choose_engine",
+    "compile",
+    "create",
+    "f32",
+    "f64",
+    "i8",
+    "i16",
+    "i32",
+    "i64",
+    "include_dir",
+    "load",
+    "open",
+    "packed",
+    "parse_size",
+    "u8",
+    "u16",
+    "u32",
+    "u64",
+    "unlink",
+]

@@ -1,0 +1,914 @@
+"""Arenas: create, open, pin, populate, close, and the directory of what is in them.
+
+An arena is up to 4 GiB of memory that BPF programs and processes share. Every process maps
+it at the same address, its *base*, so a pointer stored in it means the same everywhere.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import stat
+import threading
+import weakref
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, NoReturn, TypeAlias, TypeVar
+
+import msgspec
+
+from arenads import capabilities
+from arenads._core import ffi, lib
+from arenads.errors import (
+    AbiError,
+    ArenadsError,
+    ArenaFullError,
+    BaseTakenError,
+    BudgetError,
+    CapacityError,
+    ClosedError,
+    DamagedError,
+    EndianError,
+    EngineError,
+    LockdownError,
+    NameExistsError,
+    NotAPinError,
+    OpenError,
+    PrivilegeError,
+    ReadOnlyError,
+    SchemaError,
+    SizeError,
+    StructureAbsentError,
+    WrongMapTypeError,
+)
+from arenads.schema import Schema, compare, decode_schema, encode_schema, schema_of
+
+if TYPE_CHECKING:
+    from arenads.hashmap import HashMap
+    from arenads.list import List
+    from arenads.queue import Queue
+    from arenads.structure import Structure
+
+__all__ = ["Arena", "Engine", "Statistics", "choose_engine", "parse_size"]
+
+Engine: TypeAlias = Literal["auto", "kernel", "native"]
+T = TypeVar("T")
+
+PAGE: int = lib.ADS_PAGE_SIZE
+_UNITS = {"": 1, "b": 1, "kib": 1 << 10, "mib": 1 << 20, "gib": 1 << 30}
+_UNITS |= {"k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "page": PAGE, "pages": PAGE}
+
+
+def parse_size(size: int | str, what: str = "size") -> int:
+    """Turn a size into bytes, rounded up to whole pages of 4096 bytes.
+
+    An integer is bytes; text is a number with KiB, MiB, GiB or "pages".
+
+    Raises
+    ------
+    SizeError
+        Zero, above 4 GiB, or not a size.
+
+    >>> parse_size("64KiB"), parse_size("3 pages"), parse_size(1)
+    (65536, 12288, 4096)
+    """
+    number: int | float
+    if isinstance(size, str):
+        match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([A-Za-z]*)\s*", size)
+        unit = _UNITS.get(match[2].lower()) if match else None
+        if match is None or unit is None:
+            raise SizeError(
+                f'{what}: expected bytes, or text such as "64MiB", "1GiB" or "512 pages";'
+                f" found {size!r}",
+                found=size,
+            )
+        number = float(match[1]) * unit if "." in match[1] else int(match[1]) * unit
+    elif isinstance(size, int) and not isinstance(size, bool):
+        number = size
+    else:
+        raise SizeError(f"{what}: expected a number of bytes or text, found {size!r}", found=size)
+    if not 0 < number <= lib.ADS_MAX_SIZE:
+        raise SizeError(
+            f"{what}: expected 1 byte to 4 GiB (4294967296 bytes), found {size!r}", found=size
+        )
+    return -(-int(number) // PAGE) * PAGE
+
+
+def choose_engine(engine: str = "auto") -> tuple[Literal["kernel", "native"], str]:
+    """Say which engine "auto" takes here, and why, by trying to create an arena map.
+
+    Returns
+    -------
+    tuple
+        The engine and the reason, a sentence.
+    """
+    if engine not in ("auto", "kernel", "native"):
+        raise EngineError(
+            f'expected engine "auto", "kernel" or "native", found {engine!r}', reason="unknown"
+        )
+    if engine == "native":
+        return "native", "it was asked for"
+    fd = lib.ads_bpf_arena_create(PAGE, 0x200000000000, b"arenads_probe")
+    if fd >= 0:
+        os.close(fd)
+        return "kernel", "this process can create BPF arenas"
+    reason = str(_cannot_create(-fd))
+    if engine == "kernel":
+        raise EngineError(f"the kernel engine cannot work here: {reason}", errno=-fd, reason=reason)
+    return "native", f"the kernel engine cannot work here: {reason}"
+
+
+def _cannot_create(number: int) -> OpenError:
+    """Explain why the kernel refused to create an arena map."""
+    if number in (errno.EPERM, errno.EACCES):
+        missing = capabilities.missing("CAP_BPF", "CAP_PERFMON")
+        if missing:
+            return PrivilegeError(
+                f"creating a BPF arena needs {' and '.join(missing)}, which this process lacks."
+                " Run as root or grant them, or use engine='native'.",
+                missing=tuple(missing),
+            )
+        lockdown = capabilities.lockdown()
+        if lockdown not in (None, "none"):
+            return LockdownError(
+                f"kernel lockdown ({lockdown}) does not let this process create a BPF arena;"
+                " use engine='native', or boot without lockdown",
+                lockdown=lockdown,
+            )
+        return PrivilegeError(
+            "the kernel refused to create a BPF arena (EPERM) although the capabilities are there:"
+            " a container's seccomp filter or a security module stands in the way",
+            missing=(),
+        )
+    if number == errno.EINVAL:
+        return OpenError(
+            "this kernel has no BPF arenas: expected Linux 6.9 or newer with CONFIG_BPF_JIT;"
+            " use engine='native'",
+            errno=number,
+        )
+    return OpenError(
+        f"the kernel could not create a BPF arena: {os.strerror(number)}", errno=number
+    )
+
+
+class Statistics(msgspec.Struct, frozen=True, kw_only=True):
+    """What an arena holds, in bytes, and what went wrong, as counts since its creation."""
+
+    size: int
+    populated: int
+    """Bytes that have pages: what the arena costs."""
+    used: int
+    """Bytes that structures have taken, of the populated ones."""
+    no_memory: int
+    """Allocations that found nothing populated."""
+    damaged: int
+    """Operations that met memory which cannot be what it claims."""
+
+
+class _Stored(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What the directory says of a structure's records."""
+
+    value: msgspec.Raw
+    key: msgspec.Raw = msgspec.Raw()  # empty: no key
+
+
+_open_arenas: weakref.WeakSet[Arena] = weakref.WeakSet()
+
+
+class Arena:
+    """A mapped arena. Make one with `arenads.create` or `arenads.open`.
+
+    Structures are made and found by name:
+
+    >>> import arenads
+    >>> from arenads import u32, u64
+    >>> with arenads.create("1MiB", engine="native") as arena:
+    ...     counts = arena.hashmap("counts", key=u32, value=u64, max_entries=100)
+    ...     counts[7] = 42
+    ...     arena.structures["counts"][7]
+    42
+
+    A context manager. Closing it drops this process's view; the arena lives as long as a pin, a
+    program, another process or a file holds it. After `os.fork` the child has its own view at
+    the same address.
+    """
+
+    def __init__(self, core: Any, engine: Literal["kernel", "native"], reason: str = "") -> None:
+        self._core = core
+        self._engine = engine
+        self.reason = reason
+        """Why this engine was taken, where "auto" chose."""
+        self._provisioner: _Provisioner | None = None
+        self._lock = threading.Lock()
+        self._backing: Path | None = None
+        _open_arenas.add(self)
+
+    # --- make and open ------------------------------------------------------------------
+
+    @classmethod
+    def create(
+        cls,
+        size: int | str = "64MiB",
+        *,
+        engine: Engine = "auto",
+        base: int | None = None,
+        populate: int | str = "1MiB",
+        provision: int | str | None = "1MiB",
+    ) -> Arena:
+        """Create an arena.
+
+        Parameters
+        ----------
+        size : int or str
+            Bytes, or text such as "64MiB" or "512 pages"; at most 4 GiB. Pages come into being
+            when they are needed.
+        engine : "auto", "kernel" or "native"
+            Who backs the memory. "auto" takes the kernel if it can.
+        base : int, optional
+            The address, a multiple of 4 GiB; normally a free window is chosen.
+        populate : int or str
+            Pages to make at once. BPF programs cannot make any.
+        provision : int or str, optional
+            While this process has the arena open, a thread keeps so much populated ahead
+            of what is used. None: no thread; use `Arena.populate`.
+
+        Raises
+        ------
+        SizeError, BaseTakenError, PrivilegeError, LockdownError, EngineError, ArenaFullError
+        """
+        length = parse_size(size)
+        ahead = min(parse_size(populate, "populate"), length)
+        distance = None if provision is None else parse_size(provision, "provision")
+        if base is not None and (base <= 0 or base % lib.ADS_MAX_SIZE):
+            raise SizeError(
+                f"base: expected a positive multiple of 4 GiB (0x100000000), found {base:#x}",
+                found=base,
+            )
+        chosen, reason = choose_engine(engine)
+        fd = -1 if chosen == "kernel" else _backing_file(length)
+        core = ffi.new("struct ads_arena *")
+        code = lib.ads_arena_create(core, length, base or 0, fd, ahead)
+        if code:
+            if fd >= 0:
+                os.close(fd)
+            if code == lib.ADS_BASE_TAKEN:
+                _refuse_base(base)
+            if code == lib.ADS_NO_MEMORY:
+                raise ArenaFullError(
+                    f"{ahead} bytes could not be populated: the machine, the memory cgroup or"
+                    " the file system has no room. Ask for a smaller `populate`.",
+                    size=length,
+                    used=0,
+                )
+            if chosen == "kernel":
+                raise _cannot_create(-code)
+            raise OpenError(f"the arena could not be made: {os.strerror(-code)}", errno=-code)
+        arena = cls(core, chosen, reason)
+        if distance is not None:
+            arena.provision(distance)
+        return arena
+
+    @classmethod
+    def open(
+        cls,
+        path: str | os.PathLike[str] | None = None,
+        *,
+        map_id: int | None = None,
+        fd: int | None = None,
+        readonly: bool = False,
+    ) -> Arena:
+        """Open an arena that exists: by the path of its pin, by map id, or by descriptor.
+
+        A descriptor is duplicated. With `readonly` the memory is mapped without write
+        permission, and every mutation raises `ReadOnlyError`.
+
+        Raises
+        ------
+        NotAPinError, WrongMapTypeError, BaseTakenError, AbiError, EndianError, DamagedError,
+        PrivilegeError
+        """
+        given = [what for what in (path, map_id, fd) if what is not None]
+        if len(given) != 1:
+            raise OpenError(
+                f"expected one of path, map_id and fd, found {len(given)}", errno=errno.EINVAL
+            )
+        place, own = _descriptor(path, map_id, fd, readonly)
+        core = ffi.new("struct ads_arena *")
+        try:
+            kernel = _check_probe(own, place)
+            code = lib.ads_arena_open(core, own, readonly)
+            if code:
+                _refuse_open(code, own, place, core)
+        except BaseException:
+            os.close(own)
+            raise
+        return cls(core, "kernel" if kernel else "native", "the arena is of this kind")
+
+    # --- what it is ---------------------------------------------------------------------
+
+    @property
+    def engine(self) -> Literal["kernel", "native"]:
+        """Who backs the memory."""
+        return self._engine
+
+    @property
+    def size(self) -> int:
+        """Bytes of the whole arena."""
+        return int(self._open().size)
+
+    @property
+    def base(self) -> int:
+        """Address of offset 0, in every process."""
+        return int(ffi.cast("uintptr_t", self._open().base))
+
+    @property
+    def readonly(self) -> bool:
+        """Whether mutations are refused."""
+        return bool(self._core.flags & lib.ADS_READONLY)
+
+    @property
+    def closed(self) -> bool:
+        """Whether `close` was called."""
+        return bool(self._core.base == ffi.NULL)
+
+    @property
+    def creation_id(self) -> int:
+        """A random number that tells this arena from any other, also one at the same pin."""
+        return int(self._root().creation_id)
+
+    def fileno(self) -> int:
+        """Return the descriptor of the map or file; it stays the arena's."""
+        return int(self._open().fd)
+
+    def statistics(self) -> Statistics:
+        """Count bytes and failures.
+
+        >>> import arenads
+        >>> with arenads.create("1MiB", engine="native", populate="64KiB") as arena:
+        ...     arena.statistics().populated <= 1 << 20
+        True
+        """
+        root = self._root()
+        return Statistics(
+            size=self.size,
+            populated=int(root.populated),
+            used=int(root.cursor) + 8,
+            no_memory=int(root.no_memory),
+            damaged=int(root.damaged),
+        )
+
+    @property
+    def populated(self) -> int:
+        """Bytes that have pages."""
+        return int(self._root().populated)
+
+    @property
+    def used(self) -> int:
+        """Bytes taken by structures."""
+        return int(self._root().cursor) + 8
+
+    def __repr__(self) -> str:
+        if self.closed:
+            return "<Arena closed>"
+        how = ", read-only" if self.readonly else ""
+        return f"<Arena {self._engine}, {self.size} bytes at {self.base:#x}{how}>"
+
+    # --- pins ---------------------------------------------------------------------------
+
+    def pin(self, path: str | os.PathLike[str]) -> None:
+        """Give the arena a path by which other processes open it, and which keeps it alive.
+
+        The path must not exist. Kernel arenas are pinned in a bpf file system, native ones
+        in /dev/shm. Remove a pin with `arenads.unlink`.
+        """
+        place = os.fspath(path)
+        self._open()
+        if self._engine == "kernel":
+            code = lib.ads_bpf_pin(self._core.fd, os.fsencode(place))
+            number = -code
+        else:
+            number = _link_file(int(self._core.fd), place)
+        if number:
+            raise self._pin_error(place, number)
+
+    def _pin_error(self, place: str, number: int) -> ArenadsError:
+        if number == errno.EEXIST:
+            return NameExistsError(
+                f"{place} exists already: choose another path, or remove it with arenads.unlink",
+                path=place,
+            )
+        if number == errno.EPERM and not os.access(os.path.dirname(place) or ".", os.W_OK):
+            number = errno.EACCES
+        if self._engine == "kernel":
+            what = "a path in a mounted bpf file system (mount -t bpf none /sys/fs/bpf)"
+        else:
+            what = "a path below /dev/shm, where native arenas live"
+            if number == errno.ENOENT and os.path.isdir(os.path.dirname(place) or "."):
+                return NotAPinError(
+                    f"{place}: this arena cannot be pinned, since /dev/shm had no room for its"
+                    " size when it was created; make room, or pass its descriptor on",
+                    errno=errno.EXDEV,
+                    path=place,
+                )
+        return NotAPinError(
+            f"the arena could not be pinned at {place}: expected {what}; found"
+            f" {os.strerror(number)}",
+            errno=number,
+            path=place,
+        )
+
+    # --- memory -------------------------------------------------------------------------
+
+    def populate(self, size: int | str) -> None:
+        """Make sure that at least `size` bytes are populated beyond what is used.
+
+        Raises
+        ------
+        ArenaFullError
+            The arena is not that large, or the machine has no memory.
+        """
+        distance = parse_size(size)
+        core = self._writable()
+        root = lib.core_root(core)
+        self._check(lib.ads_arena_populate(core, int(root.cursor) + distance))
+
+    def provision(self, distance: int | str | None) -> None:
+        """Keep `distance` bytes populated ahead of what is used, from a thread of its own.
+
+        BPF programs cannot make pages: without this they get no memory once they have used up
+        what was there. None stops it.
+        """
+        length = None if distance is None else parse_size(distance, "distance")
+        core = self._writable()
+        with self._lock:
+            if self._provisioner is not None:
+                self._provisioner.stop()
+                self._provisioner = None
+            if length is not None:
+                self._check(min(lib.ads_arena_provision(core, length), 0))
+                self._provisioner = _Provisioner(core, length)
+
+    # --- structures -----------------------------------------------------------------------
+
+    @property
+    def structures(self) -> Mapping[str, Structure]:
+        """The named structures of the arena, by name; read anew at each access."""
+        return _Directory(self)
+
+    def hashmap(
+        self, name: str, *, key: object, value: object, max_entries: int = 1024
+    ) -> HashMap[Any, Any]:
+        """Make the hash map `name`, or open it if it exists with the same types.
+
+        `key` and `value` are C types (`arenads.u32`, a msgspec Struct class with C types, a
+        schema). An existing map keeps its own `max_entries`.
+
+        Raises
+        ------
+        LayoutError
+            It exists with other types; the message shows both.
+        ArenaFullError, SchemaError, NameExistsError
+        """
+        from arenads.hashmap import HashMap
+
+        return self._structure(HashMap, lib.ADS_KIND_HASHMAP, name, key, value, max_entries)
+
+    def list(self, name: str, *, value: object, max_entries: int = 1024) -> List[Any]:
+        """Make the ordered list `name`, or open it. See `hashmap`."""
+        from arenads.list import List
+
+        return self._structure(List, lib.ADS_KIND_LIST, name, None, value, max_entries)
+
+    def queue(self, name: str, *, value: object, max_entries: int = 1024) -> Queue[Any]:
+        """Make the queue `name`, or open it; its slots are rounded up to a power of two."""
+        from arenads.queue import Queue
+
+        return self._structure(Queue, lib.ADS_KIND_QUEUE, name, None, value, max_entries)
+
+    def _structure(
+        self,
+        make: Callable[..., T],
+        kind: int,
+        name: str,
+        key: object,
+        value: object,
+        max_entries: int,
+    ) -> T:
+        padded = _padded_name(name)
+        key_schema = None if key is None else schema_of(key)
+        value_schema = schema_of(value)
+        found = self._find(padded)
+        if found is None:
+            found = self._add(padded, kind, key_schema, value_schema, max_entries)
+        offset = self._compared(name, found, kind, key_schema, value_schema)
+        return make(self, name, offset, key, value, key_schema, value_schema)
+
+    def _add(
+        self, padded: bytes, kind: int, key: Schema | None, value: Schema, max_entries: int
+    ) -> Any:
+        core = self._writable()
+        if not isinstance(max_entries, int) or not 0 < max_entries <= 1 << 31:
+            raise SchemaError(f"max_entries: expected 1 to 2147483648, found {max_entries!r}")
+        ref = ffi.new("struct ads_ref *")
+        ref.key_size = 0 if key is None else key.size
+        ref.value_size = value.size
+        _check_record_size("key", ref.key_size, lib.ADS_MAX_KEY)
+        _check_record_size("value", ref.value_size, lib.ADS_MAX_VALUE)
+        stored = {"value": msgspec.Raw(encode_schema(value))}
+        if key is not None:
+            stored["key"] = msgspec.Raw(encode_schema(key))
+        text = msgspec.json.encode(stored)
+        at = ffi.new("__u32 *")
+        if kind == lib.ADS_KIND_QUEUE:
+            self._check(lib.ads_queue_create(core, ref, max_entries))
+        else:
+            self._check(lib.ads_collection_create(core, kind, ref, max_entries))
+        self._check(lib.ads_alloc(core, len(text), at))
+        self._check(lib.core_write(core, at[0], text, len(text)))
+        named = ffi.new("struct ads_directory_value *", (kind, ref.offset, at[0], len(text)))
+        code = lib.ads_directory_add(core, padded, named)
+        if code != lib.ADS_EXISTS:  # somebody else made it meanwhile: `named` is theirs
+            self._check(code)
+        return named
+
+    def _find(self, padded: bytes) -> Any:
+        named = ffi.new("struct ads_directory_value *")
+        code = lib.ads_directory_find(self._open(), padded, named)
+        if code == lib.ADS_ABSENT:
+            return None
+        self._check(code)
+        return named
+
+    def _compared(
+        self, name: str, named: Any, kind: int, key: Schema | None, value: Schema
+    ) -> int:
+        """Compare a directory entry with what is expected; return the structure's offset."""
+        if named.kind != kind:
+            kinds = _kind_names()
+            raise NameExistsError(
+                f"{name!r} exists as a {kinds.get(named.kind, 'structure of an unknown kind')};"
+                f" expected a {kinds[kind]}. Choose another name.",
+                name=name,
+            )
+        found_key, found_value = self._schemas(name, named)
+        if key is not None and found_key is not None:
+            compare(key, found_key, what=f"key of {name!r}")
+        compare(value, found_value, what=f"value of {name!r}")
+        return int(named.offset)
+
+    def _schemas(self, name: str, named: Any) -> tuple[Schema | None, Schema]:
+        if not 0 < named.schema_size <= 1 << 20:
+            self._damaged(f"the schema of {name!r} claims {named.schema_size} bytes", named.offset)
+        text = bytearray(named.schema_size)
+        self._check(
+            lib.core_read(
+                self._open(), named.schema_offset, ffi.from_buffer(text), named.schema_size
+            )
+        )
+        try:
+            stored = msgspec.json.decode(text, type=_Stored)
+            key = decode_schema(bytes(stored.key)) if bytes(stored.key) else None
+            return key, decode_schema(bytes(stored.value))
+        except (msgspec.MsgspecError, SchemaError) as error:
+            self._damaged(f"the schema of {name!r} is none: {error}", int(named.schema_offset))
+
+    def _open_structure(self, name: str) -> Structure:
+        from arenads.hashmap import HashMap
+        from arenads.list import List
+        from arenads.queue import Queue
+
+        named = self._find(_padded_name(name))
+        if named is None:
+            have = ", ".join(map(repr, self.structures)) or "nothing"
+            raise StructureAbsentError(
+                f"no structure {name!r} in this arena; its directory has {have}", name=name
+            )
+        key, value = self._schemas(name, named)
+        kinds: dict[int, Callable[..., Structure]] = {
+            lib.ADS_KIND_HASHMAP: HashMap,
+            lib.ADS_KIND_LIST: List,
+            lib.ADS_KIND_QUEUE: Queue,
+        }
+        if named.kind not in kinds:
+            self._damaged(f"{name!r} is of unknown kind {named.kind}", int(named.offset))
+        if (key is None) == (named.kind == lib.ADS_KIND_HASHMAP):
+            self._damaged(f"{name!r} has the schema of another kind", int(named.schema_offset))
+        return kinds[named.kind](self, name, int(named.offset), key, value, key, value)
+
+    def _names(self) -> Iterator[str]:
+        scan = ffi.new("struct ads_scan *")
+        name = ffi.new("char[]", lib.ADS_NAME_SIZE + 1)
+        named = ffi.new("struct ads_directory_value *")
+        while True:
+            code = lib.ads_directory_next(self._open(), scan, name, named)
+            if code == lib.ADS_ABSENT:
+                return
+            self._check(code)
+            yield ffi.string(name).decode(errors="replace")
+
+    # --- closing --------------------------------------------------------------------------
+
+    def close(self) -> None:
+        """Drop this process's view; idempotent. Destroys nothing."""
+        with self._lock:
+            if self._provisioner is not None:
+                self._provisioner.stop()
+                self._provisioner = None
+            lib.ads_arena_close(self._core)
+
+    def __enter__(self) -> Arena:
+        self._open()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        if getattr(self, "_lock", None) is not None and not self.closed:
+            self.close()
+
+    # --- inner ------------------------------------------------------------------------------
+
+    def _open(self) -> Any:
+        if self._core.base == ffi.NULL:
+            raise ClosedError("the arena is closed; open it again with arenads.open")
+        return self._core
+
+    def _writable(self) -> Any:
+        core = self._open()
+        if core.flags & lib.ADS_READONLY:
+            raise ReadOnlyError("the arena is open read-only; open it without readonly=True")
+        return core
+
+    def _root(self) -> Any:
+        return lib.core_root(self._open())
+
+    def _damaged(self, what: str, offset: int) -> NoReturn:
+        raise DamagedError(
+            f"damaged arena memory at offset {offset:#x}: {what}. Recreate the arena.",
+            offset=offset,
+        )
+
+    def _check(self, code: int) -> None:
+        """Raise what a code of the C core means."""
+        if code >= 0:
+            return
+        if code == lib.ADS_NO_MEMORY:
+            root = self._root()
+            raise ArenaFullError(
+                f"the arena is full: {int(root.cursor) + 8} of {self.size} bytes are used,"
+                f" {int(root.populated)} are populated. Create a larger one.",
+                size=self.size,
+                used=int(root.cursor) + 8,
+            )
+        if code == lib.ADS_READ_ONLY:
+            raise ReadOnlyError("the arena is open read-only; open it without readonly=True")
+        if code == lib.ADS_FULL:
+            raise CapacityError("no entry is free: max_entries are in use")
+        if code == lib.ADS_BUDGET:
+            raise BudgetError("the loop budget ran out before the answer; try again")
+        if code == lib.ADS_DAMAGED:
+            self._damaged("an offset leads out of the arena or a header", self._core.damaged_at)
+        raise ArenadsError(f"the operation failed: {os.strerror(-code)}", errno=-code)
+
+    def _after_fork(self) -> None:
+        self._provisioner = None  # its thread is the parent's
+        self._lock = threading.Lock()
+        if self._core.base != ffi.NULL and lib.ads_arena_remap(self._core):
+            # Better closed than a fault at the first touch.
+            os.close(self._core.fd)
+            self._core.base = ffi.NULL
+
+
+def _remap_all() -> None:
+    for arena in list(_open_arenas):
+        arena._after_fork()
+
+
+os.register_at_fork(after_in_child=_remap_all)
+
+
+class _Directory(Mapping[str, "Structure"]):
+    """The structures of an arena by name."""
+
+    def __init__(self, arena: Arena) -> None:
+        self._arena = arena
+
+    def __getitem__(self, name: str) -> Structure:
+        return self._arena._open_structure(name)
+
+    def __iter__(self) -> Iterator[str]:
+        return self._arena._names()
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+    def __contains__(self, name: object) -> bool:
+        return isinstance(name, str) and self._arena._find(_padded_name(name)) is not None
+
+    def __repr__(self) -> str:
+        return f"<structures {', '.join(map(repr, self))}>"
+
+
+class _Provisioner:
+    """Keeps pages populated ahead of the cursor, from a daemon thread."""
+
+    # How long to wait when nothing was missing, and when something was.
+    IDLE_SECONDS = 0.01
+    BUSY_SECONDS = 0.001
+
+    def __init__(self, core: Any, distance: int) -> None:
+        self._core = core
+        self._distance = distance
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="arenads-provisioner", daemon=True)
+        self._thread.start()
+
+    def _run(self) -> None:
+        wait = self.IDLE_SECONDS
+        while not self._stop.wait(wait):
+            added = lib.ads_arena_provision(self._core, self._distance)
+            wait = self.BUSY_SECONDS if added > 0 else self.IDLE_SECONDS
+
+    def stop(self) -> None:
+        self._stop.set()
+        if self._thread is not threading.current_thread():
+            self._thread.join()
+
+
+# --- helpers --------------------------------------------------------------------------------
+
+
+def _kind_names() -> dict[int, str]:
+    return {
+        lib.ADS_KIND_HASHMAP: "hash map",
+        lib.ADS_KIND_LIST: "list",
+        lib.ADS_KIND_QUEUE: "queue",
+    }
+
+
+def _padded_name(name: str) -> bytes:
+    if not isinstance(name, str) or not name or "\0" in name:
+        raise SchemaError(f"expected a name, found {name!r}")
+    text = name.encode()
+    if len(text) >= lib.ADS_NAME_SIZE:
+        raise SchemaError(
+            f"a name has at most {lib.ADS_NAME_SIZE - 1} bytes, {name!r} has {len(text)}"
+        )
+    return text.ljust(lib.ADS_NAME_SIZE, b"\0")
+
+
+def _check_record_size(what: str, size: int, limit: int) -> None:
+    if size > limit:
+        raise SchemaError(f"a {what} has at most {limit} bytes, this type has {size}")
+
+
+def _backing_file(size: int) -> int:
+    """Return the descriptor of an empty file for a native arena.
+
+    An unnamed file in /dev/shm can be pinned later; a memfd cannot, but needs no room there.
+    """
+    try:
+        room = os.statvfs("/dev/shm")
+        if room.f_bavail * room.f_frsize >= size:
+            return os.open("/dev/shm", os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600)
+    except OSError:
+        pass
+    return os.memfd_create("arenads", os.MFD_CLOEXEC)
+
+
+def _link_file(fd: int, place: str) -> int:
+    """Give an unnamed file a name; 0 or the errno."""
+    # With a directory descriptor os.link follows the symbolic link to the file.
+    descriptors = os.open("/proc/self/fd", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.link(str(fd), place, src_dir_fd=descriptors, follow_symlinks=True)
+    except OSError as error:
+        return error.errno or errno.EIO
+    finally:
+        os.close(descriptors)
+    return 0
+
+
+def _refuse_base(base: int | None) -> NoReturn:
+    if base is None:
+        raise BaseTakenError("no free window of 4 GiB was found in this process's addresses")
+    raise BaseTakenError(
+        f"the addresses from {base:#x} on are in use in this process: expected a free window of"
+        " 4 GiB. Leave `base` out to have one chosen.",
+        base=base,
+    )
+
+
+def _descriptor(
+    path: str | os.PathLike[str] | None, map_id: int | None, fd: int | None, readonly: bool
+) -> tuple[str, int]:
+    """Open what was named: its name in messages, and a descriptor of our own."""
+    if path is not None:
+        place = os.fspath(path)
+        return place, _open_path(place, readonly)
+    if map_id is not None:
+        own = lib.ads_bpf_map_by_id(map_id)
+        place = f"map id {map_id}"
+        if own < 0:
+            _refuse_path(place, -own, "the id of a BPF arena (bpftool map list)")
+        return place, int(own)
+    assert fd is not None
+    try:
+        return f"descriptor {fd}", os.dup(fd)
+    except OSError as error:
+        raise NotAPinError(f"descriptor {fd} is not open", errno=error.errno) from None
+
+
+def _open_path(place: str, readonly: bool) -> int:
+    try:
+        status = os.stat(place)
+    except OSError as error:
+        _refuse_path(place, error.errno or errno.ENOENT, "the pin of an arena")
+    except ValueError:
+        raise NotAPinError(f"expected the path of a pin, found {place!r}") from None
+    if stat.S_ISDIR(status.st_mode):
+        raise NotAPinError(f"{place} is a directory: expected the pin of an arena")
+    fd = lib.ads_bpf_get(os.fsencode(place))
+    if fd >= 0:
+        return int(fd)
+    if -fd in (errno.EPERM, errno.EACCES) and status.st_dev == _device("/sys/fs/bpf"):
+        _refuse_path(place, -fd, "the pin of an arena")
+    if not stat.S_ISREG(status.st_mode):
+        raise NotAPinError(f"{place} is no pin: expected an arena pinned in bpffs or a file")
+    try:
+        return os.open(place, (os.O_RDONLY if readonly else os.O_RDWR) | os.O_CLOEXEC)
+    except OSError as error:
+        _refuse_path(place, error.errno or errno.EACCES, "the pin of an arena")
+
+
+def _device(path: str) -> int | None:
+    try:
+        return os.stat(path).st_dev
+    except OSError:
+        return None
+
+
+def _refuse_path(place: str, number: int, expected: str) -> NoReturn:
+    if number in (errno.EPERM, errno.EACCES):
+        missing = capabilities.missing("CAP_BPF")
+        raise PrivilegeError(
+            f"{place} may not be opened by this process: {os.strerror(number)}."
+            + (f" It lacks {missing[0]}." if missing else " Check its owner and mode."),
+            errno=number,
+            missing=tuple(missing),
+        )
+    raise NotAPinError(
+        f"{place}: expected {expected}, found {os.strerror(number)}", errno=number, path=place
+    )
+
+
+def _check_probe(fd: int, place: str) -> bool:
+    """Look at a descriptor before anything is mapped; whether it is a BPF map."""
+    base, size = ffi.new("__u64 *"), ffi.new("__u64 *")
+    kernel, map_type = ffi.new("int *"), ffi.new("__u32 *")
+    code = lib.ads_arena_probe(fd, base, size, kernel, map_type)
+    if code == lib.ADS_WRONG_TYPE and kernel[0]:
+        raise WrongMapTypeError(
+            f"{place} is a BPF map of type {map_type[0]}: expected an arena (type 33) that was"
+            " created with an address (map_extra)",
+            found=int(map_type[0]),
+            expected=33,
+        )
+    if code:
+        _refuse_open(code, fd, place, None)
+    return bool(kernel[0])
+
+
+def _refuse_open(code: int, fd: int, place: str, core: Any) -> NoReturn:
+    if code == lib.ADS_WRONG_TYPE:
+        raise NotAPinError(f"{place} is not an arena: it does not start as one", path=place)
+    if code == lib.ADS_WRONG_ABI:
+        raise AbiError(
+            f"{place} is an arena of another ABI version: expected {lib.ADS_ABI_VERSION}. Use the"
+            " arenads version that made it, or make it anew.",
+            expected=lib.ADS_ABI_VERSION,
+        )
+    if code == lib.ADS_WRONG_ORDER:
+        raise EndianError(
+            f"{place} is an arena of a machine with the other byte order and cannot be used here"
+        )
+    if code == lib.ADS_BASE_TAKEN:
+        raise BaseTakenError(
+            f"{place} cannot be mapped: the addresses that it needs are in use in this process"
+            " (is it open already?). Open it in a fresh process, or earlier."
+        )
+    if code == lib.ADS_DAMAGED:
+        raise DamagedError(
+            f"{place}: the arena's root (offset 64) does not fit its size and base. Make it anew.",
+            offset=lib.ADS_ROOT_OFFSET,
+        )
+    if -code in (errno.EPERM, errno.EACCES):
+        raise PrivilegeError(
+            f"{place} may not be mapped: {os.strerror(-code)}. Open it with readonly=True, or"
+            " ask its owner for write permission.",
+            errno=-code,
+            missing=(),
+        )
+    raise OpenError(f"{place} could not be mapped: {os.strerror(-code)}", errno=-code)

@@ -1,0 +1,275 @@
+"""The hash map of an arena as a mutable mapping."""
+
+from __future__ import annotations
+
+from collections.abc import ItemsView, Iterator, MutableMapping, ValuesView
+from typing import TYPE_CHECKING, Any, TypeVar, overload
+
+from arenads._core import ffi, lib
+from arenads.errors import KeyAbsentError, KeyExistsError
+from arenads.schema import Codec, Schema
+from arenads.structure import Collection, _codec, from_word, to_word
+
+if TYPE_CHECKING:
+    from arenads.arena import Arena
+
+__all__ = ["HashMap"]
+
+K = TypeVar("K")
+V = TypeVar("V")
+D = TypeVar("D")
+
+
+class HashMap(Collection[V], MutableMapping[K, V]):
+    """A hash map that BPF programs and processes read and write at the same time.
+
+    Made by `Arena.hashmap`, or found by name in `Arena.structures`. Values that are read are
+    whole copies; iteration sees every key that stays in the map exactly once, in no
+    particular order. No operation makes a system call.
+
+    >>> import arenads
+    >>> with arenads.create("1MiB", engine="native") as arena:
+    ...     ages = arena.hashmap("ages", key=arenads.u64, value=arenads.u64)
+    ...     ages[1] = 30
+    ...     ages.update({2: 40, 3: 50})
+    ...     del ages[1]
+    ...     sorted(ages.items()), len(ages), 1 in ages
+    ([(2, 40), (3, 50)], 2, False)
+    """
+
+    kind = lib.ADS_KIND_HASHMAP
+    kind_name = "hash map"
+
+    def __init__(
+        self,
+        arena: Arena,
+        name: str,
+        offset: int,
+        key: object,
+        value: object,
+        key_schema: Schema | None,
+        value_schema: Schema,
+    ) -> None:
+        assert key_schema is not None
+        super().__init__(arena, name, offset, key, value, key_schema, value_schema)
+        self._key_codec: Codec[K] = _codec(key, key_schema)
+
+    @property
+    def key_type(self) -> Schema:
+        """Schema of the keys."""
+        return self._key_codec.schema
+
+    # --- one key ------------------------------------------------------------------------
+
+    def _absent(self, key: object) -> KeyAbsentError:
+        return KeyAbsentError(f"{key!r} is not in {self.kind_name} {self.name!r}", key=key)
+
+    def __getitem__(self, key: K) -> V:
+        self.arena._open()
+        packed = self._key_codec.pack(key)
+        buffer = self._take_buffer()
+        try:
+            code = lib.core_hashmap_get(self._handle, packed, buffer[0])
+            if code:
+                if code == lib.ADS_ABSENT:
+                    raise self._absent(key)
+                self._check(code)
+            return self._value_codec.unpack(buffer[1])
+        finally:
+            self._buffers.append(buffer)
+
+    @overload
+    def get(self, key: K, /) -> V | None: ...
+    @overload
+    def get(self, key: K, /, default: V | D) -> V | D: ...
+    def get(self, key: K, /, default: Any = None) -> Any:
+        """Return the value of `key`, or `default` if it is absent."""
+        self.arena._open()
+        packed = self._key_codec.pack(key)
+        buffer = self._take_buffer()
+        try:
+            code = lib.core_hashmap_get(self._handle, packed, buffer[0])
+            if code:
+                if code == lib.ADS_ABSENT:
+                    return default
+                self._check(code)
+            return self._value_codec.unpack(buffer[1])
+        finally:
+            self._buffers.append(buffer)
+
+    def __contains__(self, key: object) -> bool:
+        self.arena._open()
+        entry = ffi.new("__u32 *")
+        packed = self._key_codec.pack(key)
+        code = lib.core_hashmap_find(self._handle, packed, entry)
+        if code != lib.ADS_ABSENT:
+            self._check(code)
+        return bool(code == 0)
+
+    def __setitem__(self, key: K, value: V) -> None:
+        self._store(key, value, lib.ADS_ANY)
+
+    def insert(self, key: K, value: V) -> None:
+        """Store a key that is not there yet.
+
+        Raises
+        ------
+        KeyExistsError
+            It is; nothing changed.
+        CapacityError, ArenaFullError
+        """
+        if self._store(key, value, lib.ADS_INSERT) == lib.ADS_EXISTS:
+            raise KeyExistsError(f"{key!r} is in {self.kind_name} {self.name!r} already", key=key)
+
+    def replace(self, key: K, value: V) -> None:
+        """Change the value of a key that is there, in one step for every reader.
+
+        Raises
+        ------
+        KeyAbsentError
+            It is not; nothing changed.
+        """
+        if self._store(key, value, lib.ADS_REPLACE) == lib.ADS_ABSENT:
+            raise self._absent(key)
+
+    def setdefault(self, key: K, default: V = None) -> V:  # type: ignore[assignment]
+        """Return the value of `key`; if it is absent, insert `default` first."""
+        while True:
+            try:
+                return self[key]
+            except KeyAbsentError:
+                if self._store(key, default, lib.ADS_INSERT) == 0:
+                    return self._value_codec.unpack(self._value_codec.pack(default))
+
+    def _store(self, key: K, value: V, mode: int) -> int:
+        self.arena._open()
+        code = int(
+            lib.core_hashmap_update(
+                self._handle, self._key_codec.pack(key), self._value_codec.pack(value), mode
+            )
+        )
+        if code not in (0, lib.ADS_ABSENT, lib.ADS_EXISTS):
+            self._check(code)
+        return code
+
+    def __delitem__(self, key: K) -> None:
+        self.arena._open()
+        code = lib.core_hashmap_delete(self._handle, self._key_codec.pack(key))
+        if code == lib.ADS_ABSENT:
+            raise self._absent(key)
+        self._check(code)
+
+    def clear(self) -> None:
+        """Delete every key that is there now."""
+        for key in list(self):
+            lib.core_hashmap_delete(self._handle, self._key_codec.pack(key))
+
+    # --- in place -------------------------------------------------------------------------
+
+    def _entry(self, key: K) -> int:
+        self.arena._open()
+        entry = ffi.new("__u32 *")
+        code = lib.core_hashmap_find(self._handle, self._key_codec.pack(key), entry)
+        if code == lib.ADS_ABSENT:
+            raise self._absent(key)
+        self._check(code)
+        return int(entry[0])
+
+    def fetch_add(self, key: K, amount: int, field: str = "") -> int:
+        """Add to a 64-bit integer of a live value, atomically; return what it was before.
+
+        `field` names it ("calls", "cpu[2].ticks"); leave it out if the value is the integer.
+        Other writers, BPF programs too, lose nothing. If the key is deleted by someone
+        else at the same moment the addition may go to the entry's next key: do not
+        mix in-place changes with deletes of the same keys.
+
+        Raises
+        ------
+        KeyAbsentError, SchemaError
+
+        >>> import arenads
+        >>> with arenads.create("1MiB", engine="native") as arena:
+        ...     hits = arena.hashmap("hits", key=arenads.u32, value=arenads.u64)
+        ...     hits[1] = 5
+        ...     hits.fetch_add(1, 3), hits[1]
+        (5, 8)
+        """
+        offset, scalar = self._field(field)
+        before = ffi.new("__u64 *")
+        word = amount & ((1 << 64) - 1) if isinstance(amount, int) else to_word(amount, scalar)
+        self._check(lib.core_field_add(self._handle, self._entry(key), offset, word, before))
+        return from_word(int(before[0]), scalar)
+
+    def load(self, key: K, field: str = "") -> int:
+        """Read one 64-bit integer of a live value."""
+        offset, scalar = self._field(field)
+        value = ffi.new("__u64 *")
+        self._check(lib.core_field_load(self._handle, self._entry(key), offset, value))
+        return from_word(int(value[0]), scalar)
+
+    def store(self, key: K, value: int, field: str = "") -> None:
+        """Write one 64-bit integer of a live value."""
+        offset, scalar = self._field(field)
+        word = to_word(value, scalar)
+        self._check(lib.core_field_store(self._handle, self._entry(key), offset, word))
+
+    def compare_exchange(self, key: K, expected: int, wanted: int, field: str = "") -> bool:
+        """Write one 64-bit integer of a live value if it is what is expected; whether it was."""
+        offset, scalar = self._field(field)
+        found = ffi.new("__u64 *")
+        before = to_word(expected, scalar)
+        code = lib.core_field_cas(
+            self._handle, self._entry(key), offset, before, to_word(wanted, scalar), found
+        )
+        self._check(code)
+        return int(found[0]) == before
+
+    # --- all keys ---------------------------------------------------------------------------
+
+    def __iter__(self) -> Iterator[K]:
+        codec = self._key_codec
+        return self._scan(lambda buffer, size, count: codec.unpack_many(buffer, size, 8, count))
+
+    def items(self) -> ItemsView[K, V]:
+        """Return a view of (key, value) pairs, copied in batches."""
+        return _Items(self)
+
+    def values(self) -> ValuesView[V]:
+        """Return a view of the values."""
+        return _Values(self)
+
+
+class _Items(ItemsView[K, V]):
+    """Pairs, without a lookup for each key."""
+
+    _mapping: HashMap[K, V]
+
+    def __iter__(self) -> Iterator[tuple[K, V]]:
+        mapping = self._mapping
+        keys, values = mapping._key_codec, mapping._value_codec
+        value_at = int(lib.core_value_offset(mapping._handle)) - 8
+
+        def decode(buffer: Any, size: int, count: int) -> list[tuple[K, V]]:
+            return list(
+                zip(
+                    keys.unpack_many(buffer, size, 8, count),
+                    values.unpack_many(buffer, size, value_at, count),
+                    strict=True,
+                )
+            )
+
+        return mapping._scan(decode)
+
+
+class _Values(ValuesView[V]):
+    """Values, without a lookup for each key."""
+
+    _mapping: HashMap[Any, V]
+
+    def __iter__(self) -> Iterator[V]:
+        mapping = self._mapping
+        values = mapping._value_codec
+        value_at = int(lib.core_value_offset(mapping._handle)) - 8
+        return mapping._scan(
+            lambda buffer, size, count: values.unpack_many(buffer, size, value_at, count)
+        )

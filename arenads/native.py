@@ -1,0 +1,75 @@
+"""The native engine's side of a program: the same source, compiled for the host."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+from pathlib import Path
+from typing import Any
+
+from arenads._core import ffi
+from arenads.errors import ObjectError
+
+__all__ = ["NativeObject"]
+
+
+class NativeObject:
+    """A program object compiled for this machine, loaded into this process.
+
+    Loading runs the code in it with this process's rights, as importing a module does.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        # A private copy: the dynamic loader would hand out the same variables for the same file
+        # twice, and two loads may have two arenas.
+        copy = os.memfd_create(path.name, os.MFD_CLOEXEC)
+        try:
+            try:
+                with open(path, "rb") as file, open(copy, "wb", closefd=False) as to:
+                    to.write(file.read())
+            except OSError as error:
+                raise ObjectError(
+                    f"{path}: expected a program compiled with engine='native', found"
+                    f" {error.strerror}",
+                    errno=error.errno,
+                    path=str(path),
+                ) from None
+            try:
+                self._library = ctypes.CDLL(f"/proc/self/fd/{copy}")
+            except OSError as error:
+                reason = str(error).replace(f"/proc/self/fd/{copy}", str(path))
+                raise ObjectError(
+                    f"{path}: expected a program compiled with engine='native' for this machine,"
+                    f" found {reason}",
+                    path=str(path),
+                ) from None
+        finally:
+            os.close(copy)
+
+    def address(self, name: str) -> int:
+        """Return the address of a variable or function."""
+        try:
+            symbol = ctypes.c_char.in_dll(self._library, name)
+        except ValueError:
+            raise ObjectError(
+                f"{self.path} has no symbol {name!r}; compile it anew from its source",
+                path=str(self.path),
+            ) from None
+        return ctypes.addressof(symbol)
+
+    def bind(self, arena: Any, handles: dict[str, tuple[int, int]]) -> None:
+        """Set the program's arena, and its structures: name -> (offset of `handle`, value)."""
+        view = ffi.cast("struct ads_arena *", self.address("arena"))
+        view[0] = arena[0]
+        for name, (at, value) in handles.items():
+            ffi.cast("__u64 *", self.address(name) + at)[0] = value
+
+    def unbind(self) -> None:
+        """Leave the program with an arena of no bytes: whatever it does is an error then."""
+        view = ffi.cast("struct ads_arena *", self.address("arena"))
+        view.limit = view.size = 0
+
+    def function(self, name: str) -> Any:
+        """Return an entry point, callable with a pointer to its context."""
+        return ffi.cast("int (*)(void *)", self.address(name))

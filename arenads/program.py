@@ -1,0 +1,412 @@
+"""Load BPF objects: create what they declare, attach and run their programs."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+import msgspec
+
+from arenads import compiler
+from arenads._core import ffi, lib
+from arenads.arena import PAGE, Arena, Engine, choose_engine, parse_size
+from arenads.btf import ArenaMap, Declaration, ObjectFile
+from arenads.errors import (
+    ArenadsError,
+    ClosedError,
+    EngineError,
+    LibbpfMissingError,
+    ObjectError,
+    ProgramTypeError,
+    SchemaError,
+)
+from arenads.native import NativeObject
+from arenads.schema import Schema, from_btf
+from arenads.structure import Structure
+
+__all__ = ["Attachment", "Program", "RunResult", "load"]
+
+# Program types that libbpf attaches by what their section says.
+_AUTO_ATTACHED = frozenset(
+    {"tracing", "raw_tracepoint", "raw_tracepoint_writable", "tracepoint", "kprobe", "lsm", "ext"}
+)
+
+
+class Attachment(Protocol):
+    """What `Program.attach` returns, one for each attached program."""
+
+    def close(self) -> None:
+        """Detach; idempotent."""
+
+
+class RunResult(msgspec.Struct, frozen=True):
+    """What a program returned, and the context as it left it."""
+
+    value: int
+    context: bytes
+
+
+class Program(Mapping[str, Structure[Any]]):
+    """A loaded object: its programs, and its structures by name.
+
+    Made by `arenads.load`. A context manager: closing it detaches and unloads its programs,
+    and closes the arena if the loader created it.
+    """
+
+    def __init__(self, path: Path, arena: Arena, owns_arena: bool, file: ObjectFile) -> None:
+        self.path = path
+        self.arena = arena
+        self.programs: dict[str, str] = dict(file.programs)
+        """Program names and their sections."""
+        self._owns_arena = owns_arena
+        self._structures: dict[str, Structure[Any]] = {}
+        self._bpf: Any = None
+        self._native: NativeObject | None = None
+        self._closed = False
+
+    @property
+    def engine(self) -> Literal["kernel", "native"]:
+        """Where the programs run."""
+        return self.arena.engine
+
+    # --- structures -----------------------------------------------------------------------
+
+    def __getitem__(self, name: str) -> Structure[Any]:
+        try:
+            return self._structures[name]
+        except KeyError:
+            have = ", ".join(self._structures) or "none"
+            raise ObjectError(f"{self.path} declares no structure {name!r}; it has {have}") from None
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._structures
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._structures)
+
+    def __len__(self) -> int:
+        return len(self._structures)
+
+    # --- programs -------------------------------------------------------------------------
+
+    def attach(self, name: str | None = None, **target: Any) -> list[Attachment]:
+        """Attach programs; they run at every event from now on.
+
+        Without arguments: all whose section says where ("tp_btf/sys_enter",
+        "tracepoint/sched/sched_switch", ...). With a name: that one. With a target too: where the
+        section leaves it open, such as `interface="eth0"` for XDP and tc,
+        `cgroup="/sys/fs/cgroup/x"`, `uprobe=(pid, binary, function)`, `perf_event=...`; see
+        `arenads.libbpf.BpfObject.attach_to`.
+
+        Returns
+        -------
+        list
+            One object a program; its `close` detaches.
+
+        Raises
+        ------
+        ProgramTypeError
+            On the native engine, where there are no events; or nothing to attach to.
+        LoadError, PrivilegeError, LockdownError
+        """
+        self._expect_open()
+        if self._bpf is None:
+            names = [name] if name else list(self.programs)
+            each = ", ".join(f"{n} ({self.programs.get(n, 'unknown')})" for n in names)
+            raise ProgramTypeError(
+                f"the native engine has no events to attach to: {each}. Call the syscall programs"
+                " with run(), or use the kernel engine."
+            )
+        if name is not None:
+            one = self._bpf.attach_to(name, **target) if target else self._bpf.attach(name)
+            return [one]
+        if target:
+            raise ProgramTypeError("a target is for one program: say which, by its name")
+        links: list[Attachment] = []
+        try:
+            for info in self._bpf.programs().values():
+                if info.type in _AUTO_ATTACHED and info.fd >= 0:
+                    links.append(self._bpf.attach(info.name))
+        except ArenadsError:
+            for link in links:
+                link.close()
+            raise
+        if not links:
+            raise ProgramTypeError(
+                f"{self.path} has no program whose section says where it attaches; name one and"
+                " give its target"
+            )
+        return links
+
+    def run(self, name: str, context: bytes = b"") -> RunResult:
+        """Run a `SEC("syscall")` program once, with a context that it may change.
+
+        Raises
+        ------
+        ProgramTypeError
+            It is of another type.
+        """
+        self._expect_open()
+        if self._bpf is not None:
+            result = self._bpf.run(name, context)
+            return RunResult(result.return_value, result.context)
+        memory = ffi.new("char[]", bytes(context) or b"\0")
+        value = self._entry_point(name)(memory)
+        return RunResult(int(value), bytes(ffi.buffer(memory, len(context))))
+
+    def runner(self, name: str, context_size: int = 0) -> Callable[..., int]:
+        """Return a quick way to run a syscall program again and again.
+
+        The result is called with the context's bytes, or with nothing to pass what the last
+        run left, and returns the program's value; its `context` attribute is the memory.
+        """
+        self._expect_open()
+        if self._bpf is not None:
+            runner: Callable[..., int] = self._bpf.runner(name, context_size)
+            return runner
+        return _NativeRunner(self, self._entry_point(name), context_size)
+
+    def _entry_point(self, name: str) -> Any:
+        section = self.programs.get(name)
+        if section is None:
+            have = ", ".join(self.programs) or "none"
+            raise ObjectError(f"{self.path} has no program {name!r}; it has {have}")
+        if section.split("/")[0] not in ("syscall", "syscall.s"):
+            raise ProgramTypeError(
+                f"program {name!r} ({section}) has no meaning outside the kernel: the native engine"
+                ' runs SEC("syscall") programs only',
+                program=name,
+                section=section,
+            )
+        assert self._native is not None
+        return self._native.function(name)
+
+    # --- closing ----------------------------------------------------------------------------
+
+    @property
+    def closed(self) -> bool:
+        """Whether `close` was called."""
+        return self._closed
+
+    def close(self) -> None:
+        """Detach and unload the programs; idempotent."""
+        if self._closed:
+            return
+        self._closed = True
+        if self._bpf is not None:
+            self._bpf.close()
+        if self._native is not None:
+            self._native.unbind()
+        if self._owns_arena:
+            self.arena.close()
+
+    def __enter__(self) -> Program:
+        self._expect_open()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        state = ", closed" if self._closed else ""
+        return f"<Program {str(self.path)!r}, {self.arena.engine} engine{state}>"
+
+    def __eq__(self, other: object) -> bool:
+        return self is other
+
+    __hash__ = object.__hash__
+
+    def _expect_open(self) -> None:
+        if self._closed:
+            raise ClosedError(f"{self.path} was closed; load it again")
+
+
+class _NativeRunner:
+    """Calls an entry point with memory of its own."""
+
+    def __init__(self, owner: Program, function: Any, context_size: int) -> None:
+        self._owner = owner
+        self._function = function
+        self._size = context_size
+        self._memory = ffi.new("char[]", max(context_size, 1))
+        self.context = memoryview(ffi.buffer(self._memory, context_size))
+
+    def __call__(self, context: bytes | None = None) -> int:
+        self._owner._expect_open()
+        if context is not None:
+            if len(context) != self._size:
+                raise SchemaError(
+                    f"expected a context of {self._size} bytes, found {len(context)}"
+                )
+            self.context[:] = context
+        return int(self._function(self._memory))
+
+
+def load(
+    path: str | os.PathLike[str],
+    *,
+    arena: Arena | None = None,
+    engine: Engine = "auto",
+    size: int | str | None = None,
+    programs: list[str] | None = None,
+) -> Program:
+    """Load a BPF object, with an arena and the structures that it declares.
+
+    Parameters
+    ----------
+    path : path
+        A `.bpf.o` file, or a `.bpf.c` source, which is compiled first. For the native engine the
+        `.native.so` file must lie beside the `.bpf.o`; `arenads.compile` makes both.
+    arena : Arena, optional
+        The arena to use; else one is created, of the size that the object declares.
+    engine : "auto", "kernel" or "native"
+        Only without `arena`.
+    size : int or str, optional
+        Size of the arena that is created.
+    programs : list of str, optional
+        Load only these programs (kernel engine).
+
+    Returns
+    -------
+    Program
+
+    Raises
+    ------
+    ObjectError
+        The file is not a usable object.
+    LayoutError
+        The arena has a structure of that name with other records.
+    LoadError
+        The kernel refused it: the verifier's last lines are in the message, all in `log`.
+    LibbpfMissingError, PrivilegeError, LockdownError, CompileError
+    """
+    place = Path(path)
+    if place.name.endswith(".c"):
+        with tempfile.TemporaryDirectory(prefix="arenads-") as directory:
+            chosen = arena.engine if arena is not None else engine
+            if chosen == "auto":
+                chosen = _loadable_engine(engine)
+            output = Path(directory) / place.name.removesuffix(".c").removesuffix(".bpf")
+            name = f"{output}.native.so" if chosen == "native" else f"{output}.bpf.o"
+            built = compiler.compile(place, name, engine=chosen)
+            return load(built, arena=arena, engine=chosen, size=size, programs=programs)
+    native = place.with_name(place.name.replace(".bpf.o", ".native.so"))
+    if place.name.endswith(".native.so"):
+        place = place.with_name(place.name.replace(".native.so", ".bpf.o"))
+    file = ObjectFile.open(place)
+    declared = next(iter(file.arena_maps.values()), None)
+    if declared is None:
+        raise ObjectError(
+            f"{place}: expected an arena, found none; declare it with ADS_ARENA(bytes)",
+            path=str(place),
+        )
+    own = arena is None
+    if arena is None:
+        length = parse_size(size) if size is not None else _declared_size(place, declared)
+        arena = Arena.create(length, engine=_loadable_engine(engine))
+    program = Program(place, arena, own, file)
+    try:
+        _create_structures(program, file)
+        handles = {
+            name: (found.handle_offset, program[name].offset)
+            for name, found in file.declarations.items()
+        }
+        if arena.engine == "native":
+            program._native = NativeObject(native)
+            program._native.bind(arena._open(), handles)
+        else:
+            program._bpf = _load_bpf(place, arena, declared, file, handles, programs)
+    except BaseException:
+        program.close()
+        raise
+    return program
+
+
+def _loadable_engine(engine: Engine) -> Literal["kernel", "native"]:
+    """Say where programs can be loaded: the kernel needs libbpf as well as arenas."""
+    chosen, reason = choose_engine(engine)
+    if chosen == "kernel":
+        from arenads import libbpf
+
+        try:
+            libbpf.version()
+        except LibbpfMissingError:
+            if engine != "auto":
+                raise
+            return "native"
+    elif engine == "kernel":
+        raise EngineError(reason, reason=reason)
+    return chosen
+
+
+def _declared_size(place: Path, declared: ArenaMap) -> int:
+    length = declared.max_entries * PAGE
+    if not 0 < length <= lib.ADS_MAX_SIZE:
+        raise ObjectError(
+            f"{place}: arena {declared.name!r} declares {declared.max_entries} pages; expected 1 to"
+            f" {lib.ADS_MAX_SIZE // PAGE} (4 GiB)",
+            path=str(place),
+        )
+    return length
+
+
+def _create_structures(program: Program, file: ObjectFile) -> None:
+    """Make or open what the object declares. Layouts are compared before anything is made."""
+    arena = program.arena
+    planned: list[tuple[Declaration, Schema | None, Schema]] = []
+    for found in file.declarations.values():
+        if found.value is None or (found.key is None) == (found.kind == lib.ADS_KIND_HASHMAP):
+            raise ObjectError(
+                f"{program.path}: declaration {found.name!r} of kind {found.kind} lacks its key or"
+                " value type, or is of a kind that this version does not know",
+                path=str(program.path),
+            )
+        key = None if found.key is None else from_btf(file.btf, found.key.id)
+        value = from_btf(file.btf, found.value.id)
+        planned.append((found, key, value))
+        existing = arena._find(found.name.encode().ljust(lib.ADS_NAME_SIZE, b"\0"))
+        if existing is not None:
+            arena._compared(found.name, existing, found.kind, key, value)
+    for found, key, value in planned:
+        if found.kind == lib.ADS_KIND_HASHMAP:
+            made: Structure[Any] = arena.hashmap(
+                found.name, key=key, value=value, max_entries=found.max_entries
+            )
+        elif found.kind == lib.ADS_KIND_LIST:
+            made = arena.list(found.name, value=value, max_entries=found.max_entries)
+        else:
+            made = arena.queue(found.name, value=value, max_entries=found.max_entries)
+        program._structures[found.name] = made
+
+
+def _load_bpf(
+    place: Path,
+    arena: Arena,
+    declared: ArenaMap,
+    file: ObjectFile,
+    handles: dict[str, tuple[int, int]],
+    programs: list[str] | None,
+) -> Any:
+    from arenads.libbpf import BpfObject
+
+    loaded = BpfObject.open(place)
+    try:
+        loaded.reuse_map(declared.name, arena.fileno())
+        if handles:
+            values = loaded.initial_value(".rodata.arenads")
+            for name, (at, handle) in handles.items():
+                start = file.declarations[name].offset + at
+                values[start : start + 8] = handle.to_bytes(8, "little")
+        if programs is not None:
+            for name in loaded.programs():
+                loaded.set_autoload(name, name in programs)
+            for name in programs:
+                loaded.set_autoload(name, True)
+        loaded.load()
+    except BaseException:
+        loaded.close()
+        raise
+    return loaded

@@ -1,0 +1,91 @@
+"""The queue of an arena: records in order, from one producer to one consumer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TypeVar
+
+from arenads._core import ffi, lib
+from arenads.errors import CapacityError
+from arenads.structure import Structure
+
+__all__ = ["Queue"]
+
+V = TypeVar("V")
+
+
+class Queue(Structure[V]):
+    """A ring of records with one producer and one consumer, each a BPF program or a thread.
+
+    Pushing and popping are plain memory accesses, with no system call and no atomic
+    instruction. Two producers, or two consumers, at the same time damage the order of
+    records: let one thread do it.
+
+    >>> import arenads
+    >>> with arenads.create("1MiB", engine="native") as arena:
+    ...     jobs = arena.queue("jobs", value=arenads.u32, max_entries=4)
+    ...     jobs.push(1)
+    ...     jobs.push_many([2, 3])
+    ...     jobs.pop(), jobs.drain(), jobs.pop()
+    2
+    (1, [2, 3], None)
+    """
+
+    kind = lib.ADS_KIND_QUEUE
+    kind_name = "queue"
+
+    def push(self, value: V) -> None:
+        """Append a record.
+
+        Raises
+        ------
+        CapacityError
+            No slot is free; counted in `counters().full`.
+        """
+        self.arena._open()
+        self._check(lib.core_queue_push(self._handle, self._value_codec.pack(value)))
+
+    def push_many(self, values: Iterable[V]) -> int:
+        """Append records in one call; return how many were taken before it was full."""
+        self.arena._open()
+        packed = [self._value_codec.pack(value) for value in values]
+        if not packed:
+            return 0
+        try:
+            count = lib.core_queue_push_many(self._handle, b"".join(packed), len(packed))
+            self._check(count)
+        except CapacityError:
+            return 0
+        return int(count)
+
+    def pop(self) -> V | None:
+        """Take the oldest record, None if there is none."""
+        self.arena._open()
+        memory, view = buffer = self._take_buffer()
+        try:
+            code = lib.core_queue_pop(self._handle, memory)
+            if code == lib.ADS_ABSENT:
+                return None
+            self._check(code)
+            return self._value_codec.unpack(view)
+        finally:
+            self._buffers.append(buffer)
+
+    def drain(self, most: int | None = None) -> list[V]:
+        """Take all records that wait, at most `most`, in one call."""
+        count = len(self) if most is None else min(most, self.max_entries)
+        if count <= 0:
+            return []
+        size = self._value_codec.size
+        memory = ffi.new("char[]", size * count)
+        taken = lib.core_queue_pop_many(self._handle, memory, count)
+        self._check(taken)
+        return self._value_codec.unpack_many(ffi.buffer(memory), size, 0, int(taken))
+
+    def __len__(self) -> int:
+        """Count the records that wait."""
+        self.arena._open()
+        return min(int(lib.core_queue_len(self._handle)), self.max_entries)
+
+    def __bool__(self) -> bool:
+        return len(self) > 0

@@ -1,0 +1,255 @@
+"""What every structure of an arena has: a name, records, a length, counters, a check."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+import msgspec
+
+from arenads._core import ffi, lib
+from arenads.errors import (
+    ArenaFullError,
+    BudgetError,
+    CapacityError,
+    DamagedError,
+    SchemaError,
+)
+from arenads.schema import Codec, Scalar, Schema
+
+if TYPE_CHECKING:
+    from arenads.arena import Arena
+
+__all__ = ["CheckReport", "Counters", "Structure"]
+
+V = TypeVar("V")
+
+# Records that iteration copies in one call of the C core.
+_BATCH = 256
+_MASK = (1 << 64) - 1
+
+
+class Counters(msgspec.Struct, frozen=True):
+    """Operations that failed since the structure was made, by reason, on either side."""
+
+    full: int
+    no_memory: int
+    budget: int
+    damaged: int
+
+
+class CheckReport(msgspec.Struct, frozen=True):
+    """Where the entries of a structure are; every one that was ever made is in one place.
+
+    Attributes
+    ----------
+    live, deleted : int
+        Linked; the deleted ones wait for the next writer that passes.
+    free, unused : int
+        To be taken by the next insert.
+    leaked : int
+        In no place: a writer died with it in its hands. On a structure that is being
+        written to, an entry in the hands of a live writer counts here too.
+    repaired : int
+        Leaked entries that the check gave back.
+    errors : int
+        Things that no operation and no death can produce; `error_at` is the first offset.
+    """
+
+    live: int
+    deleted: int
+    free: int
+    unused: int
+    carved: int
+    leaked: int
+    repaired: int
+    errors: int
+    error_at: int
+
+
+class Structure(Generic[V]):
+    """Base of the structures; not made directly."""
+
+    kind = 0
+    kind_name = "structure"
+
+    def __init__(
+        self,
+        arena: Arena,
+        name: str,
+        offset: int,
+        key: object,
+        value: object,
+        key_schema: Schema | None,
+        value_schema: Schema,
+    ) -> None:
+        self.arena = arena
+        self.name = name
+        self.offset = offset
+        self._value_codec: Codec[V] = _codec(value, value_schema)
+        self._core = arena._open()
+        self._handle = ffi.new("core_structure *")
+        self._handle.arena = self._core
+        self._handle.kind = self.kind
+        self._handle.ref.offset = offset
+        self._handle.ref.key_size = 0 if key_schema is None else key_schema.size
+        self._handle.ref.value_size = value_schema.size
+        arena._check(lib.ads_structure_check(self._core, self.kind, self._handle.ref))
+        # Idle (C buffer, view of it) pairs; taking one from a list is atomic among threads.
+        self._buffers: list[tuple[Any, Any]] = []
+
+    @property
+    def value_type(self) -> Schema:
+        """Schema of the values."""
+        return self._value_codec.schema
+
+    @property
+    def max_entries(self) -> int:
+        """Entries that fit."""
+        self.arena._open()
+        return int(lib.core_max_entries(self._handle))
+
+    def counters(self) -> Counters:
+        """Count the failures so far."""
+        self.arena._open()
+        to = ffi.new("struct ads_counters *")
+        self._check(lib.core_counters(self._handle, to))
+        return Counters(int(to.full), int(to.no_memory), int(to.budget), int(to.damaged))
+
+    def __repr__(self) -> str:
+        if self.arena.closed:
+            return f"<{type(self).__name__} {self.name!r}, arena closed>"
+        return f"<{type(self).__name__} {self.name!r}, {len(self)} of {self.max_entries} entries>"
+
+    def __len__(self) -> int:
+        raise NotImplementedError
+
+    def _take_buffer(self) -> tuple[Any, Any]:
+        try:
+            return self._buffers.pop()
+        except IndexError:
+            memory = ffi.new("char[]", max(self._value_codec.size, 1))
+            return memory, ffi.buffer(memory, self._value_codec.size)
+
+    def _check(self, code: int) -> None:
+        """Raise what a negative code of the C core means for this structure."""
+        if code >= 0:
+            return
+        what = f"{self.kind_name} {self.name!r}"
+        if code == lib.ADS_FULL:
+            raise CapacityError(
+                f"{what} is full: max_entries={self.max_entries}. Delete entries, or make it"
+                " larger.",
+                name=self.name,
+                max_entries=self.max_entries,
+            )
+        if code == lib.ADS_NO_MEMORY:
+            root = self.arena.statistics()
+            raise ArenaFullError(
+                f"no memory for {what}: {root.used} of the arena's {root.size} bytes are used."
+                " Create a larger arena.",
+                name=self.name,
+                size=root.size,
+                used=root.used,
+            )
+        if code == lib.ADS_BUDGET:
+            raise BudgetError(
+                f"{what}: the loop budget ran out before the answer. Try again; if it stays, the"
+                " structure is damaged.",
+                name=self.name,
+            )
+        if code == lib.ADS_DAMAGED:
+            at = int(self._core.damaged_at)
+            raise DamagedError(
+                f"{what} is damaged: offset {at:#x} leads nowhere. Recreate the arena.",
+                name=self.name,
+                offset=at,
+            )
+        self.arena._check(code)
+
+
+class Collection(Structure[V]):
+    """A structure of linked entries: hash map or list."""
+
+    def __len__(self) -> int:
+        """Count the entries: exact while nobody changes them."""
+        self.arena._open()
+        return int(lib.core_len(self._handle))
+
+    def check(self, *, repair: bool = False) -> CheckReport:
+        """Find out where every entry is; with `repair` give leaked ones back.
+
+        Checking is safe at any time. Repairing is for when nobody writes.
+
+        >>> import arenads
+        >>> with arenads.create("1MiB", engine="native") as arena:
+        ...     numbers = arena.hashmap("n", key=arenads.u32, value=arenads.u32)
+        ...     numbers[1] = 1
+        ...     numbers.check().live
+        1
+        """
+        self.arena._open()
+        report = ffi.new("struct ads_check_report *")
+        self._check(
+            lib.ads_collection_check(
+                self._core, self.kind, self._handle.ref, int(repair), report
+            )
+        )
+        return CheckReport(
+            *(int(getattr(report, name)) for name in CheckReport.__struct_fields__)
+        )
+
+    def _scan(self, decode: Callable[[Any, int, int], list[Any]]) -> Iterator[Any]:
+        """Yield what `decode(buffer, record size, count)` makes of each batch of records."""
+        handle, size = self._handle, self._record_size
+        self.arena._open()
+        scan = ffi.new("struct ads_scan *")
+        self._check(lib.core_scan_start(handle, scan))
+        batches = [ffi.new("char[]", size * _BATCH) for _ in range(2)]
+        last = batches[1]
+        while True:
+            self.arena._open()
+            batch = batches[0]
+            count = lib.core_scan(handle, scan, last, batch, _BATCH)
+            self._check(count)
+            yield from decode(ffi.buffer(batch), size, count)
+            if count < _BATCH:
+                return
+            # The last key is where the next batch goes on; it must outlive this batch.
+            last = batch + (size * (count - 1) + 8)
+            batches.reverse()
+
+    @property
+    def _record_size(self) -> int:
+        """Bytes of {hash, key, value} as `core_scan` lays them out."""
+        value_size = -(-self._value_codec.size // 8) * 8
+        return int(lib.core_value_offset(self._handle)) - 8 + value_size
+
+    def _field(self, path: str) -> tuple[int, Scalar]:
+        offset, scalar = self._value_codec.field(path)
+        if scalar.size != 8 or offset % 8 or scalar.name[0] not in "ui":
+            raise SchemaError(
+                f"atomic access needs an aligned 64-bit integer: {path or 'the value'!r} is a"
+                f" {scalar.name} at offset {offset}"
+            )
+        return offset, scalar
+
+
+def _codec(declared: object, schema: Schema) -> Codec[Any]:
+    """Return a codec with the user's own class where there is one."""
+    if declared is None or isinstance(declared, Schema):
+        return Codec(schema, frozen=True)
+    return Codec(declared)
+
+
+def to_word(value: int, scalar: Scalar) -> int:
+    """Return the 64 bits of an integer, checked against its type."""
+    low, high = (-(1 << 63), (1 << 63) - 1) if scalar.name[0] == "i" else (0, _MASK)
+    if not isinstance(value, int) or not low <= value <= high:
+        raise SchemaError(f"expected a {scalar.name} from {low} to {high}, found {value!r}")
+    return value & _MASK
+
+
+def from_word(word: int, scalar: Scalar) -> int:
+    """Return the integer that 64 bits are in its type."""
+    return word - (1 << 64) if scalar.name[0] == "i" and word >> 63 else word
