@@ -70,7 +70,7 @@ static inline int ads_collection_create(struct ads_arena *a, __u32 kind, struct 
 	if (rc)
 		return rc;
 	if (kind == ADS_KIND_HASHMAP) {
-		while (bits < 31 && (1u << bits) < max_entries)
+		while (bits < 31 && (1ull << bits) < 2ull * max_entries)
 			bits++;
 		rc = ads_alloc(a, 8ull << bits, &table);
 		if (rc)
