@@ -452,7 +452,7 @@ class Arena:
     # --- structures -----------------------------------------------------------------------
 
     @property
-    def structures(self) -> Mapping[str, Structure]:
+    def structures(self) -> Mapping[str, Structure[Any]]:
         """The named structures of the arena, by name; read anew at each access."""
         return _Directory(self)
 
@@ -540,9 +540,7 @@ class Arena:
         self._check(code)
         return named
 
-    def _compared(
-        self, name: str, named: Any, kind: int, key: Schema | None, value: Schema
-    ) -> int:
+    def _compared(self, name: str, named: Any, kind: int, key: Schema | None, value: Schema) -> int:
         """Compare a directory entry with what is expected; return the structure's offset."""
         if named.kind != kind:
             kinds = _kind_names()
@@ -573,7 +571,7 @@ class Arena:
         except (msgspec.MsgspecError, SchemaError) as error:
             self._damaged(f"the schema of {name!r} is none: {error}", int(named.schema_offset))
 
-    def _open_structure(self, name: str) -> Structure:
+    def _open_structure(self, name: str) -> Structure[Any]:
         from arenads.hashmap import HashMap
         from arenads.list import List
         from arenads.queue import Queue
@@ -585,7 +583,7 @@ class Arena:
                 f"no structure {name!r} in this arena; its directory has {have}", name=name
             )
         key, value = self._schemas(name, named)
-        kinds: dict[int, Callable[..., Structure]] = {
+        kinds: dict[int, Callable[..., Structure[Any]]] = {
             lib.ADS_KIND_HASHMAP: HashMap,
             lib.ADS_KIND_LIST: List,
             lib.ADS_KIND_QUEUE: Queue,
@@ -689,13 +687,13 @@ def _remap_all() -> None:
 os.register_at_fork(after_in_child=_remap_all)
 
 
-class _Directory(Mapping[str, "Structure"]):
+class _Directory(Mapping[str, "Structure[Any]"]):
     """The structures of an arena by name."""
 
     def __init__(self, arena: Arena) -> None:
         self._arena = arena
 
-    def __getitem__(self, name: str) -> Structure:
+    def __getitem__(self, name: str) -> Structure[Any]:
         return self._arena._open_structure(name)
 
     def __iter__(self) -> Iterator[str]:

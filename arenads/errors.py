@@ -56,6 +56,7 @@ class ArenadsError(Exception):
     """
 
     default_errno = 0
+    errno: int | None
 
     def __init__(self, message: str, *, errno: int | None = None, **facts: object) -> None:
         super().__init__(message)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import ItemsView, Iterator, MutableMapping, ValuesView
-from typing import TYPE_CHECKING, Any, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 
 from arenads._core import ffi, lib
 from arenads.errors import KeyAbsentError, KeyExistsError
@@ -20,7 +20,7 @@ V = TypeVar("V")
 D = TypeVar("D")
 
 
-class HashMap(Collection[V], MutableMapping[K, V]):
+class HashMap(Collection[V], MutableMapping[K, V], Generic[K, V]):
     """A hash map that BPF programs and processes read and write at the same time.
 
     Made by `Arena.hashmap`, or found by name in `Arena.structures`. Values that are read are

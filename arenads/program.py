@@ -22,6 +22,7 @@ from arenads.errors import (
     ObjectError,
     ProgramTypeError,
     SchemaError,
+    StructureAbsentError,
 )
 from arenads.native import NativeObject
 from arenads.schema import Schema, from_btf
@@ -79,7 +80,9 @@ class Program(Mapping[str, Structure[Any]]):
             return self._structures[name]
         except KeyError:
             have = ", ".join(self._structures) or "none"
-            raise ObjectError(f"{self.path} declares no structure {name!r}; it has {have}") from None
+            raise StructureAbsentError(
+                f"{self.path} declares no structure {name!r}; it has {have}", name=name
+            ) from None
 
     def __contains__(self, name: object) -> bool:
         return name in self._structures
@@ -238,9 +241,7 @@ class _NativeRunner:
         self._owner._expect_open()
         if context is not None:
             if len(context) != self._size:
-                raise SchemaError(
-                    f"expected a context of {self._size} bytes, found {len(context)}"
-                )
+                raise SchemaError(f"expected a context of {self._size} bytes, found {len(context)}")
             self.context[:] = context
         return int(self._function(self._memory))
 

@@ -191,13 +191,9 @@ class Collection(Structure[V]):
         self.arena._open()
         report = ffi.new("struct ads_check_report *")
         self._check(
-            lib.ads_collection_check(
-                self._core, self.kind, self._handle.ref, int(repair), report
-            )
+            lib.ads_collection_check(self._core, self.kind, self._handle.ref, int(repair), report)
         )
-        return CheckReport(
-            *(int(getattr(report, name)) for name in CheckReport.__struct_fields__)
-        )
+        return CheckReport(*(int(getattr(report, name)) for name in CheckReport.__struct_fields__))
 
     def _scan(self, decode: Callable[[Any, int, int], list[Any]]) -> Iterator[Any]:
         """Yield what `decode(buffer, record size, count)` makes of each batch of records."""

@@ -1,0 +1,307 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * _core.c - the C core of the Python package. It implements nothing: it gives the inline
+ * operations of include/arenads an address, one function an operation, with the common key
+ * sizes as constants, as BPF programs have them; and loops over them for bulk work.
+ */
+#include <arenads/user.h>
+#ifdef ADS_POINTS
+#include <signal.h>
+#endif
+
+typedef struct { struct ads_arena *arena; struct ads_ref ref; __u32 kind; } core_structure;
+typedef struct { char name[64]; char record[64]; __u32 size, offset; } core_layout;
+
+static struct ads_root *core_root(struct ads_arena *a)
+{
+	return ads_root_of(a);
+}
+
+/* Words, so that a reader of a value being written sees whole 8-byte fields. */
+static int core_read(struct ads_arena *a, __u32 offset, void *to, __u32 size)
+{
+	if (ads_bad(a, offset, size))
+		return ADS_DAMAGED;
+	ads_copy_out(a, to, offset, size);
+	return ADS_OK;
+}
+
+static int core_write(struct ads_arena *a, __u32 offset, const void *from, __u32 size)
+{
+	if (!ads_writable(a))
+		return ADS_READ_ONLY;
+	if (ads_bad(a, offset, ads_round_up(size, 8)))
+		return ADS_DAMAGED;
+	ads_copy_in(a, offset, from, size);
+	return ADS_OK;
+}
+
+static __u32 core_max_entries(const core_structure *s)
+{
+	return ads_at(s->arena, struct ads_header, s->ref.offset)->max_entries;
+}
+
+static int core_counters(const core_structure *s, struct ads_counters *to)
+{
+	struct ads_collection *c = ads_at(s->arena, struct ads_collection, s->ref.offset);
+
+	if (ads_bad(s->arena, s->ref.offset, sizeof(struct ads_ring)))
+		return ADS_DAMAGED;
+	to->full = ads_load(&c->counters.full);
+	to->no_memory = ads_load(&c->counters.no_memory);
+	to->budget = ads_load(&c->counters.budget);
+	to->damaged = ads_load(&c->counters.damaged);
+	return ADS_OK;
+}
+
+static __u32 core_len(const core_structure *s)
+{
+	return ads_collection_len(s->arena, s->ref);
+}
+
+static __u32 core_value_offset(const core_structure *s)
+{
+	return ads_entry_value_offset(s->ref);
+}
+
+/* The common key sizes as constants: the loops over words disappear. */
+#define CORE_BY_KEY(call)                                                      \
+	struct ads_ref ref = s->ref;                                           \
+	if (ref.key_size == 8) {                                               \
+		ref.key_size = 8;                                              \
+		return call;                                                   \
+	}                                                                      \
+	if (ref.key_size == 4) {                                               \
+		ref.key_size = 4;                                              \
+		return call;                                                   \
+	}                                                                      \
+	return call
+
+static int core_hashmap_find(const core_structure *s, const char *key, __u32 *entry)
+{
+	CORE_BY_KEY(ads_hashmap_find(s->arena, ref, key, entry));
+}
+
+static int core_hashmap_get(const core_structure *s, const char *key, char *value)
+{
+	CORE_BY_KEY(ads_hashmap_get(s->arena, ref, key, value));
+}
+
+static int core_hashmap_update(const core_structure *s, const char *key, const char *value, int mode)
+{
+	__u32 entry;
+
+	CORE_BY_KEY(ads_hashmap_update(s->arena, ref, key, value, (enum ads_update_mode)mode, &entry));
+}
+
+static int core_hashmap_delete(const core_structure *s, const char *key)
+{
+	CORE_BY_KEY(ads_hashmap_delete(s->arena, ref, key));
+}
+
+static int core_list_find(const core_structure *s, __u64 order, __u32 *entry)
+{
+	return ads_list_find(s->arena, s->ref, order, entry);
+}
+
+static int core_list_get(const core_structure *s, __u64 order, char *value)
+{
+	return ads_list_get(s->arena, s->ref, order, value);
+}
+
+static int core_list_update(const core_structure *s, __u64 order, const char *value, int mode)
+{
+	__u32 entry;
+
+	return ads_list_update(s->arena, s->ref, order, value, (enum ads_update_mode)mode, &entry);
+}
+
+static int core_list_delete(const core_structure *s, __u64 order)
+{
+	return ads_list_delete(s->arena, s->ref, order);
+}
+
+static int core_list_push(const core_structure *s, const char *value, __u64 *order)
+{
+	__u32 entry;
+
+	return ads_list_push(s->arena, s->ref, value, order, &entry);
+}
+
+static int core_queue_push(const core_structure *s, const char *value)
+{
+	return ads_queue_push(s->arena, s->ref, value);
+}
+
+static int core_queue_pop(const core_structure *s, char *value)
+{
+	return ads_queue_pop(s->arena, s->ref, value);
+}
+
+/* How many were pushed before the first that failed; its error if that was the first. */
+static __s64 core_queue_push_many(const core_structure *s, const char *values, __u64 count)
+{
+	__u64 i;
+
+	for (i = 0; i < count; i++) {
+		int rc = ads_queue_push(s->arena, s->ref, values + i * s->ref.value_size);
+
+		if (rc)
+			return i ? (__s64)i : rc;
+	}
+	return (__s64)count;
+}
+
+static __s64 core_queue_pop_many(const core_structure *s, char *values, __u64 count)
+{
+	__u64 i;
+
+	for (i = 0; i < count; i++) {
+		int rc = ads_queue_pop(s->arena, s->ref, values + i * s->ref.value_size);
+
+		if (rc)
+			return i || rc == ADS_ABSENT ? (__s64)i : rc;
+	}
+	return (__s64)count;
+}
+
+static __u64 core_queue_len(const core_structure *s)
+{
+	return ads_queue_len(s->arena, s->ref);
+}
+
+static int core_scan_start(const core_structure *s, struct ads_scan *scan)
+{
+	if (s->kind == ADS_KIND_HASHMAP)
+		return ads_hashmap_scan(s->arena, s->ref, scan);
+	return ads_scan_start(s->arena, scan, ads_list_head(s->ref));
+}
+
+/*
+ * Up to `count` records {hash:8, key, value; key and value rounded up to 8 bytes}. Fewer at the
+ * end; the error if there was one before the first.
+ */
+static __s64 core_scan(const core_structure *s, struct ads_scan *scan, const char *last_key, char *records,
+			 __u64 count)
+{
+	__u32 value_at = ads_entry_value_offset(s->ref) - 8;
+	__u32 size = value_at + ads_round_up(s->ref.value_size, 8);
+	__u64 i;
+
+	for (i = 0; i < count; i++, records += size) {
+		__u32 entry;
+		int rc = ads_scan_next(s->arena, scan, s->ref, last_key, records + 8, records + value_at, &entry);
+
+		if (rc)
+			return i || rc == ADS_ABSENT ? (__s64)i : ads_count(s->arena, s->ref.offset, rc);
+		memcpy(records, &scan->hash, 8);
+		last_key = records + 8;
+	}
+	return (__s64)count;
+}
+
+/* An aligned 8-byte field of the value in `entry`, NULL if there is none. */
+static __u64 *core_field(const core_structure *s, __u32 entry, __u32 at)
+{
+	if (at % 8 || at + 8 > s->ref.value_size || ads_bad(s->arena, entry, ads_entry_stride(s->ref)))
+		return 0;
+	return ads_at(s->arena, __u64, entry + ads_entry_value_offset(s->ref) + at);
+}
+
+static int core_field_add(const core_structure *s, __u32 entry, __u32 at, __u64 by, __u64 *before)
+{
+	__u64 *field = core_field(s, entry, at);
+
+	if (!field || !ads_writable(s->arena))
+		return field ? ADS_READ_ONLY : ADS_INVALID;
+	*before = ads_add(field, by);
+	return ADS_OK;
+}
+
+static int core_field_load(const core_structure *s, __u32 entry, __u32 at, __u64 *value)
+{
+	__u64 *field = core_field(s, entry, at);
+
+	if (!field)
+		return ADS_INVALID;
+	*value = ads_load_acquire(field);
+	return ADS_OK;
+}
+
+static int core_field_store(const core_structure *s, __u32 entry, __u32 at, __u64 value)
+{
+	__u64 *field = core_field(s, entry, at);
+
+	if (!field || !ads_writable(s->arena))
+		return field ? ADS_READ_ONLY : ADS_INVALID;
+	ads_store_release(field, value);
+	return ADS_OK;
+}
+
+static int core_field_cas(const core_structure *s, __u32 entry, __u32 at, __u64 expected, __u64 wanted,
+			  __u64 *found)
+{
+	__u64 *field = core_field(s, entry, at);
+
+	if (!field || !ads_writable(s->arena))
+		return field ? ADS_READ_ONLY : ADS_INVALID;
+	*found = ads_cas(field, expected, wanted);
+	return ADS_OK;
+}
+
+/* What this compiler makes of layout.h, to be compared with BTF and Python. */
+#define FIELD(record, name) {#name, #record, sizeof(((struct record *)0)->name), __builtin_offsetof(struct record, name)}
+#define RECORD(record) {"", #record, sizeof(struct record), 0}
+
+static const core_layout layouts[] = {
+	RECORD(ads_root), FIELD(ads_root, magic), FIELD(ads_root, abi_version), FIELD(ads_root, byte_order),
+	FIELD(ads_root, size), FIELD(ads_root, base), FIELD(ads_root, creation_id), FIELD(ads_root, directory),
+	FIELD(ads_root, flags), FIELD(ads_root, cursor), FIELD(ads_root, populated), FIELD(ads_root, no_memory),
+	FIELD(ads_root, damaged),
+	RECORD(ads_shard), FIELD(ads_shard, free), FIELD(ads_shard, chunk),
+	RECORD(ads_pool), FIELD(ads_pool, stride), FIELD(ads_pool, capacity), FIELD(ads_pool, carved),
+	FIELD(ads_pool, shards),
+	RECORD(ads_counters), FIELD(ads_counters, full), FIELD(ads_counters, no_memory),
+	FIELD(ads_counters, budget), FIELD(ads_counters, damaged),
+	RECORD(ads_header), FIELD(ads_header, kind), FIELD(ads_header, key_size), FIELD(ads_header, value_size),
+	FIELD(ads_header, max_entries), FIELD(ads_header, seed), FIELD(ads_header, table), FIELD(ads_header, shift),
+	RECORD(ads_collection), FIELD(ads_collection, header), FIELD(ads_collection, counters),
+	FIELD(ads_collection, head), FIELD(ads_collection, pool),
+	RECORD(ads_entry), FIELD(ads_entry, link), FIELD(ads_entry, hash),
+	RECORD(ads_ring), FIELD(ads_ring, header), FIELD(ads_ring, counters), FIELD(ads_ring, tail),
+	FIELD(ads_ring, head_seen), FIELD(ads_ring, head), FIELD(ads_ring, tail_seen),
+	RECORD(ads_directory_value), FIELD(ads_directory_value, kind), FIELD(ads_directory_value, offset),
+	FIELD(ads_directory_value, schema_offset), FIELD(ads_directory_value, schema_size),
+};
+
+static __u32 core_layouts(const core_layout **to)
+{
+	*to = layouts;
+	return sizeof(layouts) / sizeof(layouts[0]);
+}
+
+#ifdef ADS_POINTS
+/* The test build: every shared operation counts, and one of them may kill the process. */
+static __u64 core_point_count, core_point_stop;
+
+/* Dies before shared operation number `stop_at` (from 1), as hard as a process can die. */
+static void core_point(int kind, const volatile void *word)
+{
+	(void)kind;
+	(void)word;
+	if (++core_point_count == core_point_stop)
+		kill(getpid(), SIGKILL);
+}
+
+static void core_set_points(__u64 stop_at)
+{
+	core_point_count = 0;
+	core_point_stop = stop_at;
+	ads_point_hook = core_point;
+}
+
+static __u64 core_points(void)
+{
+	return core_point_count;
+}
+#endif
