@@ -76,13 +76,14 @@
 #define ads_user_form(pointer) (pointer)
 #endif
 
-/* In the spirit of BTF-defined maps: types are carried as pointers, numbers as array
- * lengths. Read by the loader, which writes `handle`. */
+/* In the spirit of BTF-defined maps: numbers are carried as array lengths, types as pointers,
+ * to an array of one, because for a plain pointer compilers leave the members out of BTF.
+ * Read by the loader, which writes `handle`. */
 #define ADS_DECLARE_KEYED(name, kind_number, K, V, entries)                    \
 	ADS_DECLARATION struct {                                               \
 		int(*kind)[kind_number];                                       \
-		K *key;                                                        \
-		V *value;                                                      \
+		K(*key)[1];                                                    \
+		V(*value)[1];                                                  \
 		int(*max_entries)[entries];                                    \
 		__u64 handle;                                                  \
 	} name ADS_SECTION
@@ -90,7 +91,7 @@
 #define ADS_DECLARE(name, kind_number, V, entries)                             \
 	ADS_DECLARATION struct {                                               \
 		int(*kind)[kind_number];                                       \
-		V *value;                                                      \
+		V(*value)[1];                                                  \
 		int(*max_entries)[entries];                                    \
 		__u64 handle;                                                  \
 	} name ADS_SECTION
