@@ -128,6 +128,20 @@ static int core_list_push(const core_structure *s, const char *value, __u64 *ord
 	return ads_list_push(s->arena, s->ref, value, order, &entry);
 }
 
+static int core_pool_alloc(const core_structure *s, const char *value, __u32 *object)
+{
+	int rc = ads_pool_alloc(s->arena, s->ref, object);
+
+	if (!rc)
+		ads_copy_in(s->arena, *object, value, s->ref.value_size);
+	return rc;
+}
+
+static int core_pool_free(const core_structure *s, __u32 object)
+{
+	return ads_pool_free(s->arena, s->ref, object);
+}
+
 static int core_queue_push(const core_structure *s, const char *value)
 {
 	return ads_queue_push(s->arena, s->ref, value);

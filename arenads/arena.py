@@ -47,6 +47,7 @@ from arenads.schema import Schema, compare, decode_schema, encode_schema, schema
 if TYPE_CHECKING:
     from arenads.hashmap import HashMap
     from arenads.list import List
+    from arenads.pool import Pool
     from arenads.queue import Queue
     from arenads.structure import Structure
 
@@ -486,6 +487,12 @@ class Arena:
 
         return self._structure(Queue, lib.ADS_KIND_QUEUE, name, None, value, max_entries)
 
+    def pool(self, name: str, *, value: object, max_entries: int = 1024) -> Pool[Any]:
+        """Make the pool of objects `name`, or open it. See `hashmap`."""
+        from arenads.pool import Pool
+
+        return self._structure(Pool, lib.ADS_KIND_POOL, name, None, value, max_entries)
+
     def _structure(
         self,
         make: Callable[..., T],
@@ -574,6 +581,7 @@ class Arena:
     def _open_structure(self, name: str) -> Structure[Any]:
         from arenads.hashmap import HashMap
         from arenads.list import List
+        from arenads.pool import Pool
         from arenads.queue import Queue
 
         named = self._find(_padded_name(name))
@@ -587,6 +595,7 @@ class Arena:
             lib.ADS_KIND_HASHMAP: HashMap,
             lib.ADS_KIND_LIST: List,
             lib.ADS_KIND_QUEUE: Queue,
+            lib.ADS_KIND_POOL: Pool,
         }
         if named.kind not in kinds:
             self._damaged(f"{name!r} is of unknown kind {named.kind}", int(named.offset))
@@ -743,6 +752,7 @@ def _kind_names() -> dict[int, str]:
         lib.ADS_KIND_HASHMAP: "hash map",
         lib.ADS_KIND_LIST: "list",
         lib.ADS_KIND_QUEUE: "queue",
+        lib.ADS_KIND_POOL: "pool",
     }
 
 

@@ -376,10 +376,13 @@ def _create_structures(program: Program, file: ObjectFile) -> None:
             made: Structure[Any] = arena.hashmap(
                 found.name, key=key, value=value, max_entries=found.max_entries
             )
-        elif found.kind == lib.ADS_KIND_LIST:
-            made = arena.list(found.name, value=value, max_entries=found.max_entries)
         else:
-            made = arena.queue(found.name, value=value, max_entries=found.max_entries)
+            make = {
+                lib.ADS_KIND_LIST: arena.list,
+                lib.ADS_KIND_QUEUE: arena.queue,
+                lib.ADS_KIND_POOL: arena.pool,
+            }[found.kind]
+            made = make(found.name, value=value, max_entries=found.max_entries)
         program._structures[found.name] = made
 
 

@@ -418,4 +418,51 @@ static ADS_INLINE void ads_pool_give(struct ads_arena *a, struct ads_pool_ref po
 	/* Budget spent: the entry is leaked, which check reports and repairs. */
 }
 
+/* --- objects of a pool --------------------------------------------------------------------------- */
+
+/*
+ * Allocate an object for the caller's own structure; *object becomes its offset, 16 behind
+ * the entry's, 8-byte aligned. Its contents are what the last owner left, zero at first.
+ */
+static ADS_INLINE int ads_pool_alloc(struct ads_arena *a, struct ads_ref ref, __u32 *object)
+{
+	__u32 entry = 0;
+	int rc;
+
+	if (!ads_writable(a))
+		return ADS_READ_ONLY;
+	rc = ads_pool_take(a, ads_pool_of(ref), 0, &entry);
+	if (rc)
+		return ads_count(a, ref.offset, rc);
+	{
+		__u64 __arena *link = &ads_at(a, struct ads_entry, entry)->link;
+
+		/* Unmarked: in use. Until this store a death leaks the object; afterwards it is its
+		 * owner's, whom nobody can know to be dead. */
+		ads_store_release(link, ads_link_change(ads_load(link), 0));
+	}
+	*object = entry + ads_entry_value_offset(ref);
+	return ADS_OK;
+}
+
+/* Give an object back. ADS_INVALID: it is free already, or no object. */
+static ADS_INLINE int ads_pool_free(struct ads_arena *a, struct ads_ref ref, __u32 object)
+{
+	__u32 entry = object - ads_entry_value_offset(ref);
+	__u64 __arena *link = &ads_at(a, struct ads_entry, entry)->link;
+	__u64 word;
+
+	if (!ads_writable(a))
+		return ADS_READ_ONLY;
+	if (ads_bad(a, entry, ads_entry_stride(ref)))
+		return ADS_INVALID;
+	word = ads_load(link);
+	/* One CAS decides who frees it, so that a double free is an error and not a loop. */
+	if (word & ADS_LINK_MARK || !word ||
+	    ads_cas(link, word, ads_link_change(word, 0) | ADS_LINK_MARK) != word)
+		return ADS_INVALID;
+	ads_pool_give(a, ads_pool_of(ref), entry);
+	return ADS_OK;
+}
+
 #endif /* ARENADS_ALLOC_H */

@@ -71,7 +71,7 @@
 
 /* The pointer that may be stored in a record and followed by either side. */
 #if ADS_BPF
-#define ads_user_form(pointer) ((typeof(pointer))(void *)(pointer))
+#define ads_user_form(pointer) ((__typeof__(pointer))(void *)(unsigned long)(__u32)(unsigned long)(pointer))
 #else
 #define ads_user_form(pointer) (pointer)
 #endif
@@ -308,5 +308,50 @@
 		return ads_queue_len(ads_here(), name##_ref());                \
 	}                                                                      \
 	struct ads_ref name##_ref(void)
+
+/*
+ * Pool NAME of objects of type T, for structures of your own.
+ *
+ *	T __arena *NAME_alloc(void)		NULL: full or no memory
+ *	int NAME_free(T __arena *object)	ADS_INVALID if it is free already
+ *	__u32 NAME_len(void)			objects in use
+ *
+ * An object may hold pointers to others: store them with ads_user_form(), and either side
+ * can follow them.
+ */
+#define ADS_POOL(name, T, entries)                                             \
+	ADS_DECLARE(name, ADS_KIND_POOL, T, entries);                          \
+	static ADS_INLINE struct ads_ref name##_ref(void)                      \
+	{                                                                      \
+		struct ads_ref ref = {(__u32)name.handle, 0, sizeof(T)};       \
+		return ref;                                                    \
+	}                                                                      \
+	static ADS_NOINLINE T __arena *name##_alloc(void)                      \
+	{                                                                      \
+		struct ads_arena *a = ads_here();                              \
+		__u32 object = 0;                                              \
+		(void)a;                                                       \
+		if (ads_pool_alloc(a, name##_ref(), &object))                  \
+			return (T __arena *)0;                                 \
+		return ads_at(a, T, object);                                   \
+	}                                                                      \
+	static ADS_NOINLINE int name##_free(T __arena *object)                 \
+	{                                                                      \
+		return ads_pool_free(ads_here(), name##_ref(), (__u32)(unsigned long)object); \
+	}                                                                      \
+	static ADS_NOINLINE __u32 name##_len(void)                             \
+	{                                                                      \
+		return ads_collection_len(ads_here(), name##_ref());           \
+	}                                                                      \
+	struct ads_ref name##_ref(void)
+
+/* A raw block of zeroed bytes for the life of the arena, on a cache line; NULL: no memory. */
+static ADS_INLINE void __arena *ads_block(struct ads_arena *a, __u64 bytes)
+{
+	__u32 offset = 0;
+
+	(void)a;
+	return ads_alloc(a, bytes, &offset) ? (void __arena *)0 : ads_at(a, void, offset);
+}
 
 #endif /* ARENADS_BPF_H */

@@ -136,7 +136,7 @@ static inline void ads_check_free(struct ads_check *c, struct ads_pool_ref pool)
 }
 
 /* Visit every entry in the pool's chunks: the heap says which those are. */
-static inline void ads_check_chunks(struct ads_check *c, struct ads_pool_ref pool, int repair)
+static inline void ads_check_chunks(struct ads_check *c, __u32 kind, struct ads_pool_ref pool, int repair)
 {
 	__u64 cursor = ads_load_acquire(&ads_root_of(c->a)->cursor);
 	__u64 at, placed = 0;
@@ -162,6 +162,12 @@ static inline void ads_check_chunks(struct ads_check *c, struct ads_pool_ref poo
 			int linked = ads_check_seen(c->linked, entry);
 			int freed = ads_check_seen(c->freed, entry);
 
+			/* An object of a pool is in use exactly while its link is not marked. */
+			if (kind == ADS_KIND_POOL && i < taken && !freed && !ads_bad(c->a, entry, pool.stride) &&
+			    ads_load(ads_link_of(c->a, entry)) && !(ads_load(ads_link_of(c->a, entry)) & ADS_LINK_MARK)) {
+				linked = 1;
+				c->report->live++;
+			}
 			c->report->carved++;
 			placed += (__u64)(linked || freed);
 			if (i >= taken) {
@@ -186,7 +192,7 @@ static inline void ads_check_chunks(struct ads_check *c, struct ads_pool_ref poo
 }
 
 /*
- * Check a hash map or list. 0, or an error if it could not be checked at all; what was found
+ * Check a hash map, list or pool. 0, or an error if it could not be checked at all; what was found
  * is in *report. `repair` gives leaked entries back: only while no writer is running.
  */
 static inline int ads_collection_check(struct ads_arena *a, __u32 kind, struct ads_ref ref, int repair,
@@ -203,9 +209,10 @@ static inline int ads_collection_check(struct ads_arena *a, __u32 kind, struct a
 	c.linked = (unsigned char *)calloc(1, a->size / 64 + 1);
 	c.freed = (unsigned char *)calloc(1, a->size / 64 + 1);
 	if (c.linked && c.freed) {
-		ads_check_links(&c, kind, ref);
+		if (kind != ADS_KIND_POOL)
+			ads_check_links(&c, kind, ref);
 		ads_check_free(&c, ads_pool_of(ref));
-		ads_check_chunks(&c, ads_pool_of(ref), repair && !report->errors);
+		ads_check_chunks(&c, kind, ads_pool_of(ref), repair && !report->errors);
 	} else {
 		rc = ADS_NO_MEMORY;
 	}

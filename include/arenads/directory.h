@@ -54,7 +54,7 @@ static inline void ads_collection_format(struct ads_arena *a, __u32 offset, __u3
 }
 
 /*
- * Create a hash map or list; ref->offset becomes its place. Nobody else knows it before
+ * Create a hash map, list or pool of objects; ref->offset becomes its place. Nobody else knows it before
  * it has a name. ADS_INVALID: a size or count out of range.
  */
 static inline int ads_collection_create(struct ads_arena *a, __u32 kind, struct ads_ref *ref, __u32 max_entries)
@@ -124,7 +124,7 @@ static inline int ads_structure_check(struct ads_arena *a, __u32 kind, struct ad
 		if (h->shift < 33 || h->shift > 63)
 			return ADS_DAMAGED;
 		table_bytes = 8ull << (64 - h->shift);
-	} else if (kind == ADS_KIND_LIST) {
+	} else if (kind == ADS_KIND_LIST || kind == ADS_KIND_POOL) {
 		if (h->table != ads_list_head(ref))
 			return ADS_DAMAGED;
 		table_bytes = 8;

@@ -33,6 +33,7 @@ enum ads_kind {
 	ADS_KIND_HASHMAP = 1,
 	ADS_KIND_LIST = 2,
 	ADS_KIND_QUEUE = 3,
+	ADS_KIND_POOL = 4,
 };
 
 /* --- the link word -------------------------------------------------------------- */
@@ -172,7 +173,7 @@ ADS_STATIC_ASSERT(__builtin_offsetof(struct ads_header, seed) == 16, "ABI");
 ADS_STATIC_ASSERT(__builtin_offsetof(struct ads_header, table) == 24, "ABI");
 ADS_STATIC_ASSERT(__builtin_offsetof(struct ads_header, shift) == 28, "ABI");
 
-/* A hash map or a list: header, counters, the list's head link, pool. */
+/* A hash map, a list or a pool of objects: header, counters, the list's head link, pool. */
 struct ads_collection {
 	struct ads_header header;
 	struct ads_counters counters;
@@ -187,7 +188,8 @@ ADS_STATIC_ASSERT(__builtin_offsetof(struct ads_collection, pool) == 192, "ABI")
 ADS_STATIC_ASSERT(sizeof(struct ads_collection) == 192 + sizeof(struct ads_pool), "ABI");
 
 /*
- * An entry of a list or hash map; key and value follow, each rounded up to 8 bytes.
+ * An entry of a list or hash map; key and value follow, each rounded up to 8 bytes. An object
+ * of a pool is the value of an entry without key, whose link is marked while it is free.
  *
  *	 0      8      16          16 + key            stride
  *	+------+------+-----------+-------------------+
