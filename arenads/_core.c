@@ -12,6 +12,14 @@
 typedef struct { struct ads_arena *arena; struct ads_ref ref; __u32 kind; } core_structure;
 typedef struct { char name[64]; char record[64]; __u32 size, offset; } core_layout;
 
+/* Closing an arena takes its base away; EBADF, without asking Python before each operation. */
+#define CORE_CLOSED (-9)
+#define CORE_OPEN(s)                                                           \
+	do {                                                                   \
+		if (!(s)->arena->base)                                         \
+			return CORE_CLOSED;                                    \
+	} while (0)
+
 static struct ads_root *core_root(struct ads_arena *a)
 {
 	return ads_root_of(a);
@@ -43,6 +51,7 @@ static __u32 core_max_entries(const core_structure *s)
 
 static int core_counters(const core_structure *s, struct ads_counters *to)
 {
+	CORE_OPEN(s);
 	struct ads_collection *c = ads_at(s->arena, struct ads_collection, s->ref.offset);
 
 	if (ads_bad(s->arena, s->ref.offset, sizeof(struct ads_ring)))
@@ -66,6 +75,7 @@ static __u32 core_value_offset(const core_structure *s)
 
 /* The common key sizes as constants: the loops over words disappear. */
 #define CORE_BY_KEY(call)                                                      \
+	CORE_OPEN(s);                                                          \
 	struct ads_ref ref = s->ref;                                           \
 	if (ref.key_size == 8) {                                               \
 		ref.key_size = 8;                                              \
@@ -101,16 +111,19 @@ static int core_hashmap_delete(const core_structure *s, const char *key)
 
 static int core_list_find(const core_structure *s, __u64 order, __u32 *entry)
 {
+	CORE_OPEN(s);
 	return ads_list_find(s->arena, s->ref, order, entry);
 }
 
 static int core_list_get(const core_structure *s, __u64 order, char *value)
 {
+	CORE_OPEN(s);
 	return ads_list_get(s->arena, s->ref, order, value);
 }
 
 static int core_list_update(const core_structure *s, __u64 order, const char *value, int mode)
 {
+	CORE_OPEN(s);
 	__u32 entry;
 
 	return ads_list_update(s->arena, s->ref, order, value, (enum ads_update_mode)mode, &entry);
@@ -118,11 +131,13 @@ static int core_list_update(const core_structure *s, __u64 order, const char *va
 
 static int core_list_delete(const core_structure *s, __u64 order)
 {
+	CORE_OPEN(s);
 	return ads_list_delete(s->arena, s->ref, order);
 }
 
 static int core_list_push(const core_structure *s, const char *value, __u64 *order)
 {
+	CORE_OPEN(s);
 	__u32 entry;
 
 	return ads_list_push(s->arena, s->ref, value, order, &entry);
@@ -130,6 +145,7 @@ static int core_list_push(const core_structure *s, const char *value, __u64 *ord
 
 static int core_pool_alloc(const core_structure *s, const char *value, __u32 *object)
 {
+	CORE_OPEN(s);
 	int rc = ads_pool_alloc(s->arena, s->ref, object);
 
 	if (!rc)
@@ -139,22 +155,26 @@ static int core_pool_alloc(const core_structure *s, const char *value, __u32 *ob
 
 static int core_pool_free(const core_structure *s, __u32 object)
 {
+	CORE_OPEN(s);
 	return ads_pool_free(s->arena, s->ref, object);
 }
 
 static int core_queue_push(const core_structure *s, const char *value)
 {
+	CORE_OPEN(s);
 	return ads_queue_push(s->arena, s->ref, value);
 }
 
 static int core_queue_pop(const core_structure *s, char *value)
 {
+	CORE_OPEN(s);
 	return ads_queue_pop(s->arena, s->ref, value);
 }
 
 /* How many were pushed before the first that failed; its error if that was the first. */
 static __s64 core_queue_push_many(const core_structure *s, const char *values, __u64 count)
 {
+	CORE_OPEN(s);
 	__u64 i;
 
 	for (i = 0; i < count; i++) {
@@ -168,6 +188,7 @@ static __s64 core_queue_push_many(const core_structure *s, const char *values, _
 
 static __s64 core_queue_pop_many(const core_structure *s, char *values, __u64 count)
 {
+	CORE_OPEN(s);
 	__u64 i;
 
 	for (i = 0; i < count; i++) {
@@ -186,6 +207,7 @@ static __u64 core_queue_len(const core_structure *s)
 
 static int core_scan_start(const core_structure *s, struct ads_scan *scan)
 {
+	CORE_OPEN(s);
 	if (s->kind == ADS_KIND_HASHMAP)
 		return ads_hashmap_scan(s->arena, s->ref, scan);
 	return ads_scan_start(s->arena, scan, ads_list_head(s->ref));
@@ -198,6 +220,7 @@ static int core_scan_start(const core_structure *s, struct ads_scan *scan)
 static __s64 core_scan(const core_structure *s, struct ads_scan *scan, const char *last_key, char *records,
 			 __u64 count)
 {
+	CORE_OPEN(s);
 	__u32 value_at = ads_entry_value_offset(s->ref) - 8;
 	__u32 size = value_at + ads_round_up(s->ref.value_size, 8);
 	__u64 i;
@@ -222,44 +245,34 @@ static __u64 *core_field(const core_structure *s, __u32 entry, __u32 at)
 	return ads_at(s->arena, __u64, entry + ads_entry_value_offset(s->ref) + at);
 }
 
-static int core_field_add(const core_structure *s, __u32 entry, __u32 at, __u64 by, __u64 *before)
+enum core_access { CORE_LOAD, CORE_STORE, CORE_ADD, CORE_CAS };
+
+/*
+ * Find a key and work on one 8-byte field of its live value: what the word was is in *before.
+ * `operand` is what to store, add, or put in place of `expected`.
+ */
+static int core_hashmap_field(const core_structure *s, const char *key, __u32 at, int access, __u64 operand,
+			      __u64 expected, __u64 *before)
 {
-	__u64 *field = core_field(s, entry, at);
+	__u32 entry;
+	__u64 *field;
+	int rc = core_hashmap_find(s, key, &entry);
 
-	if (!field || !ads_writable(s->arena))
-		return field ? ADS_READ_ONLY : ADS_INVALID;
-	*before = ads_add(field, by);
-	return ADS_OK;
-}
-
-static int core_field_load(const core_structure *s, __u32 entry, __u32 at, __u64 *value)
-{
-	__u64 *field = core_field(s, entry, at);
-
+	if (rc)
+		return rc;
+	if (access != CORE_LOAD && !ads_writable(s->arena))
+		return ADS_READ_ONLY;
+	field = core_field(s, entry, at);
 	if (!field)
 		return ADS_INVALID;
-	*value = ads_load_acquire(field);
-	return ADS_OK;
-}
-
-static int core_field_store(const core_structure *s, __u32 entry, __u32 at, __u64 value)
-{
-	__u64 *field = core_field(s, entry, at);
-
-	if (!field || !ads_writable(s->arena))
-		return field ? ADS_READ_ONLY : ADS_INVALID;
-	ads_store_release(field, value);
-	return ADS_OK;
-}
-
-static int core_field_cas(const core_structure *s, __u32 entry, __u32 at, __u64 expected, __u64 wanted,
-			  __u64 *found)
-{
-	__u64 *field = core_field(s, entry, at);
-
-	if (!field || !ads_writable(s->arena))
-		return field ? ADS_READ_ONLY : ADS_INVALID;
-	*found = ads_cas(field, expected, wanted);
+	if (access == CORE_LOAD)
+		*before = ads_load_acquire(field);
+	else if (access == CORE_STORE)
+		ads_store_release(field, operand);
+	else if (access == CORE_ADD)
+		*before = ads_add(field, operand);
+	else
+		*before = ads_cas(field, expected, operand);
 	return ADS_OK;
 }
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 from arenads._core import ffi, lib
 from arenads.errors import KeyAbsentError, KeyExistsError
 from arenads.schema import Codec, Schema
-from arenads.structure import Collection, _codec, from_word, to_word
+from arenads.structure import Collection, _codec, from_word, to_word, wrapped
 
 if TYPE_CHECKING:
     from arenads.arena import Arena
@@ -18,6 +18,11 @@ __all__ = ["HashMap"]
 K = TypeVar("K")
 V = TypeVar("V")
 D = TypeVar("D")
+
+# As globals: looking a constant up in the extension costs a third of an operation.
+_ABSENT, _EXISTS = lib.ADS_ABSENT, lib.ADS_EXISTS
+_ANY, _INSERT, _REPLACE = lib.ADS_ANY, lib.ADS_INSERT, lib.ADS_REPLACE
+_ADD = lib.CORE_ADD
 
 
 class HashMap(Collection[V], MutableMapping[K, V], Generic[K, V]):
@@ -53,6 +58,7 @@ class HashMap(Collection[V], MutableMapping[K, V], Generic[K, V]):
         assert key_schema is not None
         super().__init__(arena, name, offset, key, value, key_schema, value_schema)
         self._key_codec: Codec[K] = _codec(key, key_schema)
+        self._entries = ffi.new("__u32 *")  # written by __contains__, never read
 
     @property
     def key_type(self) -> Schema:
@@ -65,18 +71,15 @@ class HashMap(Collection[V], MutableMapping[K, V], Generic[K, V]):
         return KeyAbsentError(f"{key!r} is not in {self.kind_name} {self.name!r}", key=key)
 
     def __getitem__(self, key: K) -> V:
-        self.arena._open()
-        packed = self._key_codec.pack(key)
-        buffer = self._take_buffer()
-        try:
-            code = lib.core_hashmap_get(self._handle, packed, buffer[0])
-            if code:
-                if code == lib.ADS_ABSENT:
-                    raise self._absent(key)
-                self._check(code)
-            return self._value_codec.unpack(buffer[1])
-        finally:
-            self._buffers.append(buffer)
+        memory, view = buffer = self._take_buffer()
+        code = lib.core_hashmap_get(self._handle, self._key_codec.pack(key), memory)
+        if code:
+            if code == _ABSENT:
+                raise self._absent(key)
+            self._check(code)
+        value = self._value_codec.unpack(view)
+        self._buffers.append(buffer)
+        return value
 
     @overload
     def get(self, key: K, /) -> V | None: ...
@@ -84,30 +87,25 @@ class HashMap(Collection[V], MutableMapping[K, V], Generic[K, V]):
     def get(self, key: K, /, default: V | D) -> V | D: ...
     def get(self, key: K, /, default: Any = None) -> Any:
         """Return the value of `key`, or `default` if it is absent."""
-        self.arena._open()
-        packed = self._key_codec.pack(key)
-        buffer = self._take_buffer()
-        try:
-            code = lib.core_hashmap_get(self._handle, packed, buffer[0])
-            if code:
-                if code == lib.ADS_ABSENT:
-                    return default
-                self._check(code)
-            return self._value_codec.unpack(buffer[1])
-        finally:
+        memory, view = buffer = self._take_buffer()
+        code = lib.core_hashmap_get(self._handle, self._key_codec.pack(key), memory)
+        if code:
             self._buffers.append(buffer)
+            if code == _ABSENT:
+                return default
+            self._check(code)
+        value = self._value_codec.unpack(view)
+        self._buffers.append(buffer)
+        return value
 
     def __contains__(self, key: object) -> bool:
-        self.arena._open()
-        entry = ffi.new("__u32 *")
-        packed = self._key_codec.pack(key)
-        code = lib.core_hashmap_find(self._handle, packed, entry)
-        if code != lib.ADS_ABSENT:
+        code = lib.core_hashmap_find(self._handle, self._key_codec.pack(key), self._entries)
+        if code != _ABSENT:
             self._check(code)
         return bool(code == 0)
 
     def __setitem__(self, key: K, value: V) -> None:
-        self._store(key, value, lib.ADS_ANY)
+        self._store(key, value, _ANY)
 
     def insert(self, key: K, value: V) -> None:
         """Store a key that is not there yet.
@@ -118,7 +116,7 @@ class HashMap(Collection[V], MutableMapping[K, V], Generic[K, V]):
             It is; nothing changed.
         CapacityError, ArenaFullError
         """
-        if self._store(key, value, lib.ADS_INSERT) == lib.ADS_EXISTS:
+        if self._store(key, value, _INSERT) == _EXISTS:
             raise KeyExistsError(f"{key!r} is in {self.kind_name} {self.name!r} already", key=key)
 
     def replace(self, key: K, value: V) -> None:
@@ -129,7 +127,7 @@ class HashMap(Collection[V], MutableMapping[K, V], Generic[K, V]):
         KeyAbsentError
             It is not; nothing changed.
         """
-        if self._store(key, value, lib.ADS_REPLACE) == lib.ADS_ABSENT:
+        if self._store(key, value, _REPLACE) == _ABSENT:
             raise self._absent(key)
 
     def setdefault(self, key: K, default: V = None) -> V:  # type: ignore[assignment]
@@ -138,24 +136,22 @@ class HashMap(Collection[V], MutableMapping[K, V], Generic[K, V]):
             try:
                 return self[key]
             except KeyAbsentError:
-                if self._store(key, default, lib.ADS_INSERT) == 0:
+                if self._store(key, default, _INSERT) == 0:
                     return self._value_codec.unpack(self._value_codec.pack(default))
 
     def _store(self, key: K, value: V, mode: int) -> int:
-        self.arena._open()
         code = int(
             lib.core_hashmap_update(
                 self._handle, self._key_codec.pack(key), self._value_codec.pack(value), mode
             )
         )
-        if code not in (0, lib.ADS_ABSENT, lib.ADS_EXISTS):
+        if code not in (0, _ABSENT, _EXISTS):
             self._check(code)
         return code
 
     def __delitem__(self, key: K) -> None:
-        self.arena._open()
         code = lib.core_hashmap_delete(self._handle, self._key_codec.pack(key))
-        if code == lib.ADS_ABSENT:
+        if code == _ABSENT:
             raise self._absent(key)
         self._check(code)
 
@@ -166,14 +162,23 @@ class HashMap(Collection[V], MutableMapping[K, V], Generic[K, V]):
 
     # --- in place -------------------------------------------------------------------------
 
-    def _entry(self, key: K) -> int:
-        self.arena._open()
-        entry = ffi.new("__u32 *")
-        code = lib.core_hashmap_find(self._handle, self._key_codec.pack(key), entry)
-        if code == lib.ADS_ABSENT:
+    def _access(self, key: K, field: str, access: int, operand: int = 0, expected: int = 0) -> int:
+        """Find the key and work on one field of its value, in one call; what it was before."""
+        offset, scalar = self._field(field)
+        before = ffi.new("__u64 *")
+        code = lib.core_hashmap_field(
+            self._handle,
+            self._key_codec.pack(key),
+            offset,
+            access,
+            wrapped(operand) if access == _ADD else to_word(operand, scalar),
+            to_word(expected, scalar),
+            before,
+        )
+        if code == _ABSENT:
             raise self._absent(key)
         self._check(code)
-        return int(entry[0])
+        return from_word(int(before[0]), scalar)
 
     def fetch_add(self, key: K, amount: int, field: str = "") -> int:
         """Add to a 64-bit integer of a live value, atomically; return what it was before.
@@ -194,35 +199,19 @@ class HashMap(Collection[V], MutableMapping[K, V], Generic[K, V]):
         ...     hits.fetch_add(1, 3), hits[1]
         (5, 8)
         """
-        offset, scalar = self._field(field)
-        before = ffi.new("__u64 *")
-        word = amount & ((1 << 64) - 1) if isinstance(amount, int) else to_word(amount, scalar)
-        self._check(lib.core_field_add(self._handle, self._entry(key), offset, word, before))
-        return from_word(int(before[0]), scalar)
+        return self._access(key, field, _ADD, amount)
 
     def load(self, key: K, field: str = "") -> int:
         """Read one 64-bit integer of a live value."""
-        offset, scalar = self._field(field)
-        value = ffi.new("__u64 *")
-        self._check(lib.core_field_load(self._handle, self._entry(key), offset, value))
-        return from_word(int(value[0]), scalar)
+        return self._access(key, field, lib.CORE_LOAD)
 
     def store(self, key: K, value: int, field: str = "") -> None:
         """Write one 64-bit integer of a live value."""
-        offset, scalar = self._field(field)
-        word = to_word(value, scalar)
-        self._check(lib.core_field_store(self._handle, self._entry(key), offset, word))
+        self._access(key, field, lib.CORE_STORE, value)
 
     def compare_exchange(self, key: K, expected: int, wanted: int, field: str = "") -> bool:
         """Write one 64-bit integer of a live value if it is what is expected; whether it was."""
-        offset, scalar = self._field(field)
-        found = ffi.new("__u64 *")
-        before = to_word(expected, scalar)
-        code = lib.core_field_cas(
-            self._handle, self._entry(key), offset, before, to_word(wanted, scalar), found
-        )
-        self._check(code)
-        return int(found[0]) == before
+        return self._access(key, field, lib.CORE_CAS, wanted, expected) == expected
 
     # --- all keys ---------------------------------------------------------------------------
 

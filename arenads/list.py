@@ -42,7 +42,6 @@ class List(Collection[V], AbstractCollection[V]):
         ------
         CapacityError, ArenaFullError
         """
-        self.arena._open()
         order = ffi.new("__u64 *")
         self._check(lib.core_list_push(self._handle, self._value_codec.pack(value), order))
         return int(order[0])
@@ -71,7 +70,6 @@ class List(Collection[V], AbstractCollection[V]):
         return KeyAbsentError(f"order {order} is not in list {self.name!r}", key=order)
 
     def _store(self, order: int, value: V, mode: int) -> int:
-        self.arena._open()
         packed = self._value_codec.pack(value)
         code = int(lib.core_list_update(self._handle, _order(order), packed, mode))
         if code not in (0, lib.ADS_ABSENT, lib.ADS_EXISTS):
@@ -85,20 +83,17 @@ class List(Collection[V], AbstractCollection[V]):
         ------
         KeyAbsentError
         """
-        self.arena._open()
         memory, view = buffer = self._take_buffer()
-        try:
-            code = lib.core_list_get(self._handle, _order(order), memory)
-            if code == lib.ADS_ABSENT:
-                raise self._absent(order)
-            self._check(code)
-            return self._value_codec.unpack(view)
-        finally:
-            self._buffers.append(buffer)
+        code = lib.core_list_get(self._handle, _order(order), memory)
+        if code == lib.ADS_ABSENT:
+            raise self._absent(order)
+        self._check(code)
+        value = self._value_codec.unpack(view)
+        self._buffers.append(buffer)
+        return value
 
     def delete(self, order: int) -> None:
         """Delete an order."""
-        self.arena._open()
         code = lib.core_list_delete(self._handle, _order(order))
         if code == lib.ADS_ABSENT:
             raise self._absent(order)

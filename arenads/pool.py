@@ -39,7 +39,6 @@ class Pool(Collection[V]):
         ------
         CapacityError, ArenaFullError
         """
-        self.arena._open()
         packed = self._value_codec.pack(value)
         offset = ffi.new("__u32 *")
         self._check(lib.core_pool_alloc(self._handle, packed, offset))
@@ -62,12 +61,11 @@ class Pool(Collection[V]):
         """Return a copy of an object. Its 8-byte words are whole; several may be of two writes."""
         memory, view = buffer = self._take_buffer()
         offset = self._offset(address)
-        try:
-            if lib.core_read(self._core, offset, memory, self._value_codec.size):
-                raise self._outside(address)
-            return self._value_codec.unpack(view)
-        finally:
-            self._buffers.append(buffer)
+        if lib.core_read(self._core, offset, memory, self._value_codec.size):
+            raise self._outside(address)
+        value = self._value_codec.unpack(view)
+        self._buffers.append(buffer)
+        return value
 
     def __setitem__(self, address: int, value: V) -> None:
         packed = self._value_codec.pack(value)

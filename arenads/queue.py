@@ -42,12 +42,10 @@ class Queue(Structure[V]):
         CapacityError
             No slot is free; counted in `counters().full`.
         """
-        self.arena._open()
         self._check(lib.core_queue_push(self._handle, self._value_codec.pack(value)))
 
     def push_many(self, values: Iterable[V]) -> int:
         """Append records in one call; return how many were taken before it was full."""
-        self.arena._open()
         packed = [self._value_codec.pack(value) for value in values]
         if not packed:
             return 0
@@ -60,16 +58,14 @@ class Queue(Structure[V]):
 
     def pop(self) -> V | None:
         """Take the oldest record, None if there is none."""
-        self.arena._open()
         memory, view = buffer = self._take_buffer()
-        try:
-            code = lib.core_queue_pop(self._handle, memory)
-            if code == lib.ADS_ABSENT:
-                return None
-            self._check(code)
-            return self._value_codec.unpack(view)
-        finally:
-            self._buffers.append(buffer)
+        code = lib.core_queue_pop(self._handle, memory)
+        if code == lib.ADS_ABSENT:
+            return None
+        self._check(code)
+        value = self._value_codec.unpack(view)
+        self._buffers.append(buffer)
+        return value
 
     def drain(self, most: int | None = None) -> list[V]:
         """Take all records that wait, at most `most`, in one call."""
@@ -84,7 +80,6 @@ class Queue(Structure[V]):
 
     def __len__(self) -> int:
         """Count the records that wait."""
-        self.arena._open()
         return min(int(lib.core_queue_len(self._handle)), self.max_entries)
 
     def __bool__(self) -> bool:

@@ -97,6 +97,7 @@ class Structure(Generic[V]):
         arena._check(lib.ads_structure_check(self._core, self.kind, self._handle.ref))
         # Idle (C buffer, view of it) pairs; taking one from a list is atomic among threads.
         self._buffers: list[tuple[Any, Any]] = []
+        self._fields: dict[str, tuple[int, Scalar]] = {}
 
     @property
     def value_type(self) -> Schema:
@@ -125,16 +126,21 @@ class Structure(Generic[V]):
         raise NotImplementedError
 
     def _take_buffer(self) -> tuple[Any, Any]:
-        try:
+        try:  # not "if self._buffers": another thread may take the last one in between
             return self._buffers.pop()
         except IndexError:
-            memory = ffi.new("char[]", max(self._value_codec.size, 1))
-            return memory, ffi.buffer(memory, self._value_codec.size)
+            return self._new_buffer()
+
+    def _new_buffer(self) -> tuple[Any, Any]:
+        memory = ffi.new("char[]", max(self._value_codec.size, 1))
+        return memory, ffi.buffer(memory, self._value_codec.size)
 
     def _check(self, code: int) -> None:
         """Raise what a negative code of the C core means for this structure."""
         if code >= 0:
             return
+        if code == lib.CORE_CLOSED:
+            self.arena._open()
         what = f"{self.kind_name} {self.name!r}"
         if code == lib.ADS_FULL:
             raise CapacityError(
@@ -222,12 +228,17 @@ class Collection(Structure[V]):
         return int(lib.core_value_offset(self._handle)) - 8 + value_size
 
     def _field(self, path: str) -> tuple[int, Scalar]:
-        offset, scalar = self._value_codec.field(path)
+        """Return offset and type of an aligned 64-bit integer in the values."""
+        try:
+            return self._fields[path]
+        except KeyError:
+            offset, scalar = self._value_codec.field(path)
         if scalar.size != 8 or offset % 8 or scalar.name[0] not in "ui":
             raise SchemaError(
                 f"atomic access needs an aligned 64-bit integer: {path or 'the value'!r} is a"
                 f" {scalar.name} at offset {offset}"
             )
+        self._fields[path] = offset, scalar
         return offset, scalar
 
 
@@ -244,6 +255,13 @@ def to_word(value: int, scalar: Scalar) -> int:
     if not isinstance(value, int) or not low <= value <= high:
         raise SchemaError(f"expected a {scalar.name} from {low} to {high}, found {value!r}")
     return value & _MASK
+
+
+def wrapped(amount: int) -> int:
+    """Return what to add for an amount that may be negative, modulo 2**64."""
+    if not isinstance(amount, int):
+        raise SchemaError(f"expected an integer to add, found {amount!r}")
+    return amount & _MASK
 
 
 def from_word(word: int, scalar: Scalar) -> int:
