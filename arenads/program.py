@@ -156,8 +156,10 @@ class Program(Mapping[str, Structure[Any]]):
         if self._bpf is not None:
             result = self._bpf.run(name, context)
             return RunResult(result.return_value, result.context)
+        function = self._entry_point(name)
         memory = ffi.new("char[]", bytes(context) or b"\0")
-        value = self._entry_point(name)(memory)
+        self.arena._open()
+        value = function(memory)
         return RunResult(int(value), bytes(ffi.buffer(memory, len(context))))
 
     def runner(self, name: str, context_size: int = 0) -> Callable[..., int]:
@@ -239,6 +241,7 @@ class _NativeRunner:
 
     def __call__(self, context: bytes | None = None) -> int:
         self._owner._expect_open()
+        self._owner.arena._open()  # the code is about to follow pointers into it
         if context is not None:
             if len(context) != self._size:
                 raise SchemaError(f"expected a context of {self._size} bytes, found {len(context)}")
