@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import os as _os
 
-from arenads.arena import Arena, Statistics, choose_engine, parse_size
+from arenads.arena import Arena, Statistics, _path_text, choose_engine, parse_size
 from arenads.compiler import cflags, compile, include_dir
 from arenads.errors import *  # noqa: F403
 from arenads.errors import NotAPinError
@@ -63,11 +63,12 @@ def unlink(path: str | _os.PathLike[str]) -> None:
     NotAPinError
         Nothing is there, or it may not be removed.
     """
+    place = _path_text(path)
     try:
-        _os.unlink(path)
+        _os.unlink(place)
     except OSError as error:
         raise NotAPinError(
-            f"{_os.fspath(path)}: the pin could not be removed: {error.strerror}",
+            f"{place}: the pin could not be removed: {error.strerror}",
             errno=error.errno,
         ) from None
 

@@ -63,8 +63,9 @@ static int core_counters(const core_structure *s, struct ads_counters *to)
 	return ADS_OK;
 }
 
-static __u32 core_len(const core_structure *s)
+static __s64 core_len(const core_structure *s)
 {
+	CORE_OPEN(s);
 	return ads_collection_len(s->arena, s->ref);
 }
 
@@ -200,9 +201,10 @@ static __s64 core_queue_pop_many(const core_structure *s, char *values, __u64 co
 	return (__s64)count;
 }
 
-static __u64 core_queue_len(const core_structure *s)
+static __s64 core_queue_len(const core_structure *s)
 {
-	return ads_queue_len(s->arena, s->ref);
+	CORE_OPEN(s);
+	return (__s64)(ads_queue_len(s->arena, s->ref) & ~(1ull << 63));
 }
 
 static int core_scan_start(const core_structure *s, struct ads_scan *scan)

@@ -95,7 +95,7 @@ int core_read(struct ads_arena *, __u32 offset, void *to, __u32 size);
 int core_write(struct ads_arena *, __u32 offset, const void *from, __u32 size);
 __u32 core_max_entries(const core_structure *);
 int core_counters(const core_structure *, struct ads_counters *);
-__u32 core_len(const core_structure *);
+__s64 core_len(const core_structure *);
 __u32 core_value_offset(const core_structure *);
 __u32 core_layouts(const core_layout **);
 
@@ -114,7 +114,7 @@ int core_queue_push(const core_structure *, const char *value);
 int core_queue_pop(const core_structure *, char *value);
 __s64 core_queue_push_many(const core_structure *, const char *values, __u64 count);
 __s64 core_queue_pop_many(const core_structure *, char *values, __u64 count);
-__u64 core_queue_len(const core_structure *);
+__s64 core_queue_len(const core_structure *);
 
 int core_scan_start(const core_structure *, struct ads_scan *);
 __s64 core_scan(const core_structure *, struct ads_scan *, const char *last_key, char *records,

@@ -10,6 +10,7 @@ import errno
 import os
 import re
 import stat
+import sys
 import threading
 import weakref
 from collections.abc import Callable, Iterator, Mapping
@@ -76,7 +77,7 @@ def parse_size(size: int | str, what: str = "size") -> int:
     """
     number: int | float
     if isinstance(size, str):
-        match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([A-Za-z]*)\s*", size)
+        match = re.fullmatch(r"\s*(\d{1,12}(?:\.\d{1,12})?)\s*([A-Za-z]*)\s*", size, re.ASCII)
         unit = _UNITS.get(match[2].lower()) if match else None
         if match is None or unit is None:
             raise SizeError(
@@ -89,7 +90,7 @@ def parse_size(size: int | str, what: str = "size") -> int:
         number = size
     else:
         raise SizeError(f"{what}: expected a number of bytes or text, found {size!r}", found=size)
-    if not 0 < number <= lib.ADS_MAX_SIZE:
+    if not 1 <= number <= lib.ADS_MAX_SIZE:
         raise SizeError(
             f"{what}: expected 1 byte to 4 GiB (4294967296 bytes), found {size!r}", found=size
         )
@@ -241,11 +242,7 @@ class Arena:
         length = parse_size(size)
         ahead = min(parse_size(populate, "populate"), length)
         distance = None if provision is None else parse_size(provision, "provision")
-        if base is not None and (base <= 0 or base % lib.ADS_MAX_SIZE):
-            raise SizeError(
-                f"base: expected a positive multiple of 4 GiB (0x100000000), found {base:#x}",
-                found=base,
-            )
+        _check_base(base)
         chosen, reason = choose_engine(engine)
         fd = -1 if chosen == "kernel" else _backing_file(length)
         core = ffi.new("struct ads_arena *")
@@ -262,9 +259,9 @@ class Arena:
                     size=length,
                     used=0,
                 )
-            if chosen == "kernel":
+            if chosen == "kernel" and code != -errno.EOVERFLOW:
                 raise _cannot_create(-code)
-            raise OpenError(f"the arena could not be made: {os.strerror(-code)}", errno=-code)
+            raise _cannot_map("the arena", -code)
         arena = cls(core, chosen, reason)
         if distance is not None:
             arena.provision(distance)
@@ -383,7 +380,7 @@ class Arena:
         The path must not exist. Kernel arenas are pinned in a bpf file system, native ones
         in /dev/shm. Remove a pin with `arenads.unlink`.
         """
-        place = os.fspath(path)
+        place = _path_text(path)
         self._open()
         if self._engine == "kernel":
             code = lib.ads_bpf_pin(self._core.fd, os.fsencode(place))
@@ -759,7 +756,10 @@ def _kind_names() -> dict[int, str]:
 def _padded_name(name: str) -> bytes:
     if not isinstance(name, str) or not name or "\0" in name:
         raise SchemaError(f"expected a name, found {name!r}")
-    text = name.encode()
+    try:
+        text = name.encode()
+    except UnicodeEncodeError:
+        raise SchemaError(f"expected a name in UTF-8, found {name!r}") from None
     if len(text) >= lib.ADS_NAME_SIZE:
         raise SchemaError(
             f"a name has at most {lib.ADS_NAME_SIZE - 1} bytes, {name!r} has {len(text)}"
@@ -799,6 +799,18 @@ def _link_file(fd: int, place: str) -> int:
     return 0
 
 
+def _check_base(base: object) -> None:
+    if base is None:
+        return
+    if not isinstance(base, int) or not 0 < base < 1 << 47 or base % lib.ADS_MAX_SIZE:
+        shown = f"{base:#x}" if isinstance(base, int) else repr(base)
+        raise SizeError(
+            "base: expected a multiple of 4 GiB (0x100000000) below 2**47, as a number; found"
+            f" {shown}",
+            found=base,
+        )
+
+
 def _refuse_base(base: int | None) -> NoReturn:
     if base is None:
         raise BaseTakenError("no free window of 4 GiB was found in this process's addresses")
@@ -814,9 +826,11 @@ def _descriptor(
 ) -> tuple[str, int]:
     """Open what was named: its name in messages, and a descriptor of our own."""
     if path is not None:
-        place = os.fspath(path)
+        place = _path_text(path)
         return place, _open_path(place, readonly)
     if map_id is not None:
+        if not isinstance(map_id, int) or not 0 < map_id < 1 << 32:
+            raise NotAPinError(f"expected the id of a BPF map, found {map_id!r}", map_id=map_id)
         own = lib.ads_bpf_map_by_id(map_id)
         place = f"map id {map_id}"
         if own < 0:
@@ -829,13 +843,22 @@ def _descriptor(
         raise NotAPinError(f"descriptor {fd} is not open", errno=error.errno) from None
 
 
+def _path_text(path: str | os.PathLike[str]) -> str:
+    """Return a path that the kernel will read to its end."""
+    try:
+        place = os.fspath(path)
+    except TypeError:
+        place = ""
+    if not isinstance(place, str) or not place or "\0" in place:
+        raise NotAPinError(f"expected the path of a pin, found {path!r}", path=path)
+    return place
+
+
 def _open_path(place: str, readonly: bool) -> int:
     try:
         status = os.stat(place)
     except OSError as error:
         _refuse_path(place, error.errno or errno.ENOENT, "the pin of an arena")
-    except ValueError:
-        raise NotAPinError(f"expected the path of a pin, found {place!r}") from None
     if stat.S_ISDIR(status.st_mode):
         raise NotAPinError(f"{place} is a directory: expected the pin of an arena")
     fd = lib.ads_bpf_get(os.fsencode(place))
@@ -889,14 +912,29 @@ def _check_probe(fd: int, place: str) -> bool:
     return bool(kernel[0])
 
 
+def _cannot_map(place: str, number: int) -> OpenError:
+    if number == errno.EOVERFLOW:
+        return OpenError(
+            f"{place} could not be mapped: this process may not have so many addresses; raise the"
+            " limit (ulimit -v)",
+            errno=number,
+        )
+    return OpenError(f"{place} could not be mapped: {os.strerror(number)}", errno=number)
+
+
 def _refuse_open(code: int, fd: int, place: str, core: Any) -> NoReturn:
     if code == lib.ADS_WRONG_TYPE:
         raise NotAPinError(f"{place} is not an arena: it does not start as one", path=place)
     if code == lib.ADS_WRONG_ABI:
+        if core is None:  # a file, which can be read without mapping it
+            found = int.from_bytes(os.pread(fd, 4, lib.ADS_ROOT_OFFSET + 8), sys.byteorder)
+        else:
+            found = int(core.damaged_at)
         raise AbiError(
-            f"{place} is an arena of another ABI version: expected {lib.ADS_ABI_VERSION}. Use the"
+            f"{place} is an arena of ABI version {found}: expected {lib.ADS_ABI_VERSION}. Use the"
             " arenads version that made it, or make it anew.",
             expected=lib.ADS_ABI_VERSION,
+            found=found,
         )
     if code == lib.ADS_WRONG_ORDER:
         raise EndianError(
@@ -919,4 +957,4 @@ def _refuse_open(code: int, fd: int, place: str, core: Any) -> NoReturn:
             errno=-code,
             missing=(),
         )
-    raise OpenError(f"{place} could not be mapped: {os.strerror(-code)}", errno=-code)
+    raise _cannot_map(place, -code)

@@ -158,7 +158,9 @@ class HashMap(Collection[V], MutableMapping[K, V], Generic[K, V]):
     def clear(self) -> None:
         """Delete every key that is there now."""
         for key in list(self):
-            lib.core_hashmap_delete(self._handle, self._key_codec.pack(key))
+            code = lib.core_hashmap_delete(self._handle, self._key_codec.pack(key))
+            if code != _ABSENT:
+                self._check(code)
 
     # --- in place -------------------------------------------------------------------------
 

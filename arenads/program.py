@@ -13,12 +13,13 @@ import msgspec
 from arenads import compiler
 from arenads._core import ffi, lib
 from arenads.arena import PAGE, Arena, Engine, choose_engine, parse_size
-from arenads.btf import ArenaMap, Declaration, ObjectFile
+from arenads.btf import ArenaMap, Declaration, Kind, ObjectFile
 from arenads.errors import (
     ArenadsError,
     ClosedError,
     EngineError,
     LibbpfMissingError,
+    LoadError,
     ObjectError,
     ProgramTypeError,
     SchemaError,
@@ -34,6 +35,10 @@ __all__ = ["Attachment", "Program", "RunResult", "load"]
 _AUTO_ATTACHED = frozenset(
     {"tracing", "raw_tracepoint", "raw_tracepoint_writable", "tracepoint", "kprobe", "lsm", "ext"}
 )
+
+
+_LARGEST_CONTEXT = 65535
+_LEAST_CONTEXT = 4096
 
 
 class Attachment(Protocol):
@@ -62,6 +67,7 @@ class Program(Mapping[str, Structure[Any]]):
         self.arena = arena
         self.programs: dict[str, str] = dict(file.programs)
         """Program names and their sections."""
+        self._context_sizes = _context_sizes(file)
         self._owns_arena = owns_arena
         self._structures: dict[str, Structure[Any]] = {}
         self._bpf: Any = None
@@ -157,7 +163,8 @@ class Program(Mapping[str, Structure[Any]]):
             result = self._bpf.run(name, context)
             return RunResult(result.return_value, result.context)
         function = self._entry_point(name)
-        memory = ffi.new("char[]", bytes(context) or b"\0")
+        memory = self._context_memory(name, len(context))
+        ffi.memmove(memory, context, len(context))
         self.arena._open()
         value = function(memory)
         return RunResult(int(value), bytes(ffi.buffer(memory, len(context))))
@@ -172,7 +179,24 @@ class Program(Mapping[str, Structure[Any]]):
         if self._bpf is not None:
             runner: Callable[..., int] = self._bpf.runner(name, context_size)
             return runner
-        return _NativeRunner(self, self._entry_point(name), context_size)
+        function = self._entry_point(name)
+        return _NativeRunner(self, function, self._context_memory(name, context_size), context_size)
+
+    def _context_memory(self, name: str, size: int) -> Any:
+        """Return zeroed memory for a context, as large as the program's parameter says.
+
+        The kernel refuses a run whose context is smaller than what the program reads. Compiled
+        code cannot be asked: a parameter that is no record gets room to spare.
+        """
+        if not isinstance(size, int) or not 0 <= size <= _LARGEST_CONTEXT:
+            raise LoadError(f"a context has 0 to {_LARGEST_CONTEXT} bytes; found {size!r}")
+        needed = self._context_sizes.get(name, 0)
+        if size < needed:
+            raise LoadError(
+                f"program {name!r} of {self.path} takes a context of {needed} bytes, found {size}",
+                program=name,
+            )
+        return ffi.new("char[]", max(size, needed, _LEAST_CONTEXT))
 
     def _entry_point(self, name: str) -> Any:
         section = self.programs.get(name)
@@ -229,14 +253,30 @@ class Program(Mapping[str, Structure[Any]]):
             raise ClosedError(f"{self.path} was closed; load it again")
 
 
+def _context_sizes(file: ObjectFile) -> dict[str, int]:
+    """Return the size of the record that each program takes, where it takes one."""
+    sizes = {}
+    for name in file.programs:
+        function = file.btf.find(Kind.FUNC, name)
+        prototype = function and file.btf.resolve(function.target)
+        if not prototype or not prototype.parameters:
+            continue
+        pointer = file.btf.resolve(prototype.parameters[0].type)
+        if pointer.kind is Kind.PTR and pointer.target:
+            record = file.btf.resolve(pointer.target)
+            if record.kind in (Kind.STRUCT, Kind.UNION):
+                sizes[name] = record.size
+    return sizes
+
+
 class _NativeRunner:
     """Calls an entry point with memory of its own."""
 
-    def __init__(self, owner: Program, function: Any, context_size: int) -> None:
+    def __init__(self, owner: Program, function: Any, memory: Any, context_size: int) -> None:
         self._owner = owner
         self._function = function
         self._size = context_size
-        self._memory = ffi.new("char[]", max(context_size, 1))
+        self._memory = memory
         self.context = memoryview(ffi.buffer(self._memory, context_size))
 
     def __call__(self, context: bytes | None = None) -> int:

@@ -80,7 +80,9 @@ class Queue(Structure[V]):
 
     def __len__(self) -> int:
         """Count the records that wait."""
-        return min(int(lib.core_queue_len(self._handle)), self.max_entries)
+        count = lib.core_queue_len(self._handle)
+        self._check(count)
+        return min(int(count), self.max_entries)
 
     def __bool__(self) -> bool:
         return len(self) > 0

@@ -179,8 +179,9 @@ class Collection(Structure[V]):
 
     def __len__(self) -> int:
         """Count the entries: exact while nobody changes them."""
-        self.arena._open()
-        return int(lib.core_len(self._handle))
+        count = lib.core_len(self._handle)
+        self._check(count)
+        return int(count)
 
     def check(self, *, repair: bool = False) -> CheckReport:
         """Find out where every entry is; with `repair` give leaked ones back.

@@ -141,11 +141,14 @@ static inline void ads_check_chunks(struct ads_check *c, __u32 kind, struct ads_
 	__u64 cursor = ads_load_acquire(&ads_root_of(c->a)->cursor);
 	__u64 at, placed = 0;
 
-	for (at = ADS_HEAP_OFFSET; at < cursor;) {
+	for (at = ADS_HEAP_OFFSET;;) {
 		__u64 word, bytes, taken, i;
 		__u64 chunk;
 
-		word = at + 8 <= c->a->limit ? ads_load_acquire(ads_at(c->a, __u64, at)) : 0;
+		word = ads_arena_reaches(c->a, at + 8) ? ads_load_acquire(ads_at(c->a, __u64, at)) : 0;
+		/* At the cursor there may be one more block, whose claimer has died. */
+		if (!word && at >= cursor)
+			break;
 		bytes = ads_block_bytes(c->a, word);
 		if (!bytes || at + bytes > c->a->size) {
 			ads_check_error(c, at);
@@ -156,7 +159,11 @@ static inline void ads_check_chunks(struct ads_check *c, __u32 kind, struct ads_
 			continue;
 		}
 		chunk = ads_load_acquire(&ads_shard_of(c->a, pool, (word >> 2) & 15)->chunk);
-		taken = (__u32)chunk == at + 8 ? (chunk >> 32) & 0xffff : word >> 32;
+		taken = word >> 32; /* a newer chunk has taken its place: it is used up */
+		if ((__u32)chunk == at + 8)
+			taken = (chunk >> 32) & 0xffff;
+		else if ((__u32)chunk < at)
+			taken = 0; /* not given to its shard yet */
 		for (i = 0; i < word >> 32; i++) {
 			__u32 entry = (__u32)(at + 8 + i * pool.stride);
 			int linked = ads_check_seen(c->linked, entry);

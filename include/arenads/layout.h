@@ -290,7 +290,11 @@ static ADS_INLINE int ads_count(struct ads_arena *a, __u32 structure, int code)
 {
 	struct ads_collection __arena *c;
 
-	if (!ads_writable(a) || ads_bad(a, structure, 128))
+	if (!ads_writable(a))
+		return code;
+	if (code == ADS_DAMAGED)
+		ads_add(&ads_root_of(a)->damaged, 1);
+	if (ads_bad(a, structure, 128))
 		return code;
 	c = ads_at(a, struct ads_collection, structure);
 	if (code == ADS_FULL)

@@ -146,8 +146,12 @@ static inline int ads_arena_map(int fd, __u64 base, __u64 size, int readonly)
 	void *got = mmap(want, size, readonly ? PROT_READ : PROT_READ | PROT_WRITE,
 			 MAP_SHARED | MAP_FIXED_NOREPLACE, fd, 0);
 
-	if (got == MAP_FAILED)
-		return errno == EEXIST ? ADS_BASE_TAKEN : -errno;
+	if (got == MAP_FAILED) {
+		if (errno == EEXIST)
+			return ADS_BASE_TAKEN;
+		/* No room for addresses (ulimit -v) is not the arena being full. */
+		return errno == ENOMEM ? -EOVERFLOW : -errno;
+	}
 	if (got != want) { /* a kernel that does not know NOREPLACE took it as a hint */
 		munmap(got, size);
 		return ADS_BASE_TAKEN;
@@ -373,6 +377,7 @@ static inline int ads_arena_open(struct ads_arena *a, int fd, int readonly)
 			(char *)(unsigned long)base, size, ADS_PAGE_SIZE, 0, fd, readonly ? (__u32)ADS_READONLY : 0};
 
 		rc = ads_root_check(ads_root_of(&opened), base, size);
+		a->damaged_at = ads_root_of(&opened)->abi_version; /* what was found, for ADS_WRONG_ABI */
 		if (rc == ADS_OK) {
 			opened.limit = ads_root_of(&opened)->populated;
 			*a = opened;
