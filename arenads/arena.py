@@ -830,7 +830,7 @@ def _descriptor(
         return place, _open_path(place, readonly)
     if map_id is not None:
         if not isinstance(map_id, int) or not 0 < map_id < 1 << 32:
-            raise NotAPinError(f"expected the id of a BPF map, found {map_id!r}", map_id=map_id)
+            raise NotAPinError(f"map id {map_id!r}: expected the id of a BPF arena", map_id=map_id)
         own = lib.ads_bpf_map_by_id(map_id)
         place = f"map id {map_id}"
         if own < 0:

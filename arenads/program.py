@@ -12,13 +12,12 @@ import msgspec
 
 from arenads import compiler
 from arenads._core import ffi, lib
-from arenads.arena import PAGE, Arena, Engine, choose_engine, parse_size
+from arenads.arena import PAGE, Arena, Engine, parse_size
 from arenads.btf import ArenaMap, Declaration, Kind, ObjectFile
+from arenads.engine import take_engine
 from arenads.errors import (
     ArenadsError,
     ClosedError,
-    EngineError,
-    LibbpfMissingError,
     LoadError,
     ObjectError,
     ProgramTypeError,
@@ -332,7 +331,7 @@ def load(
         with tempfile.TemporaryDirectory(prefix="arenads-") as directory:
             chosen = arena.engine if arena is not None else engine
             if chosen == "auto":
-                chosen = _loadable_engine(engine)
+                chosen, _ = take_engine(engine)
             output = Path(directory) / place.name.removesuffix(".c").removesuffix(".bpf")
             name = f"{output}.native.so" if chosen == "native" else f"{output}.bpf.o"
             built = compiler.compile(place, name, engine=chosen)
@@ -350,7 +349,7 @@ def load(
     own = arena is None
     if arena is None:
         length = parse_size(size) if size is not None else _declared_size(place, declared)
-        arena = Arena.create(length, engine=_loadable_engine(engine))
+        arena = Arena.create(length, engine=take_engine(engine)[0])
     program = Program(place, arena, own, file)
     try:
         _create_structures(program, file)
@@ -367,23 +366,6 @@ def load(
         program.close()
         raise
     return program
-
-
-def _loadable_engine(engine: Engine) -> Literal["kernel", "native"]:
-    """Say where programs can be loaded: the kernel needs libbpf as well as arenas."""
-    chosen, reason = choose_engine(engine)
-    if chosen == "kernel":
-        from arenads import libbpf
-
-        try:
-            libbpf.version()
-        except LibbpfMissingError:
-            if engine != "auto":
-                raise
-            return "native"
-    elif engine == "kernel":
-        raise EngineError(reason, reason=reason)
-    return chosen
 
 
 def _declared_size(place: Path, declared: ArenaMap) -> int:
