@@ -527,7 +527,7 @@ class Arena:
         if kind == lib.ADS_KIND_QUEUE:
             self._check(lib.ads_queue_create(core, ref, max_entries))
         else:
-            self._check(lib.ads_collection_create(core, kind, ref, max_entries))
+            self._check(lib.ads_collection_create(core, kind, ref, max_entries, 32))
         self._check(lib.ads_alloc(core, len(text), at))
         self._check(lib.core_write(core, at[0], text, len(text)))
         named = ffi.new("struct ads_directory_value *", (kind, ref.offset, at[0], len(text)))

@@ -11,14 +11,15 @@
  *	      +---------+----------------------+---------+----
  *	offset % 64 == 56                      ^ root.cursor
  *
- *	header  63..32 size in lines (raw) or entries (chunk)
- *	        31..6  owner / 64: the pool (chunk)
+ *	header  63..32 size in lines (raw), entries (chunk), log2 of shortcuts (table)
+ *	        31..6  owner / 64: the pool (chunk), the hash map (table)
  *	        5..2   shard of that pool (chunk)
- *	        1..0   1 raw block, 2 chunk of a pool
+ *	        1..0   1 raw block, 2 chunk of a pool, 3 table of a hash map
  *
  * Claiming is one CAS of a header word from 0. The word says everything that is
- * still to be done (give the chunk to its shard, add it to the pool's books, move
- * the cursor), so the next one who allocates does it if the claimer has died.
+ * still to be done (give the chunk to its shard, add it to the pool's books, publish
+ * the table, move the cursor), so the next one who allocates does it if the claimer
+ * has died.
  * So the heap can be walked, and no death ever leaks a block.
  *
  * A pool hands out entries of one size. Freed entries go on a stack, one a shard;
@@ -48,8 +49,8 @@
 
 #define ADS_BLOCK_RAW 1u
 #define ADS_BLOCK_CHUNK 2u
+#define ADS_BLOCK_TABLE 3u
 #define ADS_CHUNK_BYTES 4088u /* aim: a chunk with its header fills a page */
-#define ADS_CLAIMED 1u	      /* in ads_pool_need.pool: the claim has been made */
 #define ADS_REPLACE_SLACK 64u /* entries that replace may borrow while a pool is full */
 
 struct ads_pool_ref {
@@ -82,12 +83,24 @@ static ADS_INLINE __u32 ads_this_shard(void)
 #define ads_shard_of(arena, pool, shard) \
 	ads_at(arena, struct ads_shard, (pool).offset + (__u32)__builtin_offsetof(struct ads_pool, shards) + 64 * (shard))
 
+static ADS_INLINE __u32 ads_shard_chunk_at(struct ads_pool_ref pool, __u32 shard)
+{
+	return pool.offset + (__u32)(__builtin_offsetof(struct ads_pool, shards) + 64 * shard +
+				     __builtin_offsetof(struct ads_shard, chunk));
+}
+
 /* --- blocks ----------------------------------------------------------------------------- */
 
 /* Bytes of a block with `count` entries, or of `count` lines if stride is 0. */
 static ADS_INLINE __u64 ads_block_size(__u64 count, __u32 stride)
 {
 	return stride ? (8 + count * stride + ADS_LINE - 1) & ~(__u64)(ADS_LINE - 1) : count * ADS_LINE;
+}
+
+/* Bytes of a block with a table of 2^bits shortcuts. */
+static ADS_INLINE __u64 ads_table_size(__u64 bits)
+{
+	return ads_block_size(1, (__u32)sizeof(struct ads_table)) + (8ull << bits);
 }
 
 /* Bytes of the block whose header word is `word`, 0 if it can be no block. */
@@ -100,6 +113,8 @@ static ADS_INLINE __u64 ads_block_bytes(struct ads_arena *a, __u64 word)
 	(void)a;
 	if ((word & 3) == ADS_BLOCK_RAW)
 		return ads_block_size(count, 0);
+	if ((word & 3) == ADS_BLOCK_TABLE)
+		return count > 31 || ads_bad(a, owner, sizeof(struct ads_header)) ? 0 : ads_table_size(count);
 	if ((word & 3) != ADS_BLOCK_CHUNK || ads_bad(a, owner, sizeof(struct ads_pool)))
 		return 0;
 	stride = ads_at(a, struct ads_pool, owner)->stride;
@@ -137,19 +152,28 @@ static ADS_INLINE int ads_block_finish(struct ads_arena *a, __u32 at, __u64 word
 		if ((__u32)old < at)
 			ads_cas(&shard->chunk, old, (count << 48) | (at + 8));
 	}
+	if ((word & 3) == ADS_BLOCK_TABLE) {
+		struct ads_header __arena *h = ads_at(a, struct ads_header, (__u32)word & ~63u);
+
+		old = ads_load(&h->table);
+		if ((__u32)old < at) {
+			/* The same for all who get here: the table changes only in this place, and
+			 * not again before the cursor has moved. */
+			ads_store(&ads_at(a, struct ads_table, at + 8)->previous, old);
+			ads_cas(&h->table, old, ((64 - count) << 32) | (at + 8)); /* R6 */
+		}
+	}
 	ads_cas(&root->cursor, at, at + bytes); /* R1 */
 	return ADS_OK;
 }
 
 /*
- * What a pool saw when it decided that it needs a chunk. If either word differs by
- * the time the cursor is read, somebody else has fed the pool or the shard.
+ * What the claimer saw when it decided that it needs a block. If one of the words differs
+ * by the time the cursor is read, somebody else has claimed what it wanted.
  */
-struct ads_pool_need {
-	__u32 pool;  /* 0: a raw block, nothing to compare */
-	__u32 shard;
-	__u64 carved;
-	__u64 chunk; /* used up */
+struct ads_need {
+	__u32 at[2]; /* offsets of two words, 0: none */
+	__u64 seen[2];
 };
 
 /* How many entries a pool that has carved `have` takes in one go. */
@@ -163,21 +187,25 @@ static ADS_INLINE __u32 ads_chunk_count(__u32 stride, __u32 capacity, __u32 have
 	return count ? count : 1;
 }
 
+/* Whether a word is not any more what the claimer saw. */
+static ADS_INLINE int ads_need_gone(struct ads_arena *a, __u32 at, __u64 seen)
+{
+	return at && ads_load(ads_at(a, __u64, at)) != seen;
+}
+
 /*
- * Claim the next block for `owner` (the low half of its header word) with `count` entries of
- * `stride` bytes, fewer if only so much is populated, or `count` lines if stride is 0.
- * Returns the number of the payload's first line. ADS_EXISTS: the need is gone, look at the
- * pool again.
+ * Claim the next block with header word `claim`; a chunk gets fewer entries if only so much
+ * is populated. Returns the number of the payload's first line. ADS_EXISTS: the need is gone.
  *
- * Why the need is compared after the cursor is read: a finished claim changes
- * `carved` and `chunk` before it moves the cursor, and a new one for this cursor
- * makes our CAS fail. So a chunk never takes the place of one with entries left.
+ * Why the need is compared after the cursor is read: a finished claim changes the words
+ * of its owner before it moves the cursor, and a new one for this cursor makes our CAS
+ * fail. So a chunk never takes the place of one with entries left, and of two that want
+ * to grow one table only one gets a block.
  */
-static ADS_INLINE int ads_block_claim(struct ads_arena *a, __u32 owner, __u64 count, __u32 stride,
-				      struct ads_pool_need need)
+static ADS_INLINE int ads_block_claim(struct ads_arena *a, __u64 claim, struct ads_need need)
 {
 	struct ads_root __arena *root = ads_root_of(a);
-	struct ads_pool_ref pool = {need.pool, 0};
+	int claimed = 0;
 	__u32 i;
 
 	for (ads_loop(i)) {
@@ -193,36 +221,36 @@ static ADS_INLINE int ads_block_claim(struct ads_arena *a, __u32 owner, __u64 co
 		if (cursor + 8 <= populated)
 			word = ads_load_acquire(header);
 		if (!word) {
-			if (need.pool) {
-				if (ads_load(&ads_at(a, struct ads_pool, need.pool)->carved) != need.carved ||
-				    ads_load(&ads_shard_of(a, pool, need.shard)->chunk) != need.chunk)
-					return ADS_EXISTS;
-			}
-			if (cursor + ads_block_size(count, stride) > populated) {
+			__u64 bytes = ads_block_bytes(a, claim);
+
+			if (!bytes)
+				return ADS_DAMAGED;
+			if (ads_need_gone(a, need.at[0], need.seen[0]) || ads_need_gone(a, need.at[1], need.seen[1]))
+				return ADS_EXISTS;
+			if (cursor + bytes > populated) {
 #if !ADS_BPF
-				int rc = ads_arena_populate(a, cursor + ads_block_size(count, stride));
+				int rc = ads_arena_populate(a, cursor + bytes);
 
 				if (!rc)
 					continue;
 				if (rc != ADS_NO_MEMORY)
 					return rc;
 #endif
-				if (!stride || count == 1)
+				if ((claim & 3) != ADS_BLOCK_CHUNK || claim >> 32 == 1)
 					return ADS_NO_MEMORY;
-				count = 1;
+				claim = (1ull << 32) | (__u32)claim;
 				continue;
 			}
 			/* Commit. */
-			word = count << 32 | owner;
-			if (ads_cas(header, 0, word) == 0)
-				need.pool = ADS_CLAIMED;
-			else
+			if (ads_cas(header, 0, claim))
 				continue;
+			word = claim;
+			claimed = 1;
 		}
 		/* Ours, or that of somebody who may have died: finish it. */
 		if (ads_block_finish(a, (__u32)cursor, word))
 			return ADS_DAMAGED;
-		if (need.pool == ADS_CLAIMED)
+		if (claimed)
 			return (int)((cursor + 8) >> 6);
 	}
 	return ADS_BUDGET;
@@ -234,14 +262,15 @@ static ADS_INLINE int ads_block_claim(struct ads_arena *a, __u32 owner, __u64 co
  */
 static ADS_INLINE int ads_alloc(struct ads_arena *a, __u64 bytes, __u32 *offset)
 {
-	struct ads_pool_need none = {0, 0, 0, 0};
+	struct ads_need none = {{0, 0}, {0, 0}};
+	__u64 lines = (bytes + 8 + ADS_LINE - 1) / ADS_LINE;
 	int rc;
 
 	if (!bytes || bytes > ADS_MAX_SIZE)
 		return ADS_INVALID;
 	if (!ads_writable(a))
 		return ADS_READ_ONLY;
-	rc = ads_block_claim(a, ADS_BLOCK_RAW, (bytes + 8 + ADS_LINE - 1) / ADS_LINE, 0, none);
+	rc = ads_block_claim(a, (lines << 32) | ADS_BLOCK_RAW, none);
 	if (rc == ADS_NO_MEMORY)
 		ads_add(&ads_root_of(a)->no_memory, 1);
 	if (rc < 0)
@@ -342,7 +371,9 @@ ADS_GLOBAL __s64 ads_pool_refill(struct ads_arena *a, __u32 pool_offset, __u32 s
 	for (ads_loop(i)) {
 		__u64 carved = ads_load_acquire(&p->carved);
 		__u64 chunk = ads_load(&ads_shard_of(a, pool, mine)->chunk);
-		struct ads_pool_need need = {pool.offset, mine, carved, chunk};
+		struct ads_need need = {{pool_offset + (__u32)__builtin_offsetof(struct ads_pool, carved),
+					 ads_shard_chunk_at(pool, mine)},
+					{carved, chunk}};
 		__u32 have = (__u32)(carved >> 32);
 		__u32 count = ads_chunk_count(stride, capacity, have);
 
@@ -355,7 +386,7 @@ ADS_GLOBAL __s64 ads_pool_refill(struct ads_arena *a, __u32 pool_offset, __u32 s
 		rc = ADS_FULL;
 		if (have >= capacity + extra)
 			break;
-		rc = ads_block_claim(a, pool.offset | (mine << 2) | ADS_BLOCK_CHUNK, count, stride, need);
+		rc = ads_block_claim(a, ((__u64)count << 32) | pool.offset | (mine << 2) | ADS_BLOCK_CHUNK, need);
 		if (rc < 0 && rc != ADS_EXISTS)
 			break;
 	}

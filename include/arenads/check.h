@@ -60,33 +60,65 @@ static inline int ads_check_seen(const unsigned char *bits, __u32 offset)
 	return bits[offset / 64] >> (offset / 8 % 8) & 1;
 }
 
-/* Follow all links from the first word on: entries in order, shortcuts from left to right. */
-static inline void ads_check_links(struct ads_check *c, __u32 kind, struct ads_ref ref)
+/* Every shortcut that says it is ready must have been met in the list. */
+static inline void ads_check_tables(struct ads_check *c, struct ads_ref ref)
 {
-	const struct ads_header *h = ads_at(c->a, struct ads_header, ref.offset);
-	__u32 buckets = kind == ADS_KIND_HASHMAP ? 1u << (64 - h->shift) : 1;
-	__u32 table = h->table;
-	__u32 stride = ads_entry_stride(ref);
-	__u64 step, hash = 0;
-	__u32 bucket = 0;
-	__u64 link = ads_load_acquire(ads_at(c->a, __u64, table));
+	__u64 table = ads_load_acquire(ads_at(c->a, __u64, ads_hashmap_table_word(ref)));
+	__u32 tables;
 
-	for (step = 0; step < c->cells; step++) {
-		__u32 next = ads_link_next(link);
-		struct ads_entry *e;
+	for (tables = 0; table && tables < 32; tables++, table = ads_table_previous(c->a, table)) {
+		__u64 links = 1ull << (64 - (table >> 32 & 63));
+		__u64 i;
 
-		if (next == ADS_LINK_END) {
-			if (bucket + 1 != buckets)
-				ads_check_error(c, table + 8 * bucket);
+		if (ads_bad(c->a, (__u32)table, sizeof(struct ads_table) + 8 * links)) {
+			ads_check_error(c, (__u32)table);
 			return;
 		}
+		for (i = 0; i < links; i++) {
+			__u32 at = (__u32)(table + sizeof(struct ads_table) + 8 * i);
+
+			if (ads_link_ready(ads_load_acquire(ads_at(c->a, __u64, at))) &&
+			    !ads_check_seen(c->linked, at))
+				ads_check_error(c, at);
+		}
+	}
+}
+
+/* Follow all links from the first word on: hashes only grow, and at the same hash come the
+ * shortcuts of older tables, those of newer ones, the entries. */
+static inline void ads_check_links(struct ads_check *c, __u32 kind, struct ads_ref ref)
+{
+	__u32 map = kind == ADS_KIND_HASHMAP;
+	__u32 table_word = ads_hashmap_table_word(ref);
+	__u32 at = map ? ads_at(c->a, struct ads_header, ref.offset)->first : ads_list_head(ref);
+	__u32 stride = ads_entry_stride(ref);
+	__u64 step, link, hash = 0, shift = 64;
+
+	if (ads_bad(c->a, at, 8) || (map && ads_check_mark(c->linked, at))) {
+		ads_check_error(c, at);
+		return;
+	}
+	link = ads_load_acquire(ads_at(c->a, __u64, at));
+	for (step = 0; step < c->cells; step++) {
+		__u32 next = ads_link_next(link) & ~ADS_LINK_PENDING;
+		struct ads_entry *e;
+
+		if (next == ADS_LINK_END)
+			return;
 		if (next & ADS_LINK_TAG) {
-			bucket++;
-			if (bucket >= buckets || next != ((table + 8 * bucket) | ADS_LINK_TAG)) {
-				ads_check_error(c, next);
+			__u64 table, first;
+
+			at = next & ~ADS_LINK_TAG;
+			table = map ? ads_shortcut_table(c->a, table_word, at) : 0;
+			first = map ? ads_shortcut_hash(c->a, table_word, at) : 0;
+			if (!table || ads_bad(c->a, at, 8) || ads_check_mark(c->linked, at) || first < hash ||
+			    (first == hash && table >> 32 >= shift)) {
+				ads_check_error(c, at);
 				return;
 			}
-			link = ads_load_acquire(ads_at(c->a, __u64, table + 8 * bucket));
+			hash = first;
+			shift = table >> 32;
+			link = ads_load_acquire(ads_at(c->a, __u64, at));
 			continue;
 		}
 		if (ads_bad(c->a, next, stride) || ads_check_mark(c->linked, next)) {
@@ -100,9 +132,10 @@ static inline void ads_check_links(struct ads_check *c, __u32 kind, struct ads_r
 			continue;
 		}
 		c->report->live++;
-		if (e->hash < hash || (kind == ADS_KIND_HASHMAP && e->hash >> h->shift != bucket))
+		if (e->hash < hash)
 			ads_check_error(c, next);
 		hash = e->hash;
+		shift = 0; /* no shortcut may follow an entry of its own hash */
 	}
 	ads_check_error(c, ref.offset);
 }
@@ -218,6 +251,8 @@ static inline int ads_collection_check(struct ads_arena *a, __u32 kind, struct a
 	if (c.linked && c.freed) {
 		if (kind != ADS_KIND_POOL)
 			ads_check_links(&c, kind, ref);
+		if (kind == ADS_KIND_HASHMAP)
+			ads_check_tables(&c, ref);
 		ads_check_free(&c, ads_pool_of(ref));
 		ads_check_chunks(&c, kind, ads_pool_of(ref), repair && !report->errors);
 	} else {

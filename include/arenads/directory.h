@@ -30,55 +30,66 @@ static inline __u64 ads_random(void)
 	return value;
 }
 
-/* Lay out a hash map or list in `offset`, with its shortcuts linked one to the next. */
-static inline void ads_collection_format(struct ads_arena *a, __u32 offset, __u32 kind, struct ads_ref ref,
-					 __u32 max_entries, __u32 table, __u32 shift)
+/* log2 of the shortcuts that hold `entries` in half-filled buckets. */
+static inline __u32 ads_hashmap_bits(__u64 entries)
 {
-	struct ads_collection *c = ads_at(a, struct ads_collection, offset);
-	__u32 buckets = kind == ADS_KIND_HASHMAP ? 1u << (64 - shift) : 1;
-	__u64 *links = ads_at(a, __u64, table);
+	__u32 bits = 1;
+
+	while (bits < 31 && (1ull << bits) < 2 * entries)
+		bits++;
+	return bits;
+}
+
+/* Link the shortcuts of a first table one to the next. */
+static inline void ads_table_format(struct ads_arena *a, __u32 table, __u32 bits)
+{
+	__u32 links = table + (__u32)sizeof(struct ads_table);
 	__u32 i;
 
-	c->header.kind = kind;
-	c->header.key_size = ref.key_size;
-	c->header.value_size = ref.value_size;
-	c->header.max_entries = max_entries;
-	c->header.seed = ads_random();
-	c->header.table = table;
-	c->header.shift = shift;
-	c->pool.stride = ads_entry_stride(ref);
-	c->pool.capacity = max_entries;
-	for (i = 0; i + 1 < buckets; i++)
-		links[i] = (table + 8 * (i + 1)) | ADS_LINK_TAG;
-	ads_store_release(&links[i], ADS_LINK_END);
+	for (i = 0; i + 1 < 1u << bits; i++)
+		ads_store(ads_at(a, __u64, links + 8 * i), (links + 8 * (i + 1)) | ADS_LINK_TAG);
+	ads_store(ads_at(a, __u64, links + 8 * i), ADS_LINK_END);
 }
 
 /*
- * Create a hash map, list or pool of objects; ref->offset becomes its place. Nobody else knows it before
- * it has a name. ADS_INVALID: a size or count out of range.
+ * Create a hash map, list or pool of objects; ref->offset becomes its place. Nobody else
+ * knows it before it has a name. A hash map begins with shortcuts for `first` entries and
+ * grows up to those for max_entries; first = max_entries: it never grows. ADS_INVALID: a
+ * size or count out of range.
  */
-static inline int ads_collection_create(struct ads_arena *a, __u32 kind, struct ads_ref *ref, __u32 max_entries)
+static inline int ads_collection_create(struct ads_arena *a, __u32 kind, struct ads_ref *ref, __u32 max_entries,
+					__u32 first)
 {
+	struct ads_collection *c;
 	__u32 table = 0;
-	__u32 bits = 1;
+	__u32 bits = ads_hashmap_bits(first < max_entries ? first : max_entries);
 	int rc;
 
 	if (!max_entries || max_entries > (1u << 31) || ref->value_size > ADS_MAX_VALUE ||
-	    ref->key_size > ADS_MAX_KEY || (kind == ADS_KIND_HASHMAP && !ref->key_size))
+	    ref->key_size > ADS_MAX_KEY || (kind == ADS_KIND_HASHMAP && (!ref->key_size || !first)))
 		return ADS_INVALID;
 	rc = ads_alloc(a, sizeof(struct ads_collection), &ref->offset);
+	if (!rc && kind == ADS_KIND_HASHMAP)
+		rc = ads_alloc(a, sizeof(struct ads_table) + (8ull << bits), &table);
 	if (rc)
 		return rc;
+	c = ads_at(a, struct ads_collection, ref->offset);
+	c->header.kind = kind;
+	c->header.key_size = ref->key_size;
+	c->header.value_size = ref->value_size;
+	c->header.max_entries = max_entries;
+	c->header.seed = ads_random();
+	c->pool.stride = ads_entry_stride(*ref);
+	c->pool.capacity = max_entries;
+	c->head = ADS_LINK_END;
 	if (kind == ADS_KIND_HASHMAP) {
-		while (bits < 31 && (1ull << bits) < 2ull * max_entries)
-			bits++;
-		rc = ads_alloc(a, 8ull << bits, &table);
-		if (rc)
-			return rc;
+		ads_table_format(a, table, bits);
+		c->header.table = ((__u64)(64 - bits) << 32) | table;
+		c->header.first = table + (__u32)sizeof(struct ads_table);
+		c->header.most = ads_hashmap_bits(max_entries);
 	} else {
-		table = ads_list_head(*ref);
+		c->header.table = ads_list_head(*ref);
 	}
-	ads_collection_format(a, ref->offset, kind, *ref, max_entries, table, 64 - bits);
 	return ADS_OK;
 }
 
@@ -121,9 +132,11 @@ static inline int ads_structure_check(struct ads_arena *a, __u32 kind, struct ad
 	if (h->kind != kind || h->key_size != ref.key_size || h->value_size != ref.value_size || !h->max_entries)
 		return ADS_DAMAGED;
 	if (kind == ADS_KIND_HASHMAP) {
-		if (h->shift < 33 || h->shift > 63)
+		__u64 word = ads_load_acquire(&h->table);
+
+		if (word >> 32 < 33 || word >> 32 > 63 || h->most > 31 || ads_bad(a, h->first, 8))
 			return ADS_DAMAGED;
-		table_bytes = 8ull << (64 - h->shift);
+		table_bytes = sizeof(struct ads_table) + (8ull << (64 - (word >> 32)));
 	} else if (kind == ADS_KIND_LIST || kind == ADS_KIND_POOL) {
 		if (h->table != ads_list_head(ref))
 			return ADS_DAMAGED;
@@ -133,7 +146,7 @@ static inline int ads_structure_check(struct ads_arena *a, __u32 kind, struct ad
 			return ADS_DAMAGED;
 		table_bytes = (__u64)h->max_entries * ads_round_up(ref.value_size, 8);
 	}
-	return ads_bad(a, h->table, table_bytes) ? ADS_DAMAGED : ADS_OK;
+	return ads_bad(a, (__u32)h->table, table_bytes) ? ADS_DAMAGED : ADS_OK;
 }
 
 static inline struct ads_ref ads_directory_ref(__u32 offset)
@@ -154,7 +167,7 @@ static inline int ads_directory(struct ads_arena *a, int create, struct ads_ref 
 	if (!at) {
 		if (!create)
 			return ADS_ABSENT;
-		rc = ads_collection_create(a, ADS_KIND_LIST, ref, ADS_DIRECTORY_ENTRIES);
+		rc = ads_collection_create(a, ADS_KIND_LIST, ref, ADS_DIRECTORY_ENTRIES, 1);
 		if (rc)
 			return rc;
 		at = ads_cas(&root->directory, 0, ref->offset); /* R8 */
@@ -181,9 +194,9 @@ static inline int ads_directory_add(struct ads_arena *a, const char *name, struc
 	rc = ads_directory(a, 1, &ref);
 	if (rc)
 		return rc;
-	rc = ads_list_store_at(a, ads_list_head(ref), ref, hash, name, value, ADS_INSERT, &entry);
+	rc = ads_list_store_at(a, ads_list_route(ref), ref, hash, name, value, ADS_INSERT, &entry);
 	if (rc == ADS_EXISTS)
-		ads_list_get_from(a, ads_list_head(ref), ref, hash, name, value);
+		ads_list_get_from(a, ads_list_route(ref), ref, hash, name, value);
 	return rc;
 }
 
@@ -193,7 +206,7 @@ static inline int ads_directory_find(struct ads_arena *a, const char *name, stru
 	struct ads_ref ref;
 	int rc = ads_directory(a, 0, &ref);
 
-	return rc ? rc : ads_list_get_from(a, ads_list_head(ref), ref, hash, name, value);
+	return rc ? rc : ads_list_get_from(a, ads_list_route(ref), ref, hash, name, value);
 }
 
 /* The next name in the directory; start with a zeroed scan and name. */

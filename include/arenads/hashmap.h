@@ -16,8 +16,8 @@
  *	hash:            00...                 10...      11...
  *
  * A shortcut is nothing but a link word, 8 bytes; a link that leads to one has the tag,
- * so a walk sees the end of its bucket in the word it already has. All shortcuts are
- * linked when the map is created; entries never move.
+ * so a walk sees the end of its bucket in the word it already has. Entries never move:
+ * the map grows by a table of twice as many shortcuts, see below.
  *
  * Who may call     BPF (any program, any nesting, not sleepable too) and user space, all at
  *                  once. Lookup, get and iteration work through a read-only mapping.
@@ -58,14 +58,229 @@ static ADS_INLINE __u64 ads_hash(const void *key, __u32 size, __u64 seed)
 	return hash * 0x94d049bb133111ebull;
 }
 
-/* The link word where the walk for `hash` begins. */
-static ADS_INLINE __u32 ads_hashmap_bucket(struct ads_arena *a, struct ads_ref ref, __u64 hash)
-{
-	const struct ads_header __arena *h = ads_at(a, struct ads_header, ref.offset);
+/* --- tables ----------------------------------------------------------------------------------- */
+/*
+ * The table word of the header, {offset:32, shift:32}, names the newest table. Growing claims
+ * a block for one twice as large, all of whose shortcuts are unlinked (the low half of
+ * their word is 0), and publishes it with one CAS. The first one who needs a shortcut
+ * links it, from the bucket of the older table that covers it:
+ *
+ *	1 CAS the shortcut's own word from unlinked to {what comes next} | pending
+ *	2 CAS the predecessor's link to the shortcut		commit
+ *	3 CAS the pending bit away
+ *
+ * Only who did 1 does 2, so the word cannot be aimed twice. A death before 2 leaves a
+ * shortcut that nobody links, a death before 3 one that the next who looks for it finds in
+ * the list and releases. Until then the bucket is reached from the older table: a longer
+ * walk, never a wrong one. Shortcuts of older tables stay in the list; at the same hash
+ * the older comes first, so that a walk from the newest misses nothing.
+ */
 
-	(void)a;
-	return h->table + 8 * (__u32)(hash >> (h->shift & 63));
+static ADS_INLINE __u32 ads_hashmap_table_word(struct ads_ref ref)
+{
+	return ref.offset + (__u32)__builtin_offsetof(struct ads_header, table);
 }
+
+/* The link word of the bucket of `hash` in the table {offset, shift}. */
+static ADS_INLINE __u32 ads_table_link(__u64 table, __u64 hash)
+{
+	return (__u32)table + (__u32)sizeof(struct ads_table) + 8 * (__u32)(hash >> (table >> 32 & 63));
+}
+
+static ADS_INLINE __u64 ads_table_previous(struct ads_arena *a, __u64 table)
+{
+	if (ads_bad(a, (__u32)table, sizeof(struct ads_table)))
+		return 0;
+	return ads_load(&ads_at(a, struct ads_table, (__u32)table)->previous);
+}
+
+/* Whether a shortcut's word says that a walk may begin there. */
+static ADS_INLINE int ads_link_ready(__u64 link)
+{
+	return (__u32)link && !(link & ADS_LINK_PENDING);
+}
+
+/* Which table the link word at `at` is part of: {offset, shift}, 0 if none. */
+static ADS_INLINE __u64 ads_shortcut_table(struct ads_arena *a, __u32 table_word, __u32 at)
+{
+	__u64 table = ads_load_acquire(ads_at(a, __u64, table_word)); /* A6, pairs with R6 */
+	__u32 i;
+
+	for (ads_each(i, 32)) {
+		__u32 links = (__u32)table + (__u32)sizeof(struct ads_table);
+
+		if (!table)
+			break;
+		if (at >= links && at - links < 8ull << (64 - (table >> 32 & 63)))
+			return table;
+		table = ads_table_previous(a, table);
+	}
+	return 0;
+}
+
+ADS_GLOBAL __u64 ads_shortcut_hash(struct ads_arena *a, __u32 table_word, __u32 at)
+{
+	__u64 table = ads_shortcut_table(a, table_word, at);
+
+	if (!table)
+		return ~0ull;
+	return (__u64)((at - (__u32)table - (__u32)sizeof(struct ads_table)) / 8) << (table >> 32 & 63);
+}
+
+/*
+ * Link the shortcut of `hash` in the table {offset, shift}, walking from the ready link word
+ * at `from`. ADS_OK: a walk may begin at the shortcut now. Any other code: not yet.
+ */
+static ADS_INLINE int ads_shortcut_link(struct ads_arena *a, __u32 table_word, struct ads_pool_ref pool,
+					__u64 table, __u64 hash, __u32 from)
+{
+	__u32 shift = (__u32)(table >> 32) & 63;
+	__u64 first = hash >> shift << shift;
+	__u32 at = ads_table_link(table, hash);
+	__u64 __arena *word = ads_at(a, __u64, at);
+	__u64 mine = ads_load(word);
+	struct ads_walk w = ads_walk_from(from);
+	int owner = 0;
+	__u32 i;
+
+	if (!(__u32)mine) {
+		__u64 claimed = ads_link_change(mine, ADS_LINK_PENDING);
+
+		owner = ads_cas(word, mine, claimed) == mine;
+		mine = claimed;
+	}
+	ads_walk_restart(a, &w);
+	for (ads_loop(i)) {
+		enum ads_look seen = ads_walk_look(a, &w, pool, ADS_WRITE);
+
+		if (seen == ADS_LOOK_AGAIN)
+			continue;
+		if (seen == ADS_LOOK_DAMAGED)
+			return ADS_DAMAGED;
+		if (seen == ADS_LOOK_ENTRY && w.hash < first) {
+			ads_walk_advance(&w);
+			continue;
+		}
+		if (seen == ADS_LOOK_END && w.entry != ADS_LINK_END) {
+			__u32 other = w.entry & ~ADS_LINK_TAG;
+			__u64 its_table, its_first;
+
+			if (other == at) {
+				/* Linked, whoever did it: release it. */
+				mine = ads_load(word);
+				if (mine & ADS_LINK_PENDING)
+					ads_cas(word, mine,
+						ads_link_change(mine, ads_link_next(mine) & ~ADS_LINK_PENDING));
+				return ADS_OK;
+			}
+			its_table = ads_shortcut_table(a, table_word, other);
+			its_first = ads_shortcut_hash(a, table_word, other);
+			if (!its_table)
+				return ADS_DAMAGED;
+			if (its_first < first || (its_first == first && (its_table >> 32) > shift)) {
+				w.start = other;
+				ads_walk_restart(a, &w);
+				continue;
+			}
+		}
+		/* What comes next belongs behind the shortcut. */
+		if (!owner)
+			return ADS_EXISTS;
+		{
+			__u64 aimed = ads_link_change(mine, w.entry | ADS_LINK_PENDING);
+
+			ads_store(word, aimed);
+			mine = aimed;
+		}
+		/* Commit of linking. R3, as for an entry. */
+		if (ads_cas(ads_link_of(a, w.prev), w.prev_link, ads_link_change(w.prev_link, at | ADS_LINK_TAG)) ==
+		    w.prev_link) {
+			ads_cas(word, mine, ads_link_change(mine, w.entry));
+			return ADS_OK;
+		}
+		ads_walk_restart(a, &w);
+	}
+	if (owner)
+		ads_store(word, ads_link_change(mine, 0)); /* unlinked again: somebody else may try */
+	return ADS_BUDGET;
+}
+
+/*
+ * The slow way to a bucket: its shortcut in the newest table is not ready. Link it, or
+ * find the one of an older table that covers it. Returns the offset of the link word, with
+ * ADS_LINK_PENDING if it is an older one; 0: damaged.
+ */
+ADS_GLOBAL __u64 ads_hashmap_detour(struct ads_arena *a, __u32 map, __u32 stride, __u64 hash)
+{
+	struct ads_ref ref = {map, 0, 0};
+	struct ads_pool_ref pool = {map + (__u32)__builtin_offsetof(struct ads_collection, pool), stride};
+	__u32 table_word = ads_hashmap_table_word(ref);
+	__u64 newest = ads_load_acquire(ads_at(a, __u64, table_word)); /* A6, pairs with R6 */
+	__u64 table = newest;
+	__u32 i;
+
+	for (ads_each(i, 32)) {
+		__u32 at;
+
+		table = ads_table_previous(a, table);
+		at = ads_table_link(table, hash);
+		if (!table || ads_bad(a, at, 8))
+			return 0;
+		if (!ads_link_ready(ads_load_acquire(ads_at(a, __u64, at))))
+			continue;
+		if (ads_writable(a) && !ads_shortcut_link(a, table_word, pool, newest, hash, at))
+			return ads_table_link(newest, hash);
+		return at | ADS_LINK_PENDING;
+	}
+	return 0;
+}
+
+/* The route to the bucket of `hash`. */
+static ADS_INLINE struct ads_route ads_hashmap_route(struct ads_arena *a, struct ads_ref ref, __u64 hash)
+{
+	__u64 table = ads_load_acquire(&ads_at(a, struct ads_header, ref.offset)->table); /* A6, pairs with R6 */
+	struct ads_route route = {ads_table_link(table, hash), ads_hashmap_table_word(ref), table};
+
+	if (ADS_UNLIKELY(ads_bad(a, route.start, 8)) ||
+	    ADS_UNLIKELY(!ads_link_ready(ads_load(ads_at(a, __u64, route.start))))) {
+		__u64 at = ads_hashmap_detour(a, ref.offset, ads_entry_stride(ref), hash);
+
+		route.start = (__u32)at & ~ADS_LINK_PENDING;
+		if (at & ADS_LINK_PENDING)
+			route.seen = ~0ull;
+	}
+	return route;
+}
+
+/* Double the table; the old one goes on serving if there is no memory, or if somebody
+ * else is quicker. */
+ADS_GLOBAL int ads_hashmap_grow(struct ads_arena *a, __u32 map)
+{
+	struct ads_ref ref = {map, 0, 0};
+	__u32 at = ads_hashmap_table_word(ref);
+	__u64 table = ads_load_acquire(ads_at(a, __u64, at)); /* A6, pairs with R6 */
+	__u64 bits = 64 - (table >> 32 & 63) + 1;
+	struct ads_need need = {{at, 0}, {table, 0}};
+	int rc;
+
+	if (!ads_writable(a))
+		return ADS_READ_ONLY;
+	if (bits > ads_at(a, struct ads_header, map)->most)
+		return ADS_FULL;
+	rc = ads_block_claim(a, bits << 32 | map | ADS_BLOCK_TABLE, need);
+	return rc < 0 ? rc : ADS_OK;
+}
+
+/* Whether more than half of the shortcuts would be used if every entry carved were live. */
+static ADS_INLINE int ads_hashmap_crowded(struct ads_arena *a, struct ads_ref ref)
+{
+	const struct ads_collection __arena *c = ads_collection_of(a, ref);
+	__u64 bits = 64 - (ads_load(&c->header.table) >> 32 & 63);
+
+	return (ads_load(&c->pool.carved) >> 32) * 2 > 1ull << bits && bits < c->header.most;
+}
+
+/* --- operations ------------------------------------------------------------------------------- */
 
 static ADS_INLINE __u64 ads_hashmap_hash(struct ads_arena *a, struct ads_ref ref, const void *key)
 {
@@ -77,8 +292,8 @@ static ADS_INLINE __u64 ads_hashmap_hash(struct ads_arena *a, struct ads_ref ref
 static ADS_INLINE int ads_hashmap_find(struct ads_arena *a, struct ads_ref ref, const void *key, __u32 *entry)
 {
 	__u64 hash = ads_hashmap_hash(a, ref, key);
-	struct ads_walk w = ads_walk_from(ads_hashmap_bucket(a, ref, hash));
-	int rc = ads_walk_find(a, &w, ref, hash, key, ADS_READ);
+	struct ads_walk w = ads_walk_from(0);
+	int rc = ads_walk_find(a, &w, ads_hashmap_route(a, ref, hash), ref, hash, key, ADS_READ);
 
 	*entry = w.entry;
 	return rc == ADS_OK || rc == ADS_ABSENT ? rc : ads_count(a, ref.offset, rc);
@@ -88,7 +303,7 @@ static ADS_INLINE int ads_hashmap_find(struct ads_arena *a, struct ads_ref ref, 
 static ADS_INLINE int ads_hashmap_get(struct ads_arena *a, struct ads_ref ref, const void *key, void *value)
 {
 	__u64 hash = ads_hashmap_hash(a, ref, key);
-	int rc = ads_list_get_from(a, ads_hashmap_bucket(a, ref, hash), ref, hash, key, value);
+	int rc = ads_list_get_from(a, ads_hashmap_route(a, ref, hash), ref, hash, key, value);
 
 	return rc == ADS_OK || rc == ADS_ABSENT ? rc : ads_count(a, ref.offset, rc);
 }
@@ -97,13 +312,18 @@ static ADS_INLINE int ads_hashmap_get(struct ads_arena *a, struct ads_ref ref, c
 static ADS_INLINE int ads_hashmap_update(struct ads_arena *a, struct ads_ref ref, const void *key,
 					 const void *value, enum ads_update_mode mode, __u32 *entry)
 {
-	__u64 hash;
+	const __u64 __arena *carved = &ads_collection_of(a, ref)->pool.carved;
+	__u64 before, hash;
 	int rc;
 
 	if (!ads_writable(a))
 		return ADS_READ_ONLY;
+	before = ads_load(carved);
 	hash = ads_hashmap_hash(a, ref, key);
-	rc = ads_list_store_at(a, ads_hashmap_bucket(a, ref, hash), ref, hash, key, value, mode, entry);
+	rc = ads_list_store_at(a, ads_hashmap_route(a, ref, hash), ref, hash, key, value, mode, entry);
+	/* New entries come in chunks: look at the load once a chunk, not once an insert. */
+	if (ADS_UNLIKELY(ads_load(carved) != before) && ads_hashmap_crowded(a, ref))
+		ads_hashmap_grow(a, ref.offset);
 	return rc == ADS_OK || rc == ADS_ABSENT || rc == ADS_EXISTS ? rc : ads_count(a, ref.offset, rc);
 }
 
@@ -115,14 +335,14 @@ static ADS_INLINE int ads_hashmap_delete(struct ads_arena *a, struct ads_ref ref
 	if (!ads_writable(a))
 		return ADS_READ_ONLY;
 	hash = ads_hashmap_hash(a, ref, key);
-	rc = ads_list_delete_at(a, ads_hashmap_bucket(a, ref, hash), ref, hash, key);
+	rc = ads_list_delete_at(a, ads_hashmap_route(a, ref, hash), ref, hash, key);
 	return rc == ADS_OK || rc == ADS_ABSENT ? rc : ads_count(a, ref.offset, rc);
 }
 
 /* Begin an iteration in hash order; go on with ads_scan_next(). */
 static ADS_INLINE int ads_hashmap_scan(struct ads_arena *a, struct ads_ref ref, struct ads_scan *s)
 {
-	return ads_scan_start(a, s, ads_hashmap_bucket(a, ref, 0));
+	return ads_scan_start(a, s, ads_at(a, struct ads_header, ref.offset)->first);
 }
 
 #endif /* ARENADS_HASHMAP_H */

@@ -45,7 +45,8 @@ enum ads_kind {
  *
  * offset   what comes next. Entries are 8-byte aligned, so the low bits are free:
  *          tag 1 says "a shortcut's link word, or with offset 0 the end", so a walk
- *          sees the end of its bucket without reading another line.
+ *          sees the end of its bucket without reading another line. Tag 2, in the word
+ *          of a shortcut, says that the shortcut may not be linked yet.
  * version  grows with every change of this word and never restarts, also when the
  *          entry is freed and used again: an equal word means that nothing happened.
  * mark     the entry that holds this word is deleted; the word never changes again
@@ -54,6 +55,7 @@ enum ads_kind {
 #define ADS_LINK_MARK (1ull << 63)
 #define ADS_LINK_TAG 1u
 #define ADS_LINK_END ADS_LINK_TAG /* tag with offset 0 */
+#define ADS_LINK_PENDING 2u
 
 static ADS_INLINE __u32 ads_link_next(__u64 link)
 {
@@ -159,10 +161,27 @@ struct ads_header {
 	__u32 value_size;
 	__u32 max_entries;
 	__u64 seed;     /* hash map: random, so that keys from outside cannot be chosen to collide */
-	__u32 table;    /* hash map: offset of the shortcuts. list: of its one head link. queue: of its slots */
-	__u32 shift;    /* hash map: 64 - log2(shortcuts) */
-	__u64 pad[4];
+	__u64 table;    /* hash map: {offset of the newest table of shortcuts:32, shift:32}, the one
+			 * word here that changes. list, pool: offset of its head link. queue: of its slots */
+	__u32 first;    /* hash map: offset of the first shortcut of all, where iteration starts */
+	__u32 most;     /* hash map: log2 of the most shortcuts it may grow to */
+	__u64 pad[3];
 };
+
+/*
+ * A table of shortcuts: a line that tells the one before it, and the link words.
+ *
+ *	 0          64
+ *	+----------+------+------+------+---
+ *	| previous | link | link | link |		2^(64 - shift) of them
+ *	+----------+------+------+------+---
+ */
+struct ads_table {
+	__u64 previous; /* {offset:32, shift:32} of the table half as large, 0 in the first */
+	__u64 pad[7];
+};
+
+ADS_STATIC_ASSERT(sizeof(struct ads_table) == 64, "links start on a line");
 
 ADS_STATIC_ASSERT(sizeof(struct ads_header) == 64, "the header is one line");
 ADS_STATIC_ASSERT(__builtin_offsetof(struct ads_header, kind) == 0, "ABI");
@@ -171,7 +190,8 @@ ADS_STATIC_ASSERT(__builtin_offsetof(struct ads_header, value_size) == 8, "ABI")
 ADS_STATIC_ASSERT(__builtin_offsetof(struct ads_header, max_entries) == 12, "ABI");
 ADS_STATIC_ASSERT(__builtin_offsetof(struct ads_header, seed) == 16, "ABI");
 ADS_STATIC_ASSERT(__builtin_offsetof(struct ads_header, table) == 24, "ABI");
-ADS_STATIC_ASSERT(__builtin_offsetof(struct ads_header, shift) == 28, "ABI");
+ADS_STATIC_ASSERT(__builtin_offsetof(struct ads_header, first) == 32, "ABI");
+ADS_STATIC_ASSERT(__builtin_offsetof(struct ads_header, most) == 36, "ABI");
 
 /* A hash map, a list or a pool of objects: header, counters, the list's head link, pool. */
 struct ads_collection {

@@ -33,7 +33,7 @@ static ADS_INLINE __u32 ads_queue_slot(struct ads_arena *a, struct ads_ref ref, 
 	const struct ads_header __arena *h = ads_at(a, struct ads_header, ref.offset);
 
 	(void)a;
-	return h->table + (__u32)(position & (h->max_entries - 1)) * ads_round_up(ref.value_size, 8);
+	return (__u32)h->table + (__u32)(position & (h->max_entries - 1)) * ads_round_up(ref.value_size, 8);
 }
 
 /* Append a record; ADS_FULL if no slot is free. */
