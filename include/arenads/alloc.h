@@ -83,12 +83,6 @@ static ADS_INLINE __u32 ads_this_shard(void)
 #define ads_shard_of(arena, pool, shard) \
 	ads_at(arena, struct ads_shard, (pool).offset + (__u32)__builtin_offsetof(struct ads_pool, shards) + 64 * (shard))
 
-static ADS_INLINE __u32 ads_shard_chunk_at(struct ads_pool_ref pool, __u32 shard)
-{
-	return pool.offset + (__u32)(__builtin_offsetof(struct ads_pool, shards) + 64 * shard +
-				     __builtin_offsetof(struct ads_shard, chunk));
-}
-
 /* --- blocks ----------------------------------------------------------------------------- */
 
 /* Bytes of a block with `count` entries, or of `count` lines if stride is 0. */
@@ -167,15 +161,6 @@ static ADS_INLINE int ads_block_finish(struct ads_arena *a, __u32 at, __u64 word
 	return ADS_OK;
 }
 
-/*
- * What the claimer saw when it decided that it needs a block. If one of the words differs
- * by the time the cursor is read, somebody else has claimed what it wanted.
- */
-struct ads_need {
-	__u32 at[2]; /* offsets of two words, 0: none */
-	__u64 seen[2];
-};
-
 /* How many entries a pool that has carved `have` takes in one go. */
 static ADS_INLINE __u32 ads_chunk_count(__u32 stride, __u32 capacity, __u32 have)
 {
@@ -187,25 +172,35 @@ static ADS_INLINE __u32 ads_chunk_count(__u32 stride, __u32 capacity, __u32 have
 	return count ? count : 1;
 }
 
-/* Whether a word is not any more what the claimer saw. */
-static ADS_INLINE int ads_need_gone(struct ads_arena *a, __u32 at, __u64 seen)
+/*
+ * Whether somebody else has claimed meanwhile what this claim is for: the words of its owner
+ * are not any more what the claimer saw when it decided that it needs a block.
+ */
+static ADS_INLINE int ads_claim_gone(struct ads_arena *a, __u64 claim, __u64 saw, __u64 saw_chunk)
 {
-	return at && ads_load(ads_at(a, __u64, at)) != seen;
+	__u32 owner = (__u32)claim & ~63u;
+	struct ads_pool_ref pool = {owner, 0};
+
+	if ((claim & 3) == ADS_BLOCK_TABLE)
+		return ads_load(&ads_at(a, struct ads_header, owner)->table) != saw;
+	if ((claim & 3) == ADS_BLOCK_CHUNK)
+		return ads_load(&ads_at(a, struct ads_pool, owner)->carved) != saw ||
+		       ads_load(&ads_shard_of(a, pool, (claim >> 2) & 15)->chunk) != saw_chunk;
+	return 0;
 }
 
 /*
  * Claim the next block with header word `claim`; a chunk gets fewer entries if only so much
  * is populated. Returns the number of the payload's first line. ADS_EXISTS: the need is gone.
  *
- * Why the need is compared after the cursor is read: a finished claim changes the words
- * of its owner before it moves the cursor, and a new one for this cursor makes our CAS
- * fail. So a chunk never takes the place of one with entries left, and of two that want
- * to grow one table only one gets a block.
+ * Why that is compared after the cursor is read: a finished claim changes the words of its
+ * owner before it moves the cursor, and a new one for this cursor makes our CAS fail. So a
+ * chunk never takes the place of one with entries left, and of two that want to grow one
+ * table only one gets a block.
  */
-static ADS_INLINE int ads_block_claim(struct ads_arena *a, __u64 claim, struct ads_need need)
+ADS_GLOBAL int ads_block_claim(struct ads_arena *a, __u64 claim, __u64 saw, __u64 saw_chunk)
 {
 	struct ads_root __arena *root = ads_root_of(a);
-	int claimed = 0;
 	__u32 i;
 
 	for (ads_loop(i)) {
@@ -213,6 +208,7 @@ static ADS_INLINE int ads_block_claim(struct ads_arena *a, __u64 claim, struct a
 		__u64 populated = ads_load_acquire(&root->populated); /* A9, pairs with R9 */
 		__u64 __arena *header = ads_at(a, __u64, cursor);
 		__u64 word = 0;
+		__u64 bytes;
 
 #if !ADS_BPF
 		if (cursor % ADS_LINE != 56 || cursor >= a->size || populated > a->size)
@@ -220,38 +216,37 @@ static ADS_INLINE int ads_block_claim(struct ads_arena *a, __u64 claim, struct a
 #endif
 		if (cursor + 8 <= populated)
 			word = ads_load_acquire(header);
-		if (!word) {
-			__u64 bytes = ads_block_bytes(a, claim);
-
-			if (!bytes)
+		if (word) {
+			/* Of somebody who is slow, or dead: finish it. */
+			if (ads_block_finish(a, (__u32)cursor, word))
 				return ADS_DAMAGED;
-			if (ads_need_gone(a, need.at[0], need.seen[0]) || ads_need_gone(a, need.at[1], need.seen[1]))
-				return ADS_EXISTS;
-			if (cursor + bytes > populated) {
-#if !ADS_BPF
-				int rc = ads_arena_populate(a, cursor + bytes);
-
-				if (!rc)
-					continue;
-				if (rc != ADS_NO_MEMORY)
-					return rc;
-#endif
-				if ((claim & 3) != ADS_BLOCK_CHUNK || claim >> 32 == 1)
-					return ADS_NO_MEMORY;
-				claim = (1ull << 32) | (__u32)claim;
-				continue;
-			}
-			/* Commit. */
-			if (ads_cas(header, 0, claim))
-				continue;
-			word = claim;
-			claimed = 1;
+			continue;
 		}
-		/* Ours, or that of somebody who may have died: finish it. */
-		if (ads_block_finish(a, (__u32)cursor, word))
+		bytes = ads_block_bytes(a, claim);
+		if (!bytes)
 			return ADS_DAMAGED;
-		if (claimed)
+		if (ads_claim_gone(a, claim, saw, saw_chunk))
+			return ADS_EXISTS;
+		if (cursor + bytes > populated) {
+#if !ADS_BPF
+			int rc = ads_arena_populate(a, cursor + bytes);
+
+			if (!rc)
+				continue;
+			if (rc != ADS_NO_MEMORY)
+				return rc;
+#endif
+			if ((claim & 3) != ADS_BLOCK_CHUNK || claim >> 32 == 1)
+				return ADS_NO_MEMORY;
+			claim = (1ull << 32) | (__u32)claim;
+			continue;
+		}
+		/* Commit. */
+		if (ads_cas(header, 0, claim) == 0) {
+			if (ads_block_finish(a, (__u32)cursor, claim))
+				return ADS_DAMAGED;
 			return (int)((cursor + 8) >> 6);
+		}
 	}
 	return ADS_BUDGET;
 }
@@ -262,7 +257,6 @@ static ADS_INLINE int ads_block_claim(struct ads_arena *a, __u64 claim, struct a
  */
 static ADS_INLINE int ads_alloc(struct ads_arena *a, __u64 bytes, __u32 *offset)
 {
-	struct ads_need none = {{0, 0}, {0, 0}};
 	__u64 lines = (bytes + 8 + ADS_LINE - 1) / ADS_LINE;
 	int rc;
 
@@ -270,7 +264,7 @@ static ADS_INLINE int ads_alloc(struct ads_arena *a, __u64 bytes, __u32 *offset)
 		return ADS_INVALID;
 	if (!ads_writable(a))
 		return ADS_READ_ONLY;
-	rc = ads_block_claim(a, (lines << 32) | ADS_BLOCK_RAW, none);
+	rc = ads_block_claim(a, (lines << 32) | ADS_BLOCK_RAW, 0, 0);
 	if (rc == ADS_NO_MEMORY)
 		ads_add(&ads_root_of(a)->no_memory, 1);
 	if (rc < 0)
@@ -371,9 +365,6 @@ ADS_GLOBAL __s64 ads_pool_refill(struct ads_arena *a, __u32 pool_offset, __u32 s
 	for (ads_loop(i)) {
 		__u64 carved = ads_load_acquire(&p->carved);
 		__u64 chunk = ads_load(&ads_shard_of(a, pool, mine)->chunk);
-		struct ads_need need = {{pool_offset + (__u32)__builtin_offsetof(struct ads_pool, carved),
-					 ads_shard_chunk_at(pool, mine)},
-					{carved, chunk}};
 		__u32 have = (__u32)(carved >> 32);
 		__u32 count = ads_chunk_count(stride, capacity, have);
 
@@ -386,7 +377,7 @@ ADS_GLOBAL __s64 ads_pool_refill(struct ads_arena *a, __u32 pool_offset, __u32 s
 		rc = ADS_FULL;
 		if (have >= capacity + extra)
 			break;
-		rc = ads_block_claim(a, ((__u64)count << 32) | pool.offset | (mine << 2) | ADS_BLOCK_CHUNK, need);
+		rc = ads_block_claim(a, ((__u64)count << 32) | pool.offset | (mine << 2) | ADS_BLOCK_CHUNK, carved, chunk);
 		if (rc < 0 && rc != ADS_EXISTS)
 			break;
 	}

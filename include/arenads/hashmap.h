@@ -260,14 +260,13 @@ ADS_GLOBAL int ads_hashmap_grow(struct ads_arena *a, __u32 map)
 	__u32 at = ads_hashmap_table_word(ref);
 	__u64 table = ads_load_acquire(ads_at(a, __u64, at)); /* A6, pairs with R6 */
 	__u64 bits = 64 - (table >> 32 & 63) + 1;
-	struct ads_need need = {{at, 0}, {table, 0}};
 	int rc;
 
 	if (!ads_writable(a))
 		return ADS_READ_ONLY;
 	if (bits > ads_at(a, struct ads_header, map)->most)
 		return ADS_FULL;
-	rc = ads_block_claim(a, bits << 32 | map | ADS_BLOCK_TABLE, need);
+	rc = ads_block_claim(a, bits << 32 | map | ADS_BLOCK_TABLE, table, 0);
 	return rc < 0 ? rc : ADS_OK;
 }
 
@@ -312,17 +311,15 @@ static ADS_INLINE int ads_hashmap_get(struct ads_arena *a, struct ads_ref ref, c
 static ADS_INLINE int ads_hashmap_update(struct ads_arena *a, struct ads_ref ref, const void *key,
 					 const void *value, enum ads_update_mode mode, __u32 *entry)
 {
-	const __u64 __arena *carved = &ads_collection_of(a, ref)->pool.carved;
-	__u64 before, hash;
+	__u64 hash;
 	int rc;
 
 	if (!ads_writable(a))
 		return ADS_READ_ONLY;
-	before = ads_load(carved);
 	hash = ads_hashmap_hash(a, ref, key);
 	rc = ads_list_store_at(a, ads_hashmap_route(a, ref, hash), ref, hash, key, value, mode, entry);
-	/* New entries come in chunks: look at the load once a chunk, not once an insert. */
-	if (ADS_UNLIKELY(ads_load(carved) != before) && ads_hashmap_crowded(a, ref))
+	/* One entry in 64 looks after the load: growth that finds no memory costs little then. */
+	if (rc == ADS_OK && ADS_UNLIKELY(!(*entry & 0x7e0)) && ads_hashmap_crowded(a, ref))
 		ads_hashmap_grow(a, ref.offset);
 	return rc == ADS_OK || rc == ADS_ABSENT || rc == ADS_EXISTS ? rc : ads_count(a, ref.offset, rc);
 }
