@@ -77,8 +77,8 @@ int ads_bpf_arena_create(__u64 size, __u64 base, const char *name);
 int ads_bpf_pin(int fd, const char *path);
 int ads_bpf_get(const char *path);
 int ads_bpf_map_by_id(__u32 id);
-int ads_collection_create(struct ads_arena *, __u32 kind, struct ads_ref *, __u32 entries,
-                          __u32 first);
+int ads_hashmap_create(struct ads_arena *, __u32 kind, struct ads_ref *, __u32 entries,
+                       __u32 first);
 int ads_queue_create(struct ads_arena *, struct ads_ref *, __u32 slots);
 int ads_structure_check(struct ads_arena *, __u32 kind, struct ads_ref);
 int ads_directory_add(struct ads_arena *, const char *name, struct ads_directory_value *);

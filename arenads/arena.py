@@ -455,12 +455,20 @@ class Arena:
         return _Directory(self)
 
     def hashmap(
-        self, name: str, *, key: object, value: object, max_entries: int = 1024
+        self,
+        name: str,
+        *,
+        key: object,
+        value: object,
+        max_entries: int = 1024,
+        initial_entries: int = 32,
     ) -> HashMap[Any, Any]:
         """Make the hash map `name`, or open it if it exists with the same types.
 
         `key` and `value` are C types (`arenads.u32`, a msgspec Struct class with C types, a
-        schema). An existing map keeps its own `max_entries`.
+        schema). The map starts with room for `initial_entries` and grows up to `max_entries`
+        as it fills; with both the same it never grows, and takes its table's memory now. An
+        existing map keeps its own numbers.
 
         Raises
         ------
@@ -470,7 +478,9 @@ class Arena:
         """
         from arenads.hashmap import HashMap
 
-        return self._structure(HashMap, lib.ADS_KIND_HASHMAP, name, key, value, max_entries)
+        return self._structure(
+            HashMap, lib.ADS_KIND_HASHMAP, name, key, value, max_entries, initial_entries
+        )
 
     def list(self, name: str, *, value: object, max_entries: int = 1024) -> List[Any]:
         """Make the ordered list `name`, or open it. See `hashmap`."""
@@ -498,22 +508,30 @@ class Arena:
         key: object,
         value: object,
         max_entries: int,
+        initial_entries: int = 1,
     ) -> T:
         padded = _padded_name(name)
         key_schema = None if key is None else schema_of(key)
         value_schema = schema_of(value)
         found = self._find(padded)
         if found is None:
-            found = self._add(padded, kind, key_schema, value_schema, max_entries)
+            found = self._add(padded, kind, key_schema, value_schema, max_entries, initial_entries)
         offset = self._compared(name, found, kind, key_schema, value_schema)
         return make(self, name, offset, key, value, key_schema, value_schema)
 
     def _add(
-        self, padded: bytes, kind: int, key: Schema | None, value: Schema, max_entries: int
+        self,
+        padded: bytes,
+        kind: int,
+        key: Schema | None,
+        value: Schema,
+        max_entries: int,
+        initial_entries: int,
     ) -> Any:
         core = self._writable()
-        if not isinstance(max_entries, int) or not 0 < max_entries <= 1 << 31:
-            raise SchemaError(f"max_entries: expected 1 to 2147483648, found {max_entries!r}")
+        for what, number in ("max_entries", max_entries), ("initial_entries", initial_entries):
+            if not isinstance(number, int) or not 0 < number <= 1 << 31:
+                raise SchemaError(f"{what}: expected 1 to 2147483648, found {number!r}")
         ref = ffi.new("struct ads_ref *")
         ref.key_size = 0 if key is None else key.size
         ref.value_size = value.size
@@ -527,7 +545,7 @@ class Arena:
         if kind == lib.ADS_KIND_QUEUE:
             self._check(lib.ads_queue_create(core, ref, max_entries))
         else:
-            self._check(lib.ads_collection_create(core, kind, ref, max_entries, 32))
+            self._check(lib.ads_hashmap_create(core, kind, ref, max_entries, initial_entries))
         self._check(lib.ads_alloc(core, len(text), at))
         self._check(lib.core_write(core, at[0], text, len(text)))
         named = ffi.new("struct ads_directory_value *", (kind, ref.offset, at[0], len(text)))

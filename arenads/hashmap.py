@@ -157,10 +157,15 @@ class HashMap(Collection[V], MutableMapping[K, V], Generic[K, V]):
 
     def clear(self) -> None:
         """Delete every key that is there now."""
-        for key in list(self):
-            code = lib.core_hashmap_delete(self._handle, self._key_codec.pack(key))
+        for packed in self._scan(self._raw_keys):
+            code = lib.core_hashmap_delete(self._handle, packed)
             if code != _ABSENT:
                 self._check(code)
+
+    def _raw_keys(self, buffer: Any, size: int, count: int) -> list[bytes]:
+        """Return the keys as they are stored, which need not be what packing their text gives."""
+        width = self._key_codec.size
+        return [buffer[at : at + width] for at in range(8, count * size, size)]
 
     # --- in place -------------------------------------------------------------------------
 

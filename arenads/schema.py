@@ -1520,7 +1520,7 @@ class _Compiler:
             return self._converted(
                 f"{ctype.size}s",
                 _str_packer(ctype.size),
-                lambda slot: f'{slot}.partition(Z)[0].decode("utf-8", "replace")',
+                lambda slot: f'{slot}.partition(Z)[0].decode("utf-8", "surrogateescape")',
             )
         if isinstance(ctype, EnumType):
             get = self.bind(shape.cls._value2member_map_.get)
@@ -1812,7 +1812,7 @@ def _bytes_packer(size: int) -> Callable[[Any], bytes]:
 def _str_packer(size: int) -> Callable[[Any], bytes]:
     def pack(value: Any) -> bytes:
         if isinstance(value, str):
-            raw = value.encode()
+            raw = value.encode("utf-8", "surrogateescape")
         else:
             raw = bytes(memoryview(value)).rstrip(_NUL)
         if len(raw) > size or _NUL in raw:

@@ -30,7 +30,8 @@
  * Who may call     BPF (any program, any nesting, not sleepable too) and user space.
  *                  User space populates more when it needs to; BPF never can and gets
  *                  ADS_NO_MEMORY when nothing populated is left.
- * Cost             take or give an entry: 1 CAS on the shard's line, 1 read of the entry.
+ * Cost             take an entry: 1 CAS on the shard's line, 1 read of the entry. Give one
+ *                  back: the same, and a look at the spare entries.
  *                  A chunk of fresh entries: 4 CAS, about once per 4 KiB.
  * Commit           block: CAS of the header word 0 -> claim. entry: CAS of the shard's
  *                  stack or chunk word.
@@ -51,7 +52,7 @@
 #define ADS_BLOCK_CHUNK 2u
 #define ADS_BLOCK_TABLE 3u
 #define ADS_CHUNK_BYTES 4088u /* aim: a chunk with its header fills a page */
-#define ADS_REPLACE_SLACK 64u /* entries that replace may borrow while a pool is full */
+#define ADS_SPARES 16u /* entries kept for replacing while a pool is full */
 
 struct ads_pool_ref {
 	__u32 offset;
@@ -275,19 +276,23 @@ static ADS_INLINE int ads_alloc(struct ads_arena *a, __u64 bytes, __u32 *offset)
 
 /* --- pools -------------------------------------------------------------------------------- */
 
-/* Pop a free entry of a shard: its offset, 0 if there is none. */
+#define ADS_NOWHERE (~0u) /* no offset: what was read cannot be one */
+
+/* Pop a free entry of a shard: its offset, 0 if there is none, or ADS_NOWHERE. */
 static ADS_INLINE __u32 ads_shard_pop(struct ads_arena *a, struct ads_shard __arena *shard, __u32 stride)
 {
 	__u32 i;
 
 	(void)stride;
 	for (ads_loop(i)) {
-		__u64 top = ads_load_acquire(&shard->free); /* pairs with R2 */
+		__u64 top = ads_load_acquire(&shard->free); /* A2, pairs with R2 */
 		__u32 entry = (__u32)top;
 		__u64 below;
 
-		if (!entry || ads_bad(a, entry, stride))
+		if (!entry)
 			return 0;
+		if (ads_bad(a, entry, stride))
+			return ADS_NOWHERE;
 		/* May be stale if the entry was just taken: then the CAS fails on the version. */
 		below = ads_load(&ads_at(a, struct ads_entry, entry)->hash);
 		if (ads_cas(&shard->free, top, (((top >> 32) + 1) << 32) | (__u32)below) == top)
@@ -296,7 +301,7 @@ static ADS_INLINE __u32 ads_shard_pop(struct ads_arena *a, struct ads_shard __ar
 	return 0;
 }
 
-/* Take a never used entry from a shard's chunk: its offset, 0 if there is none. */
+/* Take a never used entry from a shard's chunk: as ads_shard_pop. */
 static ADS_INLINE __u32 ads_shard_take(struct ads_arena *a, struct ads_shard __arena *shard, __u32 stride)
 {
 	__u32 i;
@@ -306,138 +311,182 @@ static ADS_INLINE __u32 ads_shard_take(struct ads_arena *a, struct ads_shard __a
 		__u32 taken = (chunk >> 32) & 0xffff;
 		__u32 entry = (__u32)chunk + taken * stride;
 
-		if (taken >= chunk >> 48 || ads_bad(a, entry, stride))
+		if (taken >= chunk >> 48)
 			return 0;
+		if (ads_bad(a, entry, stride))
+			return ADS_NOWHERE;
 		if (ads_cas(&shard->chunk, chunk, chunk + (1ull << 32)) == chunk)
 			return entry;
 	}
 	return 0;
 }
 
-/* Entries that are neither live nor in anyone's hands. Exact while nobody changes them. */
-static ADS_INLINE __u32 ads_pool_available(struct ads_arena *a, struct ads_pool_ref pool)
+/* Entries on a shard's stack, given its top: it is written in the topmost. */
+static ADS_INLINE __u32 ads_shard_depth(struct ads_arena *a, __u64 top, __u32 stride)
 {
-	__u32 available = 0;
-	__u32 s;
-
-	for (ads_each(s, ADS_SHARDS)) {
-		struct ads_shard __arena *shard = ads_shard_of(a, pool, s);
-		__u64 chunk = ads_load(&shard->chunk);
-		__u32 top = (__u32)ads_load_acquire(&shard->free);
-
-		available += (__u32)(chunk >> 48) - (__u32)((chunk >> 32) & 0xffff);
-		if (top && !ads_bad(a, top, pool.stride))
-			available += (__u32)(ads_load(&ads_at(a, struct ads_entry, top)->hash) >> 32);
-	}
-	return available;
+	(void)stride;
+	if (!(__u32)top || ads_bad(a, (__u32)top, stride))
+		return 0;
+	return (__u32)(ads_load(&ads_at(a, struct ads_entry, (__u32)top)->hash) >> 32);
 }
 
-/* Entries in use: live, in somebody's hands, or leaked. */
-static ADS_INLINE __u32 ads_pool_used(struct ads_arena *a, struct ads_pool_ref pool)
+/* Try once to put an entry on a stack of less than `limit` entries: 1 done, 0 try again,
+ * -1 there are as many. */
+static ADS_INLINE int ads_shard_push(struct ads_arena *a, struct ads_shard __arena *shard, __u32 stride,
+				     __u32 entry, __u32 limit)
 {
-	__u64 carved = ads_load(&ads_at(a, struct ads_pool, pool.offset)->carved);
+	__u64 top = ads_load_acquire(&shard->free); /* A2, pairs with R2 */
+	__u64 depth = ads_shard_depth(a, top, stride);
 
-	return (__u32)(carved >> 32) - ads_pool_available(a, pool);
+	/* If the depth is stale the CAS will fail: taking the top changes the version. */
+	if (depth >= limit)
+		return -1;
+	/* R3 for those who still look at the entry as a deleted one: its link was marked before. */
+	ads_store_release(&ads_at(a, struct ads_entry, entry)->hash, ((depth + 1) << 32) | (__u32)top);
+	/* R2: the entry's words are visible before the entry is. */
+	return ads_cas(&shard->free, top, (((top >> 32) + 1) << 32) | entry) == top;
+}
+
+/*
+ * Entries in use: live, in somebody's hands, or leaked. Every word that goes into it has a
+ * version or only grows, so two equal readings are a snapshot; if there are none in a few
+ * tries, the last reading, which others were busy changing.
+ */
+ADS_GLOBAL __u32 ads_pool_used(struct ads_arena *a, __u32 pool_offset, __u32 stride)
+{
+	struct ads_pool_ref pool = {pool_offset, stride};
+	const __u64 __arena *books = &ads_at(a, struct ads_pool, pool_offset)->carved;
+	__u64 sum = 0, before;
+	__u32 carved = 0, available = 0;
+	__u32 tries, s;
+
+	for (ads_each(tries, 4)) {
+		before = sum;
+		carved = (__u32)(ads_load_acquire(books) >> 32);
+		sum = carved;
+		available = 0;
+		for (ads_each(s, ADS_SHARDS + 1)) {
+			struct ads_shard __arena *shard = ads_shard_of(a, pool, s);
+			__u64 chunk = ads_load_acquire(&shard->chunk);
+			__u64 top = ads_load_acquire(&shard->free);
+
+			available += (__u32)(chunk >> 48) - (__u32)((chunk >> 32) & 0xffff);
+			available += ads_shard_depth(a, top, stride);
+			/* Any change of a word changes the sum of all, but for one in 2^64. */
+			sum = (sum ^ chunk) * 0x9e3779b97f4a7c15ull;
+			sum = (sum ^ top) * 0x9e3779b97f4a7c15ull;
+		}
+		ads_fence_acquire();
+		if (sum == before)
+			break;
+	}
+	return available < carved ? carved - available : 0;
 }
 
 /*
  * The slow part of ads_pool_take: other shards' free entries, a new chunk, other shards'
- * chunks. `extra` entries beyond the capacity may be carved (replace). Returns the entry's
- * offset or an error.
+ * chunks. Returns the entry's offset or an error.
  *
  * In BPF it is a global function: the verifier looks at it once, by itself, and not in
  * every program that inserts.
  */
-ADS_GLOBAL __s64 ads_pool_refill(struct ads_arena *a, __u32 pool_offset, __u32 stride, __u32 extra)
+ADS_GLOBAL __s64 ads_pool_refill(struct ads_arena *a, __u32 pool_offset, __u32 stride)
 {
 	struct ads_pool_ref pool = {pool_offset, stride};
-	struct ads_pool __arena *p = ads_at(a, struct ads_pool, pool.offset);
+	struct ads_pool __arena *p = ads_at(a, struct ads_pool, pool_offset);
 	__u32 mine = ads_this_shard();
-	__u32 capacity = p->capacity;
 	__u32 s, i, entry;
 	int rc = ADS_BUDGET;
 
 	for (ads_each(s, ADS_SHARDS)) {
 		entry = ads_shard_pop(a, ads_shard_of(a, pool, (mine + s) & (ADS_SHARDS - 1)), stride);
 		if (entry)
-			return entry;
+			return entry == ADS_NOWHERE ? ADS_DAMAGED : (__s64)entry;
 	}
 	for (ads_loop(i)) {
 		__u64 carved = ads_load_acquire(&p->carved);
 		__u64 chunk = ads_load(&ads_shard_of(a, pool, mine)->chunk);
-		__u32 have = (__u32)(carved >> 32);
-		__u32 count = ads_chunk_count(stride, capacity, have);
+		__u64 count = ads_chunk_count(stride, p->capacity, (__u32)(carved >> 32));
 
 		if (((chunk >> 32) & 0xffff) < chunk >> 48) {
 			entry = ads_shard_take(a, ads_shard_of(a, pool, mine), stride);
 			if (entry)
-				return entry;
+				return entry == ADS_NOWHERE ? ADS_DAMAGED : (__s64)entry;
 			continue;
 		}
 		rc = ADS_FULL;
-		if (have >= capacity + extra)
+		if (carved >> 32 >= p->capacity)
 			break;
-		rc = ads_block_claim(a, ((__u64)count << 32) | pool.offset | (mine << 2) | ADS_BLOCK_CHUNK, carved, chunk);
+		rc = ads_block_claim(a, count << 32 | pool_offset | (mine << 2) | ADS_BLOCK_CHUNK, carved, chunk);
 		if (rc < 0 && rc != ADS_EXISTS)
 			break;
+		rc = ADS_BUDGET;
 	}
 	for (ads_each(s, ADS_SHARDS)) {
 		entry = ads_shard_take(a, ads_shard_of(a, pool, (mine + s) & (ADS_SHARDS - 1)), stride);
 		if (entry)
-			return entry;
+			return entry == ADS_NOWHERE ? ADS_DAMAGED : (__s64)entry;
 	}
 	if (rc == ADS_NO_MEMORY)
 		ads_add(&ads_root_of(a)->no_memory, 1);
-	return rc < 0 ? rc : ADS_BUDGET;
+	return rc;
 }
 
 /*
- * Take an entry out of the pool: its offset in *entry. Contents are what the last
- * owner left; the link word is marked or zero.
+ * Take an entry out of the pool: its offset in *entry. Contents are what the last owner
+ * left; the link word is marked or zero. ADS_FULL: all that the pool may have are live, or
+ * in the hands of writers; one killed there costs one entry until it is repaired.
+ *
+ * For `replacing` an entry a spare one will do. The next entry given back, by anyone, fills
+ * the gap, so that inserts never get one and a full map stays at max_entries.
  */
-static ADS_INLINE int ads_pool_take(struct ads_arena *a, struct ads_pool_ref pool, __u32 extra, __u32 *entry)
+static ADS_INLINE int ads_pool_take(struct ads_arena *a, struct ads_pool_ref pool, int replacing, __u32 *entry)
 {
-	struct ads_pool __arena *p = ads_at(a, struct ads_pool, pool.offset);
 	struct ads_shard __arena *shard = ads_shard_of(a, pool, ads_this_shard());
 	__s64 got;
 
 	if (ads_bad(a, pool.offset, sizeof(struct ads_pool)))
 		return ADS_DAMAGED;
-	/* Replacing in a full pool carves a few entries more than may be live. From then
-	 * on, and only then, an insert counts what is in use before it takes one. */
-	if (!extra && ADS_UNLIKELY((__u32)(ads_load(&p->carved) >> 32) > p->capacity) &&
-	    ads_pool_used(a, pool) >= p->capacity)
-		return ADS_FULL;
-	*entry = ads_shard_pop(a, shard, pool.stride);
-	if (*entry)
-		return ADS_OK;
-	*entry = ads_shard_take(a, shard, pool.stride);
-	if (*entry)
-		return ADS_OK;
-	got = ads_pool_refill(a, pool.offset, pool.stride, extra);
+	got = ads_shard_pop(a, shard, pool.stride);
+	if (!got)
+		got = ads_shard_take(a, shard, pool.stride);
+	if (!got && replacing)
+		got = ads_shard_pop(a, ads_shard_of(a, pool, ADS_SHARDS), pool.stride);
+	if (!got)
+		got = ads_pool_refill(a, pool.offset, pool.stride);
+	if (got == ADS_NOWHERE)
+		got = ADS_DAMAGED;
 	*entry = got > 0 ? (__u32)got : 0;
 	return got > 0 ? ADS_OK : (int)got;
 }
 
-/* Give an entry back. Its link must be marked, or never have been reachable. */
-static ADS_INLINE void ads_pool_give(struct ads_arena *a, struct ads_pool_ref pool, __u32 entry)
+/*
+ * Give an entry back. Its link must be marked, or never have been reachable. A function of
+ * its own in BPF, so that it has a loop budget of its own: that of its caller may be spent.
+ */
+ADS_GLOBAL int ads_pool_return(struct ads_arena *a, __u32 pool_offset, __u32 stride, __u32 entry)
 {
-	struct ads_shard __arena *shard = ads_shard_of(a, pool, ads_this_shard());
-	struct ads_entry __arena *e = ads_at(a, struct ads_entry, entry);
+	struct ads_pool_ref pool = {pool_offset, stride};
+	__u32 spares = ads_at(a, struct ads_pool, pool_offset)->spares;
+	__u32 shard = ADS_SHARDS;
 	__u32 i;
 
 	for (ads_loop(i)) {
-		__u64 top = ads_load_acquire(&shard->free);
-		__u64 below = 0;
+		int done = ads_shard_push(a, ads_shard_of(a, pool, shard), stride, entry,
+					  shard == ADS_SHARDS ? spares : ~0u);
 
-		if ((__u32)top && !ads_bad(a, (__u32)top, pool.stride))
-			below = ads_load(&ads_at(a, struct ads_entry, (__u32)top)->hash) >> 32;
-		ads_store(&e->hash, ((below + 1) << 32) | (__u32)top);
-		/* R2: the entry's words are visible before the entry is. */
-		if (ads_cas(&shard->free, top, (((top >> 32) + 1) << 32) | entry) == top)
-			return;
+		if (done > 0)
+			return ADS_OK;
+		if (done < 0)
+			shard = ads_this_shard();
 	}
-	/* Budget spent: the entry is leaked, which check reports and repairs. */
+	/* Leaked: check finds it, and it is counted. */
+	return ads_count(a, pool_offset - (__u32)__builtin_offsetof(struct ads_collection, pool), ADS_BUDGET);
+}
+
+static ADS_INLINE void ads_pool_give(struct ads_arena *a, struct ads_pool_ref pool, __u32 entry)
+{
+	ads_pool_return(a, pool.offset, pool.stride, entry);
 }
 
 /* --- objects of a pool --------------------------------------------------------------------------- */
@@ -467,7 +516,7 @@ static ADS_INLINE int ads_pool_alloc(struct ads_arena *a, struct ads_ref ref, __
 	return ADS_OK;
 }
 
-/* Give an object back. ADS_INVALID: it is free already, or no object. */
+/* Give an object back. ADS_INVALID: it is free already, or outside of what is populated. */
 static ADS_INLINE int ads_pool_free(struct ads_arena *a, struct ads_ref ref, __u32 object)
 {
 	__u32 entry = object - ads_entry_value_offset(ref);
@@ -476,7 +525,8 @@ static ADS_INLINE int ads_pool_free(struct ads_arena *a, struct ads_ref ref, __u
 
 	if (!ads_writable(a))
 		return ADS_READ_ONLY;
-	if (ads_bad(a, entry, ads_entry_stride(ref)))
+	if (object < ADS_HEAP_OFFSET || ads_bad(a, entry, ads_entry_stride(ref)) ||
+	    (__u64)entry + ads_entry_stride(ref) > ads_load(&ads_root_of(a)->populated))
 		return ADS_INVALID;
 	word = ads_load(link);
 	/* One CAS decides who frees it, so that a double free is an error and not a loop. */

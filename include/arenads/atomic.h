@@ -140,23 +140,40 @@ static ADS_INLINE void ads_store_release(__u64 *word, __u64 value)
 	__atomic_store_n(word, value, __ATOMIC_RELEASE);
 }
 
+/* C lets a plain store behind a sequentially consistent read-modify-write overtake its
+ * store half (load-linked machines do it); the kernel's, and so BPF's, are full barriers. */
+#if defined(__x86_64__)
+#define ads_full_barrier() ads_compiler_barrier()
+#else
+#define ads_full_barrier() __atomic_thread_fence(__ATOMIC_SEQ_CST)
+#endif
+
 static ADS_INLINE __u64 ads_cas(__u64 *word, __u64 expected, __u64 wanted)
 {
 	ads_point(ADS_POINT_CAS, word);
 	__atomic_compare_exchange_n(word, &expected, wanted, 0, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);
+	ads_full_barrier();
 	return expected;
 }
 
 static ADS_INLINE __u64 ads_add(__u64 *word, __u64 delta)
 {
+	__u64 before;
+
 	ads_point(ADS_POINT_ADD, word);
-	return __atomic_fetch_add(word, delta, __ATOMIC_SEQ_CST);
+	before = __atomic_fetch_add(word, delta, __ATOMIC_SEQ_CST);
+	ads_full_barrier();
+	return before;
 }
 
 static ADS_INLINE __u64 ads_xchg(__u64 *word, __u64 value)
 {
+	__u64 before;
+
 	ads_point(ADS_POINT_XCHG, word);
-	return __atomic_exchange_n(word, value, __ATOMIC_SEQ_CST);
+	before = __atomic_exchange_n(word, value, __ATOMIC_SEQ_CST);
+	ads_full_barrier();
+	return before;
 }
 
 static ADS_INLINE void ads_fence_acquire(void)

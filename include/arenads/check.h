@@ -6,9 +6,10 @@
  * from its chunk yet. One that is in none has been leaked by a writer that died between
  * taking it and publishing it (or between unlinking it and giving it back).
  *
- * While others work on the structure, an entry in their hands looks leaked, so a live check
- * may report a few too many, and repair is for when no writer is running. Reading is safe
- * at any time: every offset is checked and every walk is bounded by the memory there is.
+ * While others work on the structure, an entry in their hands looks leaked and one that they
+ * move looks misplaced, so what a live check reports must be read with that in mind, and
+ * repair is for when no writer is running. Reading is safe at any time: every offset is
+ * checked and every walk is bounded by the memory there is.
  */
 #ifndef ARENADS_CHECK_H
 #define ARENADS_CHECK_H
@@ -60,6 +61,23 @@ static inline int ads_check_seen(const unsigned char *bits, __u32 offset)
 	return bits[offset / 64] >> (offset / 8 % 8) & 1;
 }
 
+/* How the keys of two entries compare; equal ones may not be in one list. */
+static inline int ads_check_order(struct ads_arena *a, __u32 entry, __u32 next, __u32 key_size)
+{
+	__u64 key[ADS_MAX_KEY / 8];
+
+	ads_copy_out(a, key, next + 16, ads_round_up(key_size, 8));
+	return ads_compare_key(a, entry, key, ads_round_up(key_size, 8));
+}
+
+static inline __u64 ads_check_hash(struct ads_arena *a, __u32 entry, __u32 key_size, __u64 seed)
+{
+	__u64 key[ADS_MAX_KEY / 8];
+
+	ads_copy_out(a, key, entry + 16, ads_round_up(key_size, 8));
+	return ads_hash(key, key_size, seed);
+}
+
 /* Every shortcut that says it is ready must have been met in the list. */
 static inline void ads_check_tables(struct ads_check *c, struct ads_ref ref)
 {
@@ -92,7 +110,9 @@ static inline void ads_check_links(struct ads_check *c, __u32 kind, struct ads_r
 	__u32 table_word = ads_hashmap_table_word(ref);
 	__u32 at = map ? ads_at(c->a, struct ads_header, ref.offset)->first : ads_list_head(ref);
 	__u32 stride = ads_entry_stride(ref);
+	__u64 seed = ads_at(c->a, struct ads_header, ref.offset)->seed;
 	__u64 step, link, hash = 0, shift = 64;
+	__u32 last = 0; /* the live entry before */
 
 	if (ads_bad(c->a, at, 8) || (map && ads_check_mark(c->linked, at))) {
 		ads_check_error(c, at);
@@ -132,9 +152,12 @@ static inline void ads_check_links(struct ads_check *c, __u32 kind, struct ads_r
 			continue;
 		}
 		c->report->live++;
-		if (e->hash < hash)
+		if (e->hash < hash || (last && e->hash == hash && ads_check_order(c->a, last, next, ref.key_size) >= 0))
+			ads_check_error(c, next);
+		if (map && ads_check_hash(c->a, next, ref.key_size, seed) != e->hash)
 			ads_check_error(c, next);
 		hash = e->hash;
+		last = next;
 		shift = 0; /* no shortcut may follow an entry of its own hash */
 	}
 	ads_check_error(c, ref.offset);
@@ -145,7 +168,7 @@ static inline void ads_check_free(struct ads_check *c, struct ads_pool_ref pool)
 {
 	__u32 s;
 
-	for (s = 0; s < ADS_SHARDS; s++) {
+	for (s = 0; s <= ADS_SHARDS; s++) {
 		__u32 at = (__u32)ads_load_acquire(&ads_shard_of(c->a, pool, s)->free);
 		__u64 left = ~0ull;
 
@@ -165,6 +188,8 @@ static inline void ads_check_free(struct ads_check *c, struct ads_pool_ref pool)
 			c->report->free++;
 			at = (__u32)word;
 		}
+		if (left && left != ~0ull)
+			ads_check_error(c, pool.offset); /* the lowest one does not count 1 */
 	}
 }
 
@@ -172,7 +197,7 @@ static inline void ads_check_free(struct ads_check *c, struct ads_pool_ref pool)
 static inline void ads_check_chunks(struct ads_check *c, __u32 kind, struct ads_pool_ref pool, int repair)
 {
 	__u64 cursor = ads_load_acquire(&ads_root_of(c->a)->cursor);
-	__u64 at, placed = 0;
+	__u64 at, placed = 0, last_chunk = 0, books;
 
 	for (at = ADS_HEAP_OFFSET;;) {
 		__u64 word, bytes, taken, i;
@@ -182,8 +207,11 @@ static inline void ads_check_chunks(struct ads_check *c, __u32 kind, struct ads_
 		/* At the cursor there may be one more block, whose claimer has died. */
 		if (!word && at >= cursor)
 			break;
-		bytes = ads_block_bytes(c->a, word);
-		if (!bytes || at + bytes > c->a->size) {
+		if ((word & 3) == ADS_BLOCK_CHUNK && ((__u32)word & ~63u) == pool.offset)
+			bytes = word >> 32 > 0xffff ? 0 : ads_block_size(word >> 32, pool.stride);
+		else
+			bytes = ads_block_bytes(c->a, word);
+		if (!bytes || !ads_arena_reaches(c->a, at + bytes)) {
 			ads_check_error(c, at);
 			return;
 		}
@@ -191,6 +219,7 @@ static inline void ads_check_chunks(struct ads_check *c, __u32 kind, struct ads_
 			at += bytes;
 			continue;
 		}
+		last_chunk = at >= cursor ? word >> 32 : 0;
 		chunk = ads_load_acquire(&ads_shard_of(c->a, pool, (word >> 2) & 15)->chunk);
 		taken = word >> 32; /* a newer chunk has taken its place: it is used up */
 		if ((__u32)chunk == at + 8)
@@ -227,13 +256,52 @@ static inline void ads_check_chunks(struct ads_check *c, __u32 kind, struct ads_
 		}
 		at += bytes;
 	}
+	books = ads_load_acquire(&ads_at(c->a, struct ads_pool, pool.offset)->carved) >> 32;
+	if (books != c->report->carved && books + last_chunk != c->report->carved)
+		ads_check_error(c, pool.offset); /* the books may lack a chunk at the cursor, no more */
 	if (placed != c->report->live + c->report->deleted + c->report->free)
 		ads_check_error(c, pool.offset); /* something linked or free lies in no chunk */
 }
 
+/* Do what the dead left undone: the claim at the cursor, and deleted entries still linked. */
+static inline void ads_check_sweep(struct ads_arena *a, __u32 kind, struct ads_ref ref)
+{
+	__u64 cursor = ads_load_acquire(&ads_root_of(a)->cursor);
+	struct ads_walk w;
+	__u64 step;
+
+	if (cursor % ADS_LINE == 56 && ads_arena_reaches(a, cursor + 8)) {
+		__u64 word = ads_load_acquire(ads_at(a, __u64, cursor));
+
+		if (word)
+			ads_block_finish(a, (__u32)cursor, word);
+	}
+	if (kind == ADS_KIND_POOL)
+		return;
+	w = ads_walk_from(kind == ADS_KIND_HASHMAP ? ads_at(a, struct ads_header, ref.offset)->first
+						   : ads_list_head(ref));
+	if (ads_bad(a, w.start, 8))
+		return;
+	ads_walk_restart(a, &w);
+	for (step = 0; step < a->size / 8; step++) {
+		enum ads_look seen = ads_walk_look(a, &w, ads_pool_of(ref), ADS_WRITE);
+
+		if (seen == ADS_LOOK_DAMAGED || w.entry == ADS_LINK_END)
+			return;
+		if (seen == ADS_LOOK_ENTRY)
+			ads_walk_advance(&w);
+		if (seen == ADS_LOOK_END) {
+			w.start = w.entry & ~ADS_LINK_TAG;
+			if (ads_bad(a, w.start, 8))
+				return;
+			ads_walk_restart(a, &w);
+		}
+	}
+}
+
 /*
- * Check a hash map, list or pool. 0, or an error if it could not be checked at all; what was found
- * is in *report. `repair` gives leaked entries back: only while no writer is running.
+ * Check a hash map, list or pool. 0, or an error if it could not be checked at all; what was
+ * found is in *report. `repair` gives leaked entries back: only while no writer is running.
  */
 static inline int ads_collection_check(struct ads_arena *a, __u32 kind, struct ads_ref ref, int repair,
 				       struct ads_check_report *report)
@@ -255,6 +323,8 @@ static inline int ads_collection_check(struct ads_arena *a, __u32 kind, struct a
 			ads_check_tables(&c, ref);
 		ads_check_free(&c, ads_pool_of(ref));
 		ads_check_chunks(&c, kind, ads_pool_of(ref), repair && !report->errors);
+		if (repair && !report->errors)
+			ads_check_sweep(a, kind, ref);
 	} else {
 		rc = ADS_NO_MEMORY;
 	}

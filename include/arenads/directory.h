@@ -19,6 +19,7 @@
 #if !ADS_BPF
 
 #define ADS_DIRECTORY_ENTRIES 1024u
+#define ADS_FIRST_ENTRIES 32u /* a hash map begins with shortcuts for so many */
 #define ADS_DIRECTORY_SEED 0x6469726563746f72ull /* names are ours, not an attacker's */
 
 static inline __u64 ads_random(void)
@@ -51,53 +52,82 @@ static inline void ads_table_format(struct ads_arena *a, __u32 table, __u32 bits
 	ads_store(ads_at(a, __u64, links + 8 * i), ADS_LINK_END);
 }
 
-/*
- * Create a hash map, list or pool of objects; ref->offset becomes its place. Nobody else
- * knows it before it has a name. A hash map begins with shortcuts for `first` entries and
- * grows up to those for max_entries; first = max_entries: it never grows. ADS_INVALID: a
- * size or count out of range.
- */
-static inline int ads_collection_create(struct ads_arena *a, __u32 kind, struct ads_ref *ref, __u32 max_entries,
-					__u32 first)
+/* Fill the spare shard; the structure is still private. */
+static inline int ads_pool_fill_spares(struct ads_arena *a, struct ads_ref ref, __u32 spares)
 {
-	struct ads_collection *c;
-	__u32 table = 0;
+	struct ads_pool *p = &ads_collection_of(a, ref)->pool;
+	__u32 entries[ADS_SPARES];
+	__u32 i;
+	int rc;
+
+	for (i = 0; i < spares; i++) {
+		rc = ads_pool_take(a, ads_pool_of(ref), 0, &entries[i]);
+		if (rc)
+			return rc;
+	}
+	p->spares = spares;
+	for (i = 0; i < spares; i++)
+		ads_pool_give(a, ads_pool_of(ref), entries[i]);
+	return ADS_OK;
+}
+
+/*
+ * Create a hash map that begins with shortcuts for `first` entries and grows up to those for
+ * max_entries; first = max_entries: it never grows. See ads_collection_create().
+ */
+static inline int ads_hashmap_create(struct ads_arena *a, __u32 kind, struct ads_ref *ref, __u32 max_entries,
+				     __u32 first)
+{
 	__u32 bits = ads_hashmap_bits(first < max_entries ? first : max_entries);
+	__u32 table_bytes = kind == ADS_KIND_HASHMAP ? (__u32)sizeof(struct ads_table) + (8u << bits) : 0;
+	__u32 spares = kind == ADS_KIND_POOL ? 0 : ADS_SPARES;
+	struct ads_collection *c;
 	int rc;
 
 	if (!max_entries || max_entries > (1u << 31) || ref->value_size > ADS_MAX_VALUE ||
 	    ref->key_size > ADS_MAX_KEY || (kind == ADS_KIND_HASHMAP && (!ref->key_size || !first)))
 		return ADS_INVALID;
-	rc = ads_alloc(a, sizeof(struct ads_collection), &ref->offset);
-	if (!rc && kind == ADS_KIND_HASHMAP)
-		rc = ads_alloc(a, sizeof(struct ads_table) + (8ull << bits), &table);
+	if (bits > 28)
+		return ADS_NO_MEMORY;
+	/* One block for all, so that a refusal leaves nothing behind. */
+	rc = ads_alloc(a, sizeof(struct ads_collection) + table_bytes, &ref->offset);
 	if (rc)
 		return rc;
-	c = ads_at(a, struct ads_collection, ref->offset);
+	c = ads_collection_of(a, *ref);
 	c->header.kind = kind;
 	c->header.key_size = ref->key_size;
 	c->header.value_size = ref->value_size;
 	c->header.max_entries = max_entries;
 	c->header.seed = ads_random();
-	c->pool.stride = ads_entry_stride(*ref);
-	c->pool.capacity = max_entries;
+	c->header.table = ads_list_head(*ref);
 	c->head = ADS_LINK_END;
+	c->pool.stride = ads_entry_stride(*ref);
+	c->pool.capacity = max_entries + spares;
 	if (kind == ADS_KIND_HASHMAP) {
+		__u32 table = ref->offset + (__u32)sizeof(struct ads_collection);
+
 		ads_table_format(a, table, bits);
 		c->header.table = ((__u64)(64 - bits) << 32) | table;
 		c->header.first = table + (__u32)sizeof(struct ads_table);
 		c->header.most = ads_hashmap_bits(max_entries);
-	} else {
-		c->header.table = ads_list_head(*ref);
 	}
-	return ADS_OK;
+	return ads_pool_fill_spares(a, *ref, spares);
+}
+
+/*
+ * Create a hash map (small at first), list or pool of objects; ref->offset becomes its
+ * place. Nobody else knows it before it has a name. ADS_INVALID: a size or count out of
+ * range.
+ */
+static inline int ads_collection_create(struct ads_arena *a, __u32 kind, struct ads_ref *ref, __u32 max_entries)
+{
+	return ads_hashmap_create(a, kind, ref, max_entries, ADS_FIRST_ENTRIES);
 }
 
 /* Create a queue; `slots` is rounded up to a power of two. */
 static inline int ads_queue_create(struct ads_arena *a, struct ads_ref *ref, __u32 slots)
 {
 	struct ads_ring *ring;
-	__u32 table = 0;
 	__u32 bits = 0;
 	int rc;
 
@@ -105,16 +135,16 @@ static inline int ads_queue_create(struct ads_arena *a, struct ads_ref *ref, __u
 		return ADS_INVALID;
 	while ((1u << bits) < slots)
 		bits++;
-	rc = ads_alloc(a, sizeof(struct ads_ring), &ref->offset);
-	if (!rc)
-		rc = ads_alloc(a, (__u64)ads_round_up(ref->value_size, 8) << bits, &table);
+	if ((__u64)ads_round_up(ref->value_size, 8) << bits >= a->size)
+		return ADS_NO_MEMORY;
+	rc = ads_alloc(a, sizeof(struct ads_ring) + ((__u64)ads_round_up(ref->value_size, 8) << bits), &ref->offset);
 	if (rc)
 		return rc;
 	ring = ads_at(a, struct ads_ring, ref->offset);
 	ring->header.kind = ADS_KIND_QUEUE;
 	ring->header.value_size = ref->value_size;
 	ring->header.max_entries = 1u << bits;
-	ring->header.table = table;
+	ring->header.table = ref->offset + (__u32)sizeof(struct ads_ring);
 	return ADS_OK;
 }
 
@@ -131,6 +161,13 @@ static inline int ads_structure_check(struct ads_arena *a, __u32 kind, struct ad
 	h = ads_at(a, struct ads_header, ref.offset);
 	if (h->kind != kind || h->key_size != ref.key_size || h->value_size != ref.value_size || !h->max_entries)
 		return ADS_DAMAGED;
+	if (kind != ADS_KIND_QUEUE) {
+		const struct ads_pool *p = &ads_at(a, struct ads_collection, ref.offset)->pool;
+
+		if (p->stride != ads_entry_stride(ref) || p->spares > ADS_SPARES ||
+		    p->capacity != h->max_entries + p->spares)
+			return ADS_DAMAGED;
+	}
 	if (kind == ADS_KIND_HASHMAP) {
 		__u64 word = ads_load_acquire(&h->table);
 
@@ -167,7 +204,7 @@ static inline int ads_directory(struct ads_arena *a, int create, struct ads_ref 
 	if (!at) {
 		if (!create)
 			return ADS_ABSENT;
-		rc = ads_collection_create(a, ADS_KIND_LIST, ref, ADS_DIRECTORY_ENTRIES, 1);
+		rc = ads_collection_create(a, ADS_KIND_LIST, ref, ADS_DIRECTORY_ENTRIES);
 		if (rc)
 			return rc;
 		at = ads_cas(&root->directory, 0, ref->offset); /* R8 */
@@ -197,7 +234,7 @@ static inline int ads_directory_add(struct ads_arena *a, const char *name, struc
 	rc = ads_list_store_at(a, ads_list_route(ref), ref, hash, name, value, ADS_INSERT, &entry);
 	if (rc == ADS_EXISTS)
 		ads_list_get_from(a, ads_list_route(ref), ref, hash, name, value);
-	return rc;
+	return rc == ADS_OK || rc == ADS_EXISTS ? rc : ads_count(a, ref.offset, rc);
 }
 
 static inline int ads_directory_find(struct ads_arena *a, const char *name, struct ads_directory_value *value)

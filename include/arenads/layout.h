@@ -128,11 +128,12 @@ struct ads_shard {
  */
 struct ads_pool {
 	__u32 stride;   /* bytes from one entry to the next, a multiple of 32 */
-	__u32 capacity; /* entries that may be live */
-	__u64 pad0[7];
+	__u32 capacity; /* entries that may be carved: those that may be live, and the spares */
+	__u32 spares;   /* entries that the last shard holds back, for replacing in a full pool */
+	__u32 pad0[13];
 	__u64 carved;
 	__u64 pad1[7];
-	struct ads_shard shards[ADS_SHARDS];
+	struct ads_shard shards[ADS_SHARDS + 1];
 };
 
 ADS_STATIC_ASSERT(sizeof(struct ads_shard) == 64, "a shard is one line");
@@ -141,7 +142,8 @@ ADS_STATIC_ASSERT(__builtin_offsetof(struct ads_shard, chunk) == 8, "ABI");
 ADS_STATIC_ASSERT(__builtin_offsetof(struct ads_pool, capacity) == 4, "ABI");
 ADS_STATIC_ASSERT(__builtin_offsetof(struct ads_pool, carved) == 64, "ABI");
 ADS_STATIC_ASSERT(__builtin_offsetof(struct ads_pool, shards) == 128, "ABI");
-ADS_STATIC_ASSERT(sizeof(struct ads_pool) == 128 + 64 * ADS_SHARDS, "ABI");
+ADS_STATIC_ASSERT(__builtin_offsetof(struct ads_pool, spares) == 8, "ABI");
+ADS_STATIC_ASSERT(sizeof(struct ads_pool) == 192 + 64 * ADS_SHARDS, "ABI");
 
 /* What went wrong, per structure (rule: nothing is lost in silence). */
 struct ads_counters {

@@ -353,11 +353,12 @@ static ADS_INLINE int ads_list_get_from(struct ads_arena *a, struct ads_route ro
 	return ADS_BUDGET;
 }
 
-/* Take an entry and fill it; it is private until a CAS publishes it. */
+/* Take an entry and fill it; it is private until a CAS publishes it. Replacing may take a
+ * spare one. */
 static ADS_INLINE int ads_entry_make(struct ads_arena *a, struct ads_ref ref, __u64 hash, const void *key,
-				     const void *value, __u32 extra, __u32 *entry)
+				     const void *value, int replacing, __u32 *entry)
 {
-	int rc = ads_pool_take(a, ads_pool_of(ref), extra, entry);
+	int rc = ads_pool_take(a, ads_pool_of(ref), replacing, entry);
 
 	if (rc)
 		return rc;
@@ -392,6 +393,7 @@ static ADS_INLINE int ads_list_store_at(struct ads_arena *a, struct ads_route ro
 					__u32 *entry)
 {
 	struct ads_walk w = ads_walk_from(route.start);
+	int made_to_replace = 0;
 	__u32 made = 0;
 	__u32 i;
 	int rc = ADS_BUDGET;
@@ -407,9 +409,16 @@ static ADS_INLINE int ads_list_store_at(struct ads_arena *a, struct ads_route ro
 			break;
 		if (rc != ADS_OK && rc != ADS_ABSENT)
 			break;
+		/* The key went away while we had taken an entry to replace it, perhaps a spare
+		 * one: that is not for inserting. */
+		if (made && made_to_replace && rc == ADS_ABSENT) {
+			ads_pool_give(a, ads_pool_of(ref), made);
+			made = 0;
+		}
 		if (!made) {
-			int got = ads_entry_make(a, ref, hash, key, value,
-						 rc == ADS_OK ? ADS_REPLACE_SLACK : 0, &made);
+			int got = ads_entry_make(a, ref, hash, key, value, rc == ADS_OK, &made);
+
+			made_to_replace = rc == ADS_OK;
 			if (got) {
 				rc = got;
 				made = 0;
@@ -603,8 +612,8 @@ static ADS_INLINE int ads_list_delete(struct ads_arena *a, struct ads_ref ref, _
 #define ADS_LIST_FIRST_ORDER (1ull << 63) /* what the first push gets; later ones count down */
 
 /*
- * Put value at the head: its order is one below that of the first entry, 2^63 in an empty
- * list. *order tells which. ADS_FULL if the first entry's order is 0.
+ * Put value at the head: its order is one below that of the entry before which it is put,
+ * 2^63 in an empty list. *order tells which. ADS_FULL if the first entry's order is 0.
  */
 static ADS_INLINE int ads_list_push(struct ads_arena *a, struct ads_ref ref, const void *value, __u64 *order,
 				    __u32 *entry)
@@ -654,7 +663,7 @@ static ADS_INLINE int ads_list_push(struct ads_arena *a, struct ads_ref ref, con
 /* Entries in the list; exact while nobody changes it, and after a check if somebody died. */
 static ADS_INLINE __u32 ads_collection_len(struct ads_arena *a, struct ads_ref ref)
 {
-	return ads_pool_used(a, ads_pool_of(ref));
+	return ads_pool_used(a, ads_pool_of(ref).offset, ads_entry_stride(ref));
 }
 
 #endif /* ARENADS_LIST_H */

@@ -193,6 +193,7 @@ static inline int ads_arena_populate(struct ads_arena *a, __u64 end)
 {
 	struct ads_root *root = ads_root_of(a);
 	__u64 from = ads_load_acquire(&root->populated);
+	__u32 i;
 
 	if (!ads_writable(a))
 		return ADS_READ_ONLY;
@@ -214,12 +215,13 @@ static inline int ads_arena_populate(struct ads_arena *a, __u64 end)
 		for (page = from; page < end; page += ADS_PAGE_SIZE)
 			ads_add((__u64 *)(void *)(a->base + page), 0);
 	}
-	for (;;) {
+	for (ads_loop(i)) {
 		__u64 now = ads_load(&root->populated);
 
 		if (now >= end || ads_cas(&root->populated, now, end) == now) /* R9 */
 			return ADS_OK;
 	}
+	return ADS_BUDGET;
 }
 
 /* Keep `distance` populated bytes ahead of the cursor. 1 if pages were added, 0 if not needed
@@ -375,11 +377,14 @@ static inline int ads_arena_open(struct ads_arena *a, int fd, int readonly)
 	{
 		struct ads_arena opened = {
 			(char *)(unsigned long)base, size, ADS_PAGE_SIZE, 0, fd, readonly ? (__u32)ADS_READONLY : 0};
+		struct ads_root root;
 
-		rc = ads_root_check(ads_root_of(&opened), base, size);
-		a->damaged_at = ads_root_of(&opened)->abi_version; /* what was found, for ADS_WRONG_ABI */
+		/* A copy: others may change the memory between a check and a use. */
+		memcpy(&root, ads_root_of(&opened), sizeof(root));
+		rc = ads_root_check(&root, base, size);
+		a->damaged_at = root.abi_version; /* what was found, for ADS_WRONG_ABI */
 		if (rc == ADS_OK) {
-			opened.limit = ads_root_of(&opened)->populated;
+			opened.limit = root.populated;
 			*a = opened;
 			return ADS_OK;
 		}

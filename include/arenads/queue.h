@@ -68,7 +68,7 @@ static ADS_INLINE int ads_queue_push(struct ads_arena *a, struct ads_ref ref, co
 static ADS_INLINE int ads_queue_pop(struct ads_arena *a, struct ads_ref ref, void *value)
 {
 	struct ads_ring __arena *ring = ads_at(a, struct ads_ring, ref.offset);
-	__u64 head;
+	__u64 head, tail;
 	__u32 slot;
 
 	if (!ads_writable(a))
@@ -76,15 +76,15 @@ static ADS_INLINE int ads_queue_pop(struct ads_arena *a, struct ads_ref ref, voi
 	if (ads_bad(a, ref.offset, sizeof(struct ads_ring)))
 		return ADS_DAMAGED;
 	head = ads_load(&ring->head);
-	if (head == ads_load(&ring->tail_seen)) {
-		__u64 tail = ads_load_acquire(&ring->tail); /* A4, pairs with R4: the record is whole */
-
+	tail = ads_load_acquire(&ring->tail_seen); /* A7, pairs with R7 of a consumer before us */
+	if (head == tail) {
+		tail = ads_load_acquire(&ring->tail); /* A4, pairs with R4: the record is whole */
 		if (head == tail)
 			return ADS_ABSENT;
-		if (tail - head > ring->header.max_entries)
-			return ads_count(a, ref.offset, ADS_DAMAGED);
-		ads_store(&ring->tail_seen, tail);
+		ads_store_release(&ring->tail_seen, tail); /* R7 */
 	}
+	if (tail - head > ring->header.max_entries)
+		return ads_count(a, ref.offset, ADS_DAMAGED);
 	slot = ads_queue_slot(a, ref, head);
 	if (ads_bad(a, slot, ads_round_up(ref.value_size, 8)))
 		return ads_count(a, ref.offset, ADS_DAMAGED);
@@ -93,7 +93,7 @@ static ADS_INLINE int ads_queue_pop(struct ads_arena *a, struct ads_ref ref, voi
 	return ADS_OK;
 }
 
-/* Records waiting. */
+/* Records waiting; while others push and pop, about that many. */
 static ADS_INLINE __u64 ads_queue_len(struct ads_arena *a, struct ads_ref ref)
 {
 	struct ads_ring __arena *ring = ads_at(a, struct ads_ring, ref.offset);
