@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import itertools
 import os
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,8 @@ from arenads._core import ffi
 from arenads.errors import ObjectError
 
 __all__ = ["NativeObject"]
+
+_loads = itertools.count(1)
 
 
 class NativeObject:
@@ -36,9 +39,12 @@ class NativeObject:
                     path=str(path),
                 ) from None
             try:
-                self._library = ctypes.CDLL(f"/proc/self/fd/{copy}")
+                # The loader knows libraries by name too, and descriptors are used again.
+                turns = "".join("/." if bit == "1" else "/" for bit in f"{next(_loads):b}")
+                name = f"/proc/self/fd{turns}/{copy}"
+                self._library = ctypes.CDLL(name)
             except OSError as error:
-                reason = str(error).replace(f"/proc/self/fd/{copy}", str(path))
+                reason = str(error).replace(name, str(path))
                 raise ObjectError(
                     f"{path}: expected a program compiled with engine='native' for this machine,"
                     f" found {reason}",

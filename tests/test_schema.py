@@ -787,8 +787,10 @@ def test_text_ends_at_the_first_nul() -> None:
     assert Codec(Str[8]).unpack(b"ab\0cdefg") == "ab"
 
 
-def test_text_that_is_not_utf_8_is_replaced() -> None:
-    assert Codec(Str[4]).unpack(b"a\xff\0\0") == "a\N{REPLACEMENT CHARACTER}"
+def test_text_that_is_not_utf_8_is_kept_as_surrogates() -> None:
+    codec = Codec(Str[4])
+    assert codec.unpack(b"a\xff\0\0") == "a\udcff"
+    assert codec.pack("a\udcff") == b"a\xff\0\0"
 
 
 def test_text_may_fill_its_array() -> None:

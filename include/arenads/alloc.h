@@ -95,7 +95,7 @@ static ADS_INLINE __u64 ads_block_size(__u64 count, __u32 stride)
 /* Bytes of a block with a table of 2^bits shortcuts. */
 static ADS_INLINE __u64 ads_table_size(__u64 bits)
 {
-	return ads_block_size(1, (__u32)sizeof(struct ads_table)) + (8ull << bits);
+	return ads_block_size(1, (__u32)sizeof(struct ads_table) + (8u << bits));
 }
 
 /* Bytes of the block whose header word is `word`, 0 if it can be no block. */
@@ -109,7 +109,7 @@ static ADS_INLINE __u64 ads_block_bytes(struct ads_arena *a, __u64 word)
 	if ((word & 3) == ADS_BLOCK_RAW)
 		return ads_block_size(count, 0);
 	if ((word & 3) == ADS_BLOCK_TABLE)
-		return count > 31 || ads_bad(a, owner, sizeof(struct ads_header)) ? 0 : ads_table_size(count);
+		return count > 28 || ads_bad(a, owner, sizeof(struct ads_header)) ? 0 : ads_table_size(count);
 	if ((word & 3) != ADS_BLOCK_CHUNK || ads_bad(a, owner, sizeof(struct ads_pool)))
 		return 0;
 	stride = ads_at(a, struct ads_pool, owner)->stride;
@@ -202,6 +202,7 @@ static ADS_INLINE int ads_claim_gone(struct ads_arena *a, __u64 claim, __u64 saw
 ADS_GLOBAL int ads_block_claim(struct ads_arena *a, __u64 claim, __u64 saw, __u64 saw_chunk)
 {
 	struct ads_root __arena *root = ads_root_of(a);
+	int mine = 0;
 	__u32 i;
 
 	for (ads_loop(i)) {
@@ -209,7 +210,6 @@ ADS_GLOBAL int ads_block_claim(struct ads_arena *a, __u64 claim, __u64 saw, __u6
 		__u64 populated = ads_load_acquire(&root->populated); /* A9, pairs with R9 */
 		__u64 __arena *header = ads_at(a, __u64, cursor);
 		__u64 word = 0;
-		__u64 bytes;
 
 #if !ADS_BPF
 		if (cursor % ADS_LINE != 56 || cursor >= a->size || populated > a->size)
@@ -217,37 +217,38 @@ ADS_GLOBAL int ads_block_claim(struct ads_arena *a, __u64 claim, __u64 saw, __u6
 #endif
 		if (cursor + 8 <= populated)
 			word = ads_load_acquire(header);
-		if (word) {
-			/* Of somebody who is slow, or dead: finish it. */
-			if (ads_block_finish(a, (__u32)cursor, word))
-				return ADS_DAMAGED;
-			continue;
-		}
-		bytes = ads_block_bytes(a, claim);
-		if (!bytes)
-			return ADS_DAMAGED;
-		if (ads_claim_gone(a, claim, saw, saw_chunk))
-			return ADS_EXISTS;
-		if (cursor + bytes > populated) {
-#if !ADS_BPF
-			int rc = ads_arena_populate(a, cursor + bytes);
+		if (!word) {
+			__u64 bytes = ads_block_bytes(a, claim);
 
-			if (!rc)
-				continue;
-			if (rc != ADS_NO_MEMORY)
-				return rc;
-#endif
-			if ((claim & 3) != ADS_BLOCK_CHUNK || claim >> 32 == 1)
-				return ADS_NO_MEMORY;
-			claim = (1ull << 32) | (__u32)claim;
-			continue;
-		}
-		/* Commit. */
-		if (ads_cas(header, 0, claim) == 0) {
-			if (ads_block_finish(a, (__u32)cursor, claim))
+			if (!bytes)
 				return ADS_DAMAGED;
-			return (int)((cursor + 8) >> 6);
+			if (ads_claim_gone(a, claim, saw, saw_chunk))
+				return ADS_EXISTS;
+			if (cursor + bytes > populated) {
+#if !ADS_BPF
+				int rc = ads_arena_populate(a, cursor + bytes);
+
+				if (!rc)
+					continue;
+				if (rc != ADS_NO_MEMORY)
+					return rc;
+#endif
+				if ((claim & 3) != ADS_BLOCK_CHUNK || claim >> 32 == 1)
+					return ADS_NO_MEMORY;
+				claim = (1ull << 32) | (__u32)claim;
+				continue;
+			}
+			/* Commit. */
+			if (ads_cas(header, 0, claim))
+				continue;
+			mine = 1;
+			word = claim;
 		}
+		/* Ours, or that of somebody who is slow, or dead: finish it. */
+		if (ads_block_finish(a, (__u32)cursor, word))
+			return ADS_DAMAGED;
+		if (mine)
+			return (int)((cursor + 8) >> 6);
 	}
 	return ADS_BUDGET;
 }
@@ -339,8 +340,10 @@ static ADS_INLINE int ads_shard_push(struct ads_arena *a, struct ads_shard __are
 	__u64 depth = ads_shard_depth(a, top, stride);
 
 	/* If the depth is stale the CAS will fail: taking the top changes the version. */
-	if (depth >= limit)
-		return -1;
+	if (depth >= limit) {
+		ads_fence_acquire(); /* the depth counts if the top is still the top */
+		return ads_load(&shard->free) == top ? -1 : 0;
+	}
 	/* R3 for those who still look at the entry as a deleted one: its link was marked before. */
 	ads_store_release(&ads_at(a, struct ads_entry, entry)->hash, ((depth + 1) << 32) | (__u32)top);
 	/* R2: the entry's words are visible before the entry is. */
@@ -361,9 +364,14 @@ ADS_GLOBAL __u32 ads_pool_used(struct ads_arena *a, __u32 pool_offset, __u32 str
 	__u32 tries, s;
 
 	for (ads_each(tries, 4)) {
+		__u32 was = available;
+		__u64 word = ads_load_acquire(books);
+		__u32 newest = (__u32)word;
+		__u64 claim = newest && !ads_bad(a, newest + 8, 8) ? ads_load(ads_at(a, __u64, newest)) : 0;
+
 		before = sum;
-		carved = (__u32)(ads_load_acquire(books) >> 32);
-		sum = carved;
+		carved = (__u32)(word >> 32);
+		sum = word;
 		available = 0;
 		for (ads_each(s, ADS_SHARDS + 1)) {
 			struct ads_shard __arena *shard = ads_shard_of(a, pool, s);
@@ -372,13 +380,18 @@ ADS_GLOBAL __u32 ads_pool_used(struct ads_arena *a, __u32 pool_offset, __u32 str
 
 			available += (__u32)(chunk >> 48) - (__u32)((chunk >> 32) & 0xffff);
 			available += ads_shard_depth(a, top, stride);
+			/* The newest chunk may be in the books but not in its shard yet. */
+			if (claim && s == ((claim >> 2) & 15) && (__u32)chunk < newest)
+				available += (__u32)(claim >> 32);
 			/* Any change of a word changes the sum of all, but for one in 2^64. */
 			sum = (sum ^ chunk) * 0x9e3779b97f4a7c15ull;
 			sum = (sum ^ top) * 0x9e3779b97f4a7c15ull;
 		}
 		ads_fence_acquire();
-		if (sum == before)
+		if (sum == before) {
+			available = was; /* its depths were read between the two readings of the tops */
 			break;
+		}
 	}
 	return available < carved ? carved - available : 0;
 }

@@ -81,11 +81,11 @@ static inline __u64 ads_check_hash(struct ads_arena *a, __u32 entry, __u32 key_s
 /* Every shortcut that says it is ready must have been met in the list. */
 static inline void ads_check_tables(struct ads_check *c, struct ads_ref ref)
 {
-	__u64 table = ads_load_acquire(ads_at(c->a, __u64, ads_hashmap_table_word(ref)));
+	__u64 table = ads_table_newest(c->a, ads_hashmap_table_word(ref));
 	__u32 tables;
 
 	for (tables = 0; table && tables < 32; tables++, table = ads_table_previous(c->a, table)) {
-		__u64 links = 1ull << (64 - (table >> 32 & 63));
+		__u64 links = 1ull << ads_table_bits(table);
 		__u64 i;
 
 		if (ads_bad(c->a, (__u32)table, sizeof(struct ads_table) + 8 * links)) {
@@ -138,6 +138,7 @@ static inline void ads_check_links(struct ads_check *c, __u32 kind, struct ads_r
 			}
 			hash = first;
 			shift = table >> 32;
+			last = 0; /* keys are compared only with those behind the same shortcut */
 			link = ads_load_acquire(ads_at(c->a, __u64, at));
 			continue;
 		}

@@ -36,7 +36,7 @@ static inline __u32 ads_hashmap_bits(__u64 entries)
 {
 	__u32 bits = 1;
 
-	while (bits < 31 && (1ull << bits) < 2 * entries)
+	while (bits < 28 && (1ull << bits) < 2 * entries)
 		bits++;
 	return bits;
 }
@@ -52,23 +52,20 @@ static inline void ads_table_format(struct ads_arena *a, __u32 table, __u32 bits
 	ads_store(ads_at(a, __u64, links + 8 * i), ADS_LINK_END);
 }
 
-/* Fill the spare shard; the structure is still private. */
-static inline int ads_pool_fill_spares(struct ads_arena *a, struct ads_ref ref, __u32 spares)
+/* Fill the spare shard; the structure is still private. With too little memory it gets
+ * fewer, and replacing in a full map may have to wait for an entry. */
+static inline void ads_pool_fill_spares(struct ads_arena *a, struct ads_ref ref, __u32 spares)
 {
 	struct ads_pool *p = &ads_collection_of(a, ref)->pool;
 	__u32 entries[ADS_SPARES];
-	__u32 i;
-	int rc;
+	__u32 taken = 0;
 
-	for (i = 0; i < spares; i++) {
-		rc = ads_pool_take(a, ads_pool_of(ref), 0, &entries[i]);
-		if (rc)
-			return rc;
-	}
-	p->spares = spares;
-	for (i = 0; i < spares; i++)
-		ads_pool_give(a, ads_pool_of(ref), entries[i]);
-	return ADS_OK;
+	while (taken < spares && !ads_pool_take(a, ads_pool_of(ref), 0, &entries[taken]))
+		taken++;
+	p->capacity -= spares - taken;
+	p->spares = taken;
+	while (taken)
+		ads_pool_give(a, ads_pool_of(ref), entries[--taken]);
 }
 
 /*
@@ -79,7 +76,7 @@ static inline int ads_hashmap_create(struct ads_arena *a, __u32 kind, struct ads
 				     __u32 first)
 {
 	__u32 bits = ads_hashmap_bits(first < max_entries ? first : max_entries);
-	__u32 table_bytes = kind == ADS_KIND_HASHMAP ? (__u32)sizeof(struct ads_table) + (8u << bits) : 0;
+	__u64 table_bytes = kind == ADS_KIND_HASHMAP ? sizeof(struct ads_table) + (8ull << bits) : 0;
 	__u32 spares = kind == ADS_KIND_POOL ? 0 : ADS_SPARES;
 	struct ads_collection *c;
 	int rc;
@@ -87,8 +84,6 @@ static inline int ads_hashmap_create(struct ads_arena *a, __u32 kind, struct ads
 	if (!max_entries || max_entries > (1u << 31) || ref->value_size > ADS_MAX_VALUE ||
 	    ref->key_size > ADS_MAX_KEY || (kind == ADS_KIND_HASHMAP && (!ref->key_size || !first)))
 		return ADS_INVALID;
-	if (bits > 28)
-		return ADS_NO_MEMORY;
 	/* One block for all, so that a refusal leaves nothing behind. */
 	rc = ads_alloc(a, sizeof(struct ads_collection) + table_bytes, &ref->offset);
 	if (rc)
@@ -111,7 +106,8 @@ static inline int ads_hashmap_create(struct ads_arena *a, __u32 kind, struct ads
 		c->header.first = table + (__u32)sizeof(struct ads_table);
 		c->header.most = ads_hashmap_bits(max_entries);
 	}
-	return ads_pool_fill_spares(a, *ref, spares);
+	ads_pool_fill_spares(a, *ref, spares);
+	return ADS_OK;
 }
 
 /*
@@ -171,7 +167,7 @@ static inline int ads_structure_check(struct ads_arena *a, __u32 kind, struct ad
 	if (kind == ADS_KIND_HASHMAP) {
 		__u64 word = ads_load_acquire(&h->table);
 
-		if (word >> 32 < 33 || word >> 32 > 63 || h->most > 31 || ads_bad(a, h->first, 8))
+		if (!ads_table_believe(word) || h->most > 28 || ads_bad(a, h->first, 8))
 			return ADS_DAMAGED;
 		table_bytes = sizeof(struct ads_table) + (8ull << (64 - (word >> 32)));
 	} else if (kind == ADS_KIND_LIST || kind == ADS_KIND_POOL) {

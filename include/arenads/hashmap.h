@@ -87,11 +87,29 @@ static ADS_INLINE __u32 ads_table_link(__u64 table, __u64 hash)
 	return (__u32)table + (__u32)sizeof(struct ads_table) + 8 * (__u32)(hash >> (table >> 32 & 63));
 }
 
+/* A table word as it was read, 0 if no table can have it. */
+static ADS_INLINE __u64 ads_table_believe(__u64 table)
+{
+	return table >> 32 >= 33 && table >> 32 <= 63 ? table : 0;
+}
+
+/* {offset, shift} of the newest table, 0 if the word is damaged. */
+static ADS_INLINE __u64 ads_table_newest(struct ads_arena *a, __u32 table_word)
+{
+	(void)a;
+	return ads_table_believe(ads_load_acquire(ads_at(a, __u64, table_word))); /* A6, pairs with R6 */
+}
+
 static ADS_INLINE __u64 ads_table_previous(struct ads_arena *a, __u64 table)
 {
 	if (ads_bad(a, (__u32)table, sizeof(struct ads_table)))
 		return 0;
-	return ads_load(&ads_at(a, struct ads_table, (__u32)table)->previous);
+	return ads_table_believe(ads_load(&ads_at(a, struct ads_table, (__u32)table)->previous));
+}
+
+static ADS_INLINE __u32 ads_table_bits(__u64 table)
+{
+	return (64 - (__u32)(table >> 32)) & 31;
 }
 
 /* Whether a shortcut's word says that a walk may begin there. */
@@ -103,7 +121,7 @@ static ADS_INLINE int ads_link_ready(__u64 link)
 /* Which table the link word at `at` is part of: {offset, shift}, 0 if none. */
 static ADS_INLINE __u64 ads_shortcut_table(struct ads_arena *a, __u32 table_word, __u32 at)
 {
-	__u64 table = ads_load_acquire(ads_at(a, __u64, table_word)); /* A6, pairs with R6 */
+	__u64 table = ads_table_newest(a, table_word);
 	__u32 i;
 
 	for (ads_each(i, 32)) {
@@ -111,7 +129,7 @@ static ADS_INLINE __u64 ads_shortcut_table(struct ads_arena *a, __u32 table_word
 
 		if (!table)
 			break;
-		if (at >= links && at - links < 8ull << (64 - (table >> 32 & 63)))
+		if (at >= links && at - links < 8ull << ads_table_bits(table) && !(at & 7))
 			return table;
 		table = ads_table_previous(a, table);
 	}
@@ -123,7 +141,7 @@ ADS_GLOBAL __u64 ads_shortcut_hash(struct ads_arena *a, __u32 table_word, __u32 
 	__u64 table = ads_shortcut_table(a, table_word, at);
 
 	if (!table)
-		return ~0ull;
+		return ADS_NO_SHORTCUT;
 	return (__u64)((at - (__u32)table - (__u32)sizeof(struct ads_table)) / 8) << (table >> 32 & 63);
 }
 
@@ -179,6 +197,8 @@ static ADS_INLINE int ads_shortcut_link(struct ads_arena *a, __u32 table_word, s
 				return ADS_DAMAGED;
 			if (its_first < first || (its_first == first && (its_table >> 32) > shift)) {
 				w.start = other;
+				if (ads_bad(a, other, 8))
+					return ADS_DAMAGED;
 				ads_walk_restart(a, &w);
 				continue;
 			}
@@ -215,7 +235,7 @@ ADS_GLOBAL __u64 ads_hashmap_detour(struct ads_arena *a, __u32 map, __u32 stride
 	struct ads_ref ref = {map, 0, 0};
 	struct ads_pool_ref pool = {map + (__u32)__builtin_offsetof(struct ads_collection, pool), stride};
 	__u32 table_word = ads_hashmap_table_word(ref);
-	__u64 newest = ads_load_acquire(ads_at(a, __u64, table_word)); /* A6, pairs with R6 */
+	__u64 newest = ads_table_newest(a, table_word);
 	__u64 table = newest;
 	__u32 i;
 
@@ -258,12 +278,14 @@ ADS_GLOBAL int ads_hashmap_grow(struct ads_arena *a, __u32 map)
 {
 	struct ads_ref ref = {map, 0, 0};
 	__u32 at = ads_hashmap_table_word(ref);
-	__u64 table = ads_load_acquire(ads_at(a, __u64, at)); /* A6, pairs with R6 */
-	__u64 bits = 64 - (table >> 32 & 63) + 1;
+	__u64 table = ads_table_newest(a, at);
+	__u64 bits = ads_table_bits(table) + 1;
 	int rc;
 
 	if (!ads_writable(a))
 		return ADS_READ_ONLY;
+	if (!table)
+		return ADS_DAMAGED;
 	if (bits > ads_at(a, struct ads_header, map)->most)
 		return ADS_FULL;
 	rc = ads_block_claim(a, bits << 32 | map | ADS_BLOCK_TABLE, table, 0);
@@ -274,7 +296,7 @@ ADS_GLOBAL int ads_hashmap_grow(struct ads_arena *a, __u32 map)
 static ADS_INLINE int ads_hashmap_crowded(struct ads_arena *a, struct ads_ref ref)
 {
 	const struct ads_collection __arena *c = ads_collection_of(a, ref);
-	__u64 bits = 64 - (ads_load(&c->header.table) >> 32 & 63);
+	__u64 bits = ads_table_bits(ads_load(&c->header.table));
 
 	return (ads_load(&c->pool.carved) >> 32) * 2 > 1ull << bits && bits < c->header.most;
 }
@@ -319,7 +341,7 @@ static ADS_INLINE int ads_hashmap_update(struct ads_arena *a, struct ads_ref ref
 	hash = ads_hashmap_hash(a, ref, key);
 	rc = ads_list_store_at(a, ads_hashmap_route(a, ref, hash), ref, hash, key, value, mode, entry);
 	/* One entry in 64 looks after the load: growth that finds no memory costs little then. */
-	if (rc == ADS_OK && ADS_UNLIKELY(!(*entry & 0x7e0)) && ads_hashmap_crowded(a, ref))
+	if (rc == ADS_OK && ADS_UNLIKELY(!(hash & 0x7e)) && ads_hashmap_crowded(a, ref))
 		ads_hashmap_grow(a, ref.offset);
 	return rc == ADS_OK || rc == ADS_ABSENT || rc == ADS_EXISTS ? rc : ads_count(a, ref.offset, rc);
 }

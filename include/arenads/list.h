@@ -77,6 +77,7 @@ struct ads_walk {
 	__u32 entry; /* after prev, maybe behind deleted ones (readers) */
 	__u64 link;  /* the entry's link word */
 	__u64 hash;
+	__u32 held; /* an entry taken and not published yet, 0: none */
 };
 
 enum ads_walk_mode {
@@ -202,7 +203,7 @@ static ADS_INLINE int ads_compare_key(struct ads_arena *a, __u32 entry, const vo
 
 static ADS_INLINE struct ads_walk ads_walk_from(__u32 start)
 {
-	struct ads_walk w = {start, 0, 0, 0, 0, 0};
+	struct ads_walk w = {start, 0, 0, 0, 0, 0, 0};
 
 	return w;
 }
@@ -253,6 +254,11 @@ static ADS_INLINE enum ads_look ads_walk_look(struct ads_arena *a, struct ads_wa
 	if (mode == ADS_WRITE) {
 		__u64 past = ads_link_change(w->prev_link, ads_link_next(w->link));
 
+		/* Unlinking puts an entry in our hands: never two, so that a death leaks one. */
+		if (w->held) {
+			ads_pool_give(a, pool, w->held);
+			w->held = 0;
+		}
 		if (ads_cas(ads_link_of(a, w->prev), w->prev_link, past) != w->prev_link) {
 			ads_walk_restart(a, w);
 			return ADS_LOOK_AGAIN;
@@ -264,27 +270,36 @@ static ADS_INLINE enum ads_look ads_walk_look(struct ads_arena *a, struct ads_wa
 	return ADS_LOOK_AGAIN;
 }
 
+#define ADS_NO_SHORTCUT (~0ull) /* no first hash: those have low bits of 0 */
+
 /*
- * Hash of the first key behind the shortcut whose link word is at `at`; hashmap.h. ~0 if
- * there is no such shortcut.
+ * Hash of the first key behind the shortcut whose link word is at `at`; hashmap.h.
+ * ADS_NO_SHORTCUT if there is none.
  */
 ADS_GLOBAL __u64 ads_shortcut_hash(struct ads_arena *a, __u32 table_word, __u32 at);
 
 /*
- * The walk has met the link word of a shortcut. Go on from there (1) or stop (0)?
+ * The walk has met the link word of a shortcut. Go on from there (1) or stop (0)? -1: damaged.
  *
  * If the map's table is still the one that the walk began with, no finer shortcut has been
  * linked since: then this one is that of a later bucket. Else its place decides.
  */
 static ADS_INLINE int ads_walk_cross(struct ads_arena *a, struct ads_walk *w, struct ads_route route, __u64 hash)
 {
+	__u64 first;
+
 	if (!route.guard || w->entry == ADS_LINK_END)
 		return 0;
 	if (ADS_LIKELY(ads_load(ads_at(a, __u64, route.guard)) == route.seen)) /* after A3 */
 		return 0;
-	if (ads_shortcut_hash(a, route.guard, w->entry & ~ADS_LINK_TAG) > hash)
+	first = ads_shortcut_hash(a, route.guard, w->entry & ~ADS_LINK_TAG);
+	if (first == ADS_NO_SHORTCUT)
+		return -1;
+	if (first > hash)
 		return 0;
 	w->start = w->entry & ~ADS_LINK_TAG;
+	if (ads_bad(a, w->start, 8))
+		return -1;
 	ads_walk_restart(a, w);
 	return 1;
 }
@@ -308,9 +323,11 @@ static ADS_INLINE int ads_walk_find(struct ads_arena *a, struct ads_walk *w, str
 		int order;
 
 		if (seen == ADS_LOOK_END) {
-			if (ads_walk_cross(a, w, route, hash))
+			int crossed = ads_walk_cross(a, w, route, hash);
+
+			if (crossed > 0)
 				continue;
-			return ADS_ABSENT;
+			return crossed ? ADS_DAMAGED : ADS_ABSENT;
 		}
 		if (seen == ADS_LOOK_DAMAGED)
 			return ADS_DAMAGED;
@@ -394,7 +411,6 @@ static ADS_INLINE int ads_list_store_at(struct ads_arena *a, struct ads_route ro
 {
 	struct ads_walk w = ads_walk_from(route.start);
 	int made_to_replace = 0;
-	__u32 made = 0;
 	__u32 i;
 	int rc = ADS_BUDGET;
 
@@ -411,42 +427,41 @@ static ADS_INLINE int ads_list_store_at(struct ads_arena *a, struct ads_route ro
 			break;
 		/* The key went away while we had taken an entry to replace it, perhaps a spare
 		 * one: that is not for inserting. */
-		if (made && made_to_replace && rc == ADS_ABSENT) {
-			ads_pool_give(a, ads_pool_of(ref), made);
-			made = 0;
+		if (w.held && made_to_replace && rc == ADS_ABSENT) {
+			ads_pool_give(a, ads_pool_of(ref), w.held);
+			w.held = 0;
 		}
-		if (!made) {
-			int got = ads_entry_make(a, ref, hash, key, value, rc == ADS_OK, &made);
+		if (!w.held) {
+			int got = ads_entry_make(a, ref, hash, key, value, rc == ADS_OK, &w.held);
 
 			made_to_replace = rc == ADS_OK;
 			if (got) {
 				rc = got;
-				made = 0;
 				break;
 			}
 		}
 		if (rc == ADS_ABSENT) {
-			ads_entry_aim(a, made, w.entry);
+			ads_entry_aim(a, w.held, w.entry);
 			/* Commit of insert. R3: the entry's words are visible before it is linked. */
-			if (ads_cas(ads_link_of(a, w.prev), w.prev_link, ads_link_change(w.prev_link, made)) ==
+			if (ads_cas(ads_link_of(a, w.prev), w.prev_link, ads_link_change(w.prev_link, w.held)) ==
 			    w.prev_link) {
-				*entry = made;
+				*entry = w.held;
 				return ADS_OK;
 			}
 		} else {
-			ads_entry_aim(a, made, ads_link_next(w.link));
+			ads_entry_aim(a, w.held, ads_link_next(w.link));
 			/* Commit of replace. R3, as above: readers reach it through the marked link. */
 			if (ads_cas(ads_link_of(a, w.entry), w.link,
-				    ads_link_change(w.link, made) | ADS_LINK_MARK) == w.link) {
-				ads_walk_unlink(a, &w, ref, made);
-				*entry = made;
+				    ads_link_change(w.link, w.held) | ADS_LINK_MARK) == w.link) {
+				ads_walk_unlink(a, &w, ref, w.held);
+				*entry = w.held;
 				return ADS_OK;
 			}
 		}
 		rc = ADS_BUDGET;
 	}
-	if (made)
-		ads_pool_give(a, ads_pool_of(ref), made);
+	if (w.held)
+		ads_pool_give(a, ads_pool_of(ref), w.held);
 	return rc;
 }
 
@@ -620,7 +635,6 @@ static ADS_INLINE int ads_list_push(struct ads_arena *a, struct ads_ref ref, con
 {
 	struct ads_pool_ref pool = ads_pool_of(ref);
 	struct ads_walk w = ads_walk_from(ads_list_head(ref));
-	__u32 made = 0;
 	__u32 i;
 	int rc;
 
@@ -628,9 +642,6 @@ static ADS_INLINE int ads_list_push(struct ads_arena *a, struct ads_ref ref, con
 		return ADS_READ_ONLY;
 	if (ads_bad(a, w.start, 8))
 		return ads_count(a, ref.offset, ADS_DAMAGED);
-	rc = ads_entry_make(a, ref, 0, 0, value, 0, &made);
-	if (rc)
-		return ads_count(a, ref.offset, rc);
 	rc = ADS_BUDGET;
 	ads_walk_restart(a, &w);
 	for (ads_loop(i)) {
@@ -646,17 +657,24 @@ static ADS_INLINE int ads_list_push(struct ads_arena *a, struct ads_ref ref, con
 			rc = ADS_FULL;
 			break;
 		}
+		if (!w.held) {
+			rc = ads_entry_make(a, ref, 0, 0, value, 0, &w.held);
+			if (rc)
+				return ads_count(a, ref.offset, rc);
+			rc = ADS_BUDGET;
+		}
 		*order = seen == ADS_LOOK_END ? ADS_LIST_FIRST_ORDER : w.hash - 1;
-		ads_store(&ads_at(a, struct ads_entry, made)->hash, *order);
-		ads_entry_aim(a, made, w.entry);
+		ads_store(&ads_at(a, struct ads_entry, w.held)->hash, *order);
+		ads_entry_aim(a, w.held, w.entry);
 		/* Commit of push, the same as of insert. R3. */
-		if (ads_cas(ads_link_of(a, w.prev), w.prev_link, ads_link_change(w.prev_link, made)) == w.prev_link) {
-			*entry = made;
+		if (ads_cas(ads_link_of(a, w.prev), w.prev_link, ads_link_change(w.prev_link, w.held)) == w.prev_link) {
+			*entry = w.held;
 			return ADS_OK;
 		}
 		ads_walk_restart(a, &w);
 	}
-	ads_pool_give(a, pool, made);
+	if (w.held)
+		ads_pool_give(a, pool, w.held);
 	return ads_count(a, ref.offset, rc);
 }
 

@@ -1,0 +1,144 @@
+"""Tables for the command line: drawn with rich on a terminal, plain aligned text elsewhere.
+
+>>> print(Table(("NAME", "COUNT"), [("a", 1), ("bc", 20)], right={1}).plain())
+NAME  COUNT
+a         1
+bc       20
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Collection, Sequence
+from types import TracebackType
+from typing import Any, TextIO
+
+__all__ = ["Live", "Table", "printable", "show"]
+
+
+def printable(text: object) -> str:
+    """Return text that cannot steer a terminal: process names come from anybody.
+
+    >>> printable("a\\x1b[31mb\\n")
+    'a?[31mb?'
+    """
+    return "".join(each if each.isprintable() else "?" for each in str(text))
+
+
+class Table:
+    """Rows of cells under titles, with lines of text above.
+
+    Parameters
+    ----------
+    titles : sequence of str
+    rows : sequence of sequences
+        Cells are shown as `str` makes them, without what could steer a terminal.
+    right : collection of int
+        Columns that are aligned to the right: numbers.
+    heading : sequence of str
+        Lines above the table.
+    marked : collection of int
+        Rows that need attention; only drawn where there is colour.
+    """
+
+    def __init__(
+        self,
+        titles: Sequence[str],
+        rows: Sequence[Sequence[object]],
+        *,
+        right: Collection[int] = (),
+        heading: Sequence[str] = (),
+        marked: Collection[int] = (),
+    ) -> None:
+        self.titles = list(titles)
+        self.rows = [[printable(cell) for cell in row] for row in rows]
+        self.right = frozenset(right)
+        self.heading = [printable(line) for line in heading]
+        self.marked = frozenset(marked)
+
+    def plain(self) -> str:
+        """Return the table as aligned text, without a line break at the end."""
+        lines = [self.titles, *self.rows]
+        widths = [max(len(line[column]) for line in lines) for column in range(len(self.titles))]
+        aligned = (
+            "  ".join(
+                cell.rjust(width) if column in self.right else cell.ljust(width)
+                for column, (cell, width) in enumerate(zip(line, widths, strict=True))
+            ).rstrip()
+            for line in lines
+        )
+        return "\n".join([*self.heading, *aligned])
+
+    def drawn(self) -> Any:
+        """Return the table as something that rich can draw."""
+        from rich.box import SIMPLE_HEAD
+        from rich.console import Group
+        from rich.table import Table as RichTable
+        from rich.text import Text
+
+        table = RichTable(box=SIMPLE_HEAD, pad_edge=False)
+        for column, title in enumerate(self.titles):
+            table.add_column(Text(title), justify="right" if column in self.right else "left")
+        for number, row in enumerate(self.rows):
+            # Text, not str: brackets in a cell are no markup.
+            table.add_row(*map(Text, row), style="bold red" if number in self.marked else None)
+        return Group(*map(Text, self.heading), table)
+
+
+def _console(file: TextIO) -> Any:
+    """A console of rich's, None where plain text is better: no terminal, or no rich."""
+    if not file.isatty():
+        return None
+    try:
+        from rich.console import Console
+    except ImportError:
+        return None
+    return Console(file=file)
+
+
+def show(table: Table, file: TextIO | None = None) -> None:
+    """Print a table."""
+    file = sys.stdout if file is None else file
+    console = _console(file)
+    if console is None:
+        print(table.plain(), file=file)
+    else:
+        console.print(table.drawn())
+
+
+class Live:
+    """A table that is drawn again in place while something runs.
+
+    Where that cannot be done, nothing is shown until the end; then the last table is printed once.
+    """
+
+    def __init__(self, file: TextIO | None = None) -> None:
+        self._file = sys.stdout if file is None else file
+        self._live: Any = None
+        self._last: Table | None = None
+
+    def __enter__(self) -> Live:
+        console = _console(self._file)
+        if console is not None:
+            from rich.live import Live as RichLive
+
+            self._live = RichLive(console=console, auto_refresh=False)
+            self._live.start()
+        return self
+
+    def update(self, table: Table) -> None:
+        """Show this table instead of the one before."""
+        self._last = table
+        if self._live is not None:
+            self._live.update(table.drawn(), refresh=True)
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._live is not None:
+            self._live.stop()
+        elif self._last is not None and error is None:
+            print(self._last.plain(), file=self._file)

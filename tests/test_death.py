@@ -1,0 +1,614 @@
+"""A writer that is killed, or stopped, before any shared operation disturbs nobody.
+
+For each operation, for every N: a process is killed by SIGKILL before its N-th access to shared
+memory, until N is more than it needs. Whatever it left behind must be the state before the
+operation or the state after it, with at most one entry leaked; and BPF and Python both go on.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from conftest import PROGRAMS, child_environment
+
+import arenads
+from arenads import compiler, u64
+
+ALL_CPUS = os.sched_getaffinity(0)
+INSERT, REPLACE, UPDATE, DELETE, GET, PUSH, LEN = range(7)
+ABSENT, EXISTS = -2, -17
+OLD, NEW, OTHER = (1, 10), (2, 20), (3, 30)
+KEY = 100
+NEIGHBOURS = {10: (10, 10), 50: (50, 50), 200: (200, 200)}
+CAPACITY = 24
+MOST_POINTS = 500
+# With this one KEY and 10 and 200 share a bucket, one before it and one behind it.
+SEED = 2000339
+SEED_OFFSET = 16  # in struct ads_header
+
+
+class Pair(msgspec.Struct, frozen=True):
+    first: u64
+    second: u64
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_cpu() -> Iterator[None]:
+    """Stay on one CPU: it decides which free list an entry comes from, so what is counted."""
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(before)})
+    yield
+    os.sched_setaffinity(0, before)
+
+
+@contextlib.contextmanager
+def another_cpu() -> Iterator[None]:
+    """Do something on another CPU, if there is one."""
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {max(ALL_CPUS)})
+    yield
+    os.sched_setaffinity(0, before)
+
+
+class Victims:
+    """The process whose children die or stop."""
+
+    def __init__(self, core: Path, **environment: str) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, str(PROGRAMS / "victim.py"), str(core)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env=child_environment(**environment),
+        )
+
+    def ask(self, command: dict[str, Any]) -> dict[str, Any]:
+        assert self.process.stdin is not None and self.process.stdout is not None
+        self.process.stdin.write(json.dumps(command) + "\n")
+        self.process.stdin.flush()
+        line = self.process.stdout.readline()
+        assert line, "the process of the victims has ended"
+        return dict(json.loads(line))
+
+    def close(self) -> None:
+        self.process.communicate()
+        assert self.process.returncode == 0
+
+
+@pytest.fixture(scope="module")
+def victims(points_core: Path) -> Iterator[Victims]:
+    """Children of it are killed."""
+    victims = Victims(points_core)
+    yield victims
+    victims.close()
+
+
+@pytest.fixture(scope="module")
+def stoppable(points_core: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Victims]:
+    """Children of it are stopped instead."""
+    library = compiler.compile_shared(
+        PROGRAMS / "stop_instead.c", tmp_path_factory.mktemp("stop") / "stop_instead.so"
+    )
+    victims = Victims(points_core, LD_PRELOAD=str(library))
+    yield victims
+    victims.close()
+
+
+class World:
+    """A pinned arena, this process's view of it, a program that works on it, and victims."""
+
+    def __init__(
+        self, arena: arenads.Arena, program: arenads.Program, pin: Path, victims: Victims
+    ) -> None:
+        self.arena = arena
+        self.pin = pin
+        self.victims = victims
+        self.runners = {
+            kind: program.runner(f"on_{kind}", 32) for kind in ("hashmap", "list", "queue")
+        }
+        # Where a process that deletes dies between marking and unlinking, once it is known.
+        self.deadly_point: dict[str, int] = {}
+
+    def make(self, kind: str, name: str) -> Any:
+        key = {"key": u64} if kind == "hashmap" else {}
+        it = getattr(self.arena, kind)(name, value=Pair, max_entries=CAPACITY, **key)
+        if kind == "hashmap":
+            place = self.arena.base + it.offset + SEED_OFFSET
+            ctypes.c_uint64.from_address(place).value = SEED
+        return it
+
+    def prepare(self, kind: str, name: str, state: str) -> Any:
+        """Make a structure in one of the states in which an operation may find it."""
+        it = self.make(kind, name)
+        if state == "untouched":
+            return it
+        fill(it, NEIGHBOURS)
+        others = range(300, 300 + CAPACITY - len(NEIGHBOURS))
+        if state == "full":
+            fill(it, dict.fromkeys(others[1:], OTHER))
+        elif state != "fresh":
+            # Uses the pool up, so that what follows takes an entry that was freed.
+            fill(it, dict.fromkeys(others, OTHER))
+            if state == "slack":
+                # Replacing in a full pool makes it larger than the limit.
+                for key in NEIGHBOURS:
+                    it.replace(key, Pair(*NEIGHBOURS[key]))
+            with another_cpu() if state == "freed elsewhere" else contextlib.nullcontext():
+                for key in others[:4] if state == "slack" else others:
+                    remove(it, key)
+        if state == "marked":
+            self.leave_a_deleted_entry(kind, it)
+        return it
+
+    def leave_a_deleted_entry(self, kind: str, it: Any) -> None:
+        known = [self.deadly_point[kind]] if kind in self.deadly_point else []
+        for stop in [*known, *range(1, MOST_POINTS)]:
+            if 90 not in contents(it):
+                it.insert(90, Pair(*OTHER))
+            self.let_die(it, "delete", stop, key=90)
+            if it.check().deleted:
+                assert 90 not in contents(it)
+                self.deadly_point[kind] = stop
+                return
+        raise AssertionError("no death leaves a deleted entry")
+
+    def let_die(
+        self,
+        it: Any,
+        operation: str,
+        stop: int,
+        *,
+        key: int = 0,
+        value: tuple[int, int] | None = None,
+    ) -> dict[str, Any]:
+        """Let a child do an operation and die, or stop, before its shared operation `stop`."""
+        command = {
+            "kind": type(it).__name__.lower(),
+            "offset": it.offset,
+            "operation": operation,
+            "key": key,
+            "value": value or (0, 0),
+            "stop": stop,
+        }
+        return self.ask(command)
+
+    def ask(self, command: dict[str, Any]) -> dict[str, Any]:
+        reply = self.victims.ask(command)
+        if not reply["ended"]:
+            assert reply.get("signal") == signal.SIGKILL or reply.get("stopped"), reply
+        return reply
+
+    def run(
+        self, on: Any, operation: int, key: int = 0, value: tuple[int, int] = (0, 0)
+    ) -> tuple[int, int, tuple[int, int]]:
+        """Have the program do it: its code, the key and the value that it left."""
+        runner: Any = self.runners[type(on).__name__.lower()]
+        words = operation | on.offset << 32, key, *value
+        code = runner(b"".join(word.to_bytes(8, "little") for word in words))
+        key, first, second = memoryview(bytes(runner.context[8:])).cast("Q")
+        return code, key, (first, second)
+
+
+@contextlib.contextmanager
+def make_world(engine: Any, program: Path, pin: Path, victims: Victims) -> Iterator[World]:
+    with (
+        arenads.create("8MiB", engine=engine) as arena,
+        arenads.load(program, arena=arena) as loaded,
+    ):
+        arena.pin(pin)
+        victims.ask({"open": str(pin)})
+        yield World(arena, loaded, pin, victims)
+        victims.ask({"close": True})
+
+
+@pytest.fixture
+def world(
+    engine: str, compiled: Callable[..., Path], pin: Path, victims: Victims
+) -> Iterator[World]:
+    """Here writers die."""
+    with make_world(engine, compiled("anywhere", engine), pin, victims) as world:
+        yield world
+
+
+@pytest.fixture
+def stopping_world(
+    engine: str, compiled: Callable[..., Path], pin: Path, stoppable: Victims
+) -> Iterator[World]:
+    """Here writers stop."""
+    with make_world(engine, compiled("anywhere", engine), pin, stoppable) as world:
+        yield world
+
+
+# --- what the operations mean -------------------------------------------------------------
+
+Contents = dict[int, tuple[int, int]]
+
+
+def contents(of: Any) -> Contents:
+    return {key: (pair.first, pair.second) for key, pair in of.items()}
+
+
+def fill(of: Any, what: Contents) -> None:
+    for key, value in what.items():
+        of.insert(key, Pair(*value))
+
+
+def remove(of: Any, key: int) -> None:
+    if isinstance(of, arenads.HashMap):
+        del of[key]
+    else:
+        of.delete(key)
+
+
+def go_on(world: World, it: Any, found: Contents) -> None:
+    """BPF and Python both read and write the key and its neighbours; then all is as it was."""
+    run = world.run
+    for key in (KEY, *NEIGHBOURS, 7):
+        code, _, value = run(it, GET, key)
+        assert code == (0 if key in found else ABSENT)
+        assert code or value == found[key]
+    for key in NEIGHBOURS.keys() & found.keys():
+        assert run(it, REPLACE, key, OTHER)[0] == 0
+        it.replace(key, Pair(*found[key]))
+        assert run(it, DELETE, key)[0] == 0
+        assert run(it, GET, key)[0] == ABSENT
+        assert run(it, INSERT, key, found[key])[0] == 0
+        remove(it, key)
+        it.insert(key, Pair(*found[key]))
+    if KEY in found:
+        assert run(it, INSERT, KEY, OTHER)[0] == EXISTS
+        assert run(it, UPDATE, KEY, OTHER)[0] == 0
+        assert contents(it)[KEY] == OTHER
+        remove(it, KEY)
+        assert run(it, DELETE, KEY)[0] == ABSENT
+        assert run(it, INSERT, KEY, found[KEY])[0] == 0
+    else:
+        assert run(it, DELETE, KEY)[0] == ABSENT
+        assert run(it, REPLACE, KEY, OTHER)[0] == ABSENT
+        with pytest.raises(arenads.KeyAbsentError):
+            remove(it, KEY)
+    assert contents(it) == found
+
+
+def expect_books(it: Any, most_leaked: int) -> None:
+    """The check finds at most what may have leaked, gives it back, and all entries fit again."""
+    found = contents(it)
+    report = it.check()
+    assert report.errors == 0, report
+    assert report.leaked <= most_leaked, report
+    assert report.live == len(found)
+    assert it.check(repair=True).repaired == report.leaked
+    after = it.check()
+    assert (after.leaked, after.errors) == (0, 0), after
+    for key in range(1000, 1000 + CAPACITY - len(found)):
+        it.insert(key, Pair(*OTHER))
+    with pytest.raises(arenads.CapacityError):
+        it.insert(2000, Pair(*OTHER))
+    assert it.check().live == CAPACITY
+    assert len(it) == CAPACITY
+
+
+# --- kill -9 at every point ----------------------------------------------------------------
+
+STATES = ["untouched", "fresh", "freed", "freed elsewhere", "full", "slack", "marked"]
+OPERATIONS = {
+    "insert": ("insert", None, NEW),
+    "replace": ("replace", OLD, NEW),
+    "update of an absent key": ("update", None, NEW),
+    "update of a present key": ("update", OLD, NEW),
+    "delete": ("delete", OLD, None),
+}
+
+
+@pytest.mark.parametrize("state", STATES)
+@pytest.mark.parametrize(("operation", "before", "after"), OPERATIONS.values(), ids=OPERATIONS)
+@pytest.mark.parametrize("kind", ["hashmap", "list"])
+def test_death_of_a_writer_leaves_the_old_state_or_the_new(
+    world: World,
+    kind: str,
+    operation: str,
+    before: tuple[int, int] | None,
+    after: tuple[int, int] | None,
+    state: str,
+) -> None:
+    seen = set()
+    for stop in range(1, MOST_POINTS):
+        it = world.prepare(kind, f"number {stop}", state)
+        if before is not None:
+            it.insert(KEY, Pair(*before))
+        old = contents(it)
+        new = {key: value for key, value in old.items() if key != KEY}
+        new |= {} if after is None else {KEY: after}
+        leaked_before = it.check().leaked
+        reply = world.let_die(it, operation, stop, key=KEY, value=after)
+        found = contents(it)
+        assert found in (old, new), stop
+        seen.add(found == new)
+        if state == "full":  # room for the entry that may have leaked, until the repair
+            remove(it, 310)
+            found.pop(310)
+        go_on(world, it, found)
+        expect_books(it, leaked_before + (0 if reply["ended"] else 1))
+        if reply["ended"]:
+            assert reply["code"] == 0
+            assert reply["points"] == stop - 1, "not every point was reached"
+            break
+    else:
+        raise AssertionError("the operation never ended by itself")
+    assert stop > 5, "the operation has no points: is this the test build?"
+    assert seen == {False, True}, "no death was before, or none after the commit"
+
+
+@pytest.mark.parametrize("state", STATES)
+def test_death_of_a_push_onto_a_list_leaves_all_or_nothing(world: World, state: str) -> None:
+    for stop in range(1, MOST_POINTS):
+        it = world.prepare("list", f"number {stop}", state)
+        old = contents(it)
+        leaked_before = it.check().leaked
+        reply = world.let_die(it, "push", stop, value=NEW)
+        found = contents(it)
+        order = min(old) - 1 if old else 1 << 63
+        assert found in (old, {**old, order: NEW})
+        if state == "full":
+            remove(it, 310)
+            found.pop(310)
+        code, pushed, _ = world.run(it, PUSH, 0, OTHER)
+        assert (code, pushed) == (0, min(found) - 1 if found else 1 << 63)
+        it.delete(pushed)
+        go_on(world, it, found)
+        expect_books(it, leaked_before + (0 if reply["ended"] else 1))
+        if reply["ended"]:
+            assert order in found
+            assert reply["points"] == stop - 1
+            break
+    else:
+        raise AssertionError("the operation never ended by itself")
+    assert stop > 5
+
+
+@pytest.mark.parametrize("kind", ["hashmap", "list"])
+def test_death_of_a_reader_leaves_no_trace(world: World, kind: str) -> None:
+    it = world.prepare(kind, "number", "marked")
+    it.insert(KEY, Pair(*OLD))
+    before = ctypes.string_at(world.arena.base, world.arena.used)
+    for operation in ("get", "check"):
+        for stop in range(1, MOST_POINTS):
+            reply = world.let_die(it, operation, stop, key=KEY)
+            assert ctypes.string_at(world.arena.base, world.arena.used) == before
+            if reply["ended"]:
+                assert reply["code"] == 0
+                break
+        assert stop > 5
+
+
+@pytest.mark.parametrize("waiting", [0, 3, 7])
+def test_death_of_a_producer_leaves_all_or_nothing(world: World, waiting: int) -> None:
+    queue = world.arena.queue("queue", value=Pair, max_entries=8)
+    seen = set()
+    for stop in range(1, MOST_POINTS):
+        expected = [Pair(number, stop) for number in range(waiting)]
+        queue.push_many(expected)
+        reply = world.let_die(queue, "push", stop, value=NEW)
+        assert len(queue) in (waiting, waiting + 1)
+        seen.add(len(queue) - waiting)
+        expected += [Pair(*NEW)] * (len(queue) - waiting)
+        # The next producer and the consumer go on, on both sides.
+        if len(expected) < 8:
+            assert world.run(queue, PUSH, 0, OTHER)[0] == 0
+            expected.append(Pair(*OTHER))
+        code, _, value = world.run(queue, GET)
+        assert (code, Pair(*value)) == (0, expected[0])
+        assert queue.drain() == expected[1:]
+        assert world.run(queue, GET)[0] == ABSENT
+        if reply["ended"]:
+            break
+    else:
+        raise AssertionError("the operation never ended by itself")
+    assert seen == {0, 1}
+    assert queue.counters().full == 0
+
+
+@pytest.mark.parametrize("waiting", [1, 3, 8])
+def test_death_of_a_consumer_leaves_all_or_nothing(world: World, waiting: int) -> None:
+    queue = world.arena.queue("queue", value=Pair, max_entries=8)
+    seen = set()
+    for stop in range(1, MOST_POINTS):
+        expected = [Pair(number, stop) for number in range(waiting)]
+        queue.push_many(expected)
+        reply = world.let_die(queue, "pop", stop)
+        assert len(queue) in (waiting - 1, waiting)
+        seen.add(waiting - len(queue))
+        expected = expected[waiting - len(queue) :]
+        if len(expected) < 8:
+            assert world.run(queue, PUSH, 0, OTHER)[0] == 0
+            expected.append(Pair(*OTHER))
+        assert queue.drain() == expected
+        if reply["ended"]:
+            break
+    else:
+        raise AssertionError("the operation never ended by itself")
+    assert seen == {0, 1}
+
+
+@pytest.mark.parametrize("kind", ["hashmap", "list"])
+def test_many_deaths_leak_at_most_one_entry_each_and_a_repair_returns_all(
+    world: World, kind: str
+) -> None:
+    key = {"key": u64} if kind == "hashmap" else {}
+    it = getattr(world.arena, kind)("many", value=Pair, max_entries=500, **key)
+    fill(it, NEIGHBOURS)
+    deaths = 0
+    for stop in range(2, 34):
+        for operation, key in (("update", KEY), ("delete", KEY), ("update", 50)):
+            deaths += not world.let_die(it, operation, stop, key=key, value=NEW)["ended"]
+    assert deaths > 40
+    report = it.check()
+    assert report.errors == 0
+    assert 0 < report.leaked <= deaths
+    it.check(repair=True)
+    assert it.check().leaked == 0
+    assert contents(it).keys() >= NEIGHBOURS.keys()
+    for number in range(1000, 1500 - len(contents(it))):
+        it.insert(number, Pair(*OTHER))
+    assert it.check().errors == 0
+
+
+# --- death of who makes a structure ----------------------------------------------------------
+
+
+@pytest.mark.parametrize("first", [False, True], ids=["in a used arena", "in an empty arena"])
+@pytest.mark.parametrize("kind", ["hashmap", "list", "queue"])
+def test_death_of_who_makes_a_structure_leaves_it_whole_or_absent(
+    engine: str, victims: Victims, pin: Path, kind: str, first: bool
+) -> None:
+    others = [] if first else ["other"]
+    made = 0
+    for stop in range(1, MOST_POINTS):
+        with arenads.create("1MiB", engine=engine, provision=None) as arena:  # type: ignore[arg-type]
+            if not first:
+                arena.list("other", value=u64).push(7)
+            arena.pin(pin)
+            victims.ask({"open": str(pin)})
+            reply = victims.ask({"make": kind, "name": "new", "stop": stop})
+            victims.ask({"close": True})
+            arenads.unlink(pin)
+            names = sorted(arena.structures)
+            assert names in (others, ["new", *others])
+            made += "new" in names
+            key = {"key": u64} if kind == "hashmap" else {}
+            it = getattr(arena, kind)("new", value=u64, max_entries=2, **key)
+            assert it.max_entries == 2
+            assert len(it) == 0
+            if kind == "hashmap":
+                it[1] = 2
+                assert dict(it) == {1: 2}
+            else:
+                it.push(1)
+                assert len(it) == 1
+            assert sorted(arena.structures) == ["new", *others]
+            if not first:
+                assert list(arena.structures["other"]) == [7]  # type: ignore[call-overload]
+            assert arena.used <= 64 * 1024
+        if reply["ended"]:
+            break
+    else:
+        raise AssertionError("the operation never ended by itself")
+    assert stop > 20
+    assert made >= 1
+
+
+def test_death_of_who_populates_leaves_an_arena_that_grows(world: World) -> None:
+    arena = world.arena
+    for stop in range(1, 50):
+        before = arena.populated
+        reply = world.ask({"populate": before - arena.used + 1, "stop": stop})
+        arena.populate(before - arena.used + 1)
+        assert arena.populated > before
+        arena.list(f"list {stop}", value=u64).push(stop)
+        if reply["ended"]:
+            break
+    assert stop > 2
+
+
+# --- a writer that stops ------------------------------------------------------------------------
+
+
+def disturb(world: World, it: Any) -> None:
+    """Use the key and its neighbours over and over, by turns in BPF and Python."""
+    run = world.run
+    for turn in range(12):
+        value = (turn, turn)
+        assert run(it, UPDATE, KEY, value)[0] == 0
+        assert contents(it)[KEY] == value
+        it.replace(KEY, Pair(*OTHER))
+        assert run(it, GET, KEY)[2] == OTHER
+        assert run(it, DELETE, KEY)[0] == 0
+        assert KEY not in contents(it)
+        for key in NEIGHBOURS:
+            assert run(it, REPLACE, key, value)[0] == 0
+            it.replace(key, Pair(*NEIGHBOURS[key]))
+            if turn % 2:
+                assert run(it, DELETE, key)[0] == 0
+                it.insert(key, Pair(*NEIGHBOURS[key]))
+
+
+@pytest.mark.parametrize("state", ["fresh", "freed", "freed elsewhere", "slack"])
+@pytest.mark.parametrize(("operation", "before", "after"), OPERATIONS.values(), ids=OPERATIONS)
+@pytest.mark.parametrize("kind", ["hashmap", "list"])
+def test_a_stopped_writer_delays_nobody_and_spoils_nothing_when_it_goes_on(
+    stopping_world: World,
+    kind: str,
+    operation: str,
+    before: tuple[int, int] | None,
+    after: tuple[int, int] | None,
+    state: str,
+) -> None:
+    world = stopping_world
+    for stop in range(1, MOST_POINTS):
+        it = world.prepare(kind, f"number {stop}", state)
+        if before is not None:
+            it.insert(KEY, Pair(*before))
+        old = {key: value for key, value in contents(it).items() if key != KEY}
+        reply = world.let_die(it, operation, stop, key=KEY, value=after)
+        if reply["ended"]:
+            break
+        assert reply["stopped"]
+        disturb(world, it)
+        reply = world.ask({"continue": reply["pid"]})
+        assert reply["ended"]
+        assert reply["code"] in (0, ABSENT)
+        found = contents(it)
+        left = found.pop(KEY, None)
+        assert found == old
+        assert left in (None, after)
+        report = it.check()
+        assert (report.errors, report.leaked) == (0, 0)
+        assert report.live == len(contents(it))
+    else:
+        raise AssertionError("the operation never ended by itself")
+    assert stop > 5
+
+
+def test_a_stopped_producer_does_not_stop_the_consumer(stopping_world: World) -> None:
+    world = stopping_world
+    queue = world.arena.queue("queue", value=Pair, max_entries=8)
+    for stop in range(1, MOST_POINTS):
+        queue.push_many([Pair(number, stop) for number in range(7)])
+        reply = world.let_die(queue, "push", stop, value=NEW)
+        for number in range(7):
+            code, _, value = world.run(queue, GET)
+            assert (code, value) == (0, (number, stop))
+        before = queue.drain()
+        if reply["ended"]:
+            assert before == [Pair(*NEW)]
+            break
+        assert world.ask({"continue": reply["pid"]})["code"] == 0
+        assert before + queue.drain() == [Pair(*NEW)]
+    assert stop > 5
+    assert queue.counters().full == 0
+
+
+def test_a_stopped_consumer_does_not_stop_the_producer(stopping_world: World) -> None:
+    world = stopping_world
+    queue = world.arena.queue("queue", value=Pair, max_entries=8)
+    for stop in range(1, MOST_POINTS):
+        queue.push_many([Pair(number, stop) for number in range(4)])
+        reply = world.let_die(queue, "pop", stop)
+        if reply["ended"]:
+            break
+        for number in range(4, 7):
+            assert world.run(queue, PUSH, 0, (number, stop))[0] == 0
+        assert world.ask({"continue": reply["pid"]})["code"] == 0
+        assert queue.drain() == [Pair(number, stop) for number in range(1, 7)]
+    assert stop > 5

@@ -1,0 +1,133 @@
+"""What README.md says is true: its commands, its examples, its tables."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import child_environment
+from unprivileged import drop_capabilities
+
+import arenads
+from arenads import cli
+
+README = Path(__file__).parents[1] / "README.md"
+
+
+@pytest.fixture(scope="module")
+def text() -> str:
+    return README.read_text()
+
+
+def block(text: str, marker: str) -> str:
+    """The fenced block that follows a comment."""
+    found = re.findall(rf"<!-- {re.escape(marker)} -->\n+```\w*\n(.*?)^```$", text, re.M | re.S)
+    assert len(found) == 1, f"expected one fenced block after {marker}"
+    return str(found[0])
+
+
+def blocks(text: str, language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```$", text, re.M | re.S)
+
+
+# --- commands ---------------------------------------------------------------------------
+
+
+def test_the_test_command_is_the_one_that_ci_runs(text: str) -> None:
+    assert block(text, "test-command") == (
+        "python3 -m venv .venv && .venv/bin/pip install -e '.[test]' &&"
+        " .venv/bin/python -m pytest\n"
+    )
+
+
+def test_the_demo_command_sets_up_everything_and_needs_no_root(text: str) -> None:
+    assert block(text, "demo-command") == (
+        "python3 -m venv .venv && .venv/bin/pip install -e '.[cli]' &&"
+        " .venv/bin/python -m arenads demo\n"
+    )
+
+
+def test_every_command_of_the_tool_is_documented_and_no_other(text: str) -> None:
+    section = text.split("## Command line")[1].split("\n## ")[0]
+    documented = {match.split()[0] for match in re.findall(r"^\| `([^`]+)` \|", section, re.M)}
+    usage = cli._parser().format_help()
+    commands = set(re.findall(r"^    (\w+) ", usage, re.M))
+    assert documented == commands | {"--version"}
+
+
+def test_every_option_that_is_documented_exists(text: str) -> None:
+    section = text.split("## Command line")[1].split("\n## ")[0]
+    parser = cli._parser()
+    for line in re.findall(r"^\| `([^`]+)` \|", section, re.M):
+        command, *words = line.replace("\\|", "|").split()
+        options = re.findall(r"(?<![\w-])--?[A-Za-z][\w-]*", " ".join(words))
+        if not command.startswith("-"):
+            action: Any = parser._subparsers._group_actions[0]  # type: ignore[union-attr]
+            known = set(action.choices[command]._option_string_actions)
+            assert set(options) <= known, line
+
+
+def test_every_error_that_is_named_exists(text: str) -> None:
+    for name in set(re.findall(r"`(\w+Error)`", text)):
+        assert hasattr(arenads, name) or name in ("KeyError", "PermissionError", "MemoryError")
+
+
+def test_there_is_a_place_for_results(text: str) -> None:
+    assert text.index("<!-- results -->") < text.index("<!-- /results -->")
+
+
+# --- examples ---------------------------------------------------------------------------
+
+
+@pytest.fixture
+def example(text: str, tmp_path: Path) -> Path:
+    """A folder with both sides of the example."""
+    for name in ("tasks.bpf.c", "tasks.py"):
+        (tmp_path / name).write_text(block(text, f"example: {name}"))
+    return tmp_path
+
+
+def test_each_side_of_the_example_has_about_twenty_lines(example: Path) -> None:
+    for path in example.iterdir():
+        assert len(path.read_text().splitlines()) <= 26
+
+
+def test_the_example_runs_and_prints_what_it_found(example: Path, engine: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "tasks.py"],
+        cwd=example,
+        env=child_environment(),
+        # "auto" decides in the example: without capabilities it takes the native engine.
+        preexec_fn=drop_capabilities if engine == "native" else None,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    *busiest, last = done.stdout.splitlines()
+    assert 1 <= len(busiest) <= 5
+    assert re.fullmatch(rf"{engine} \d+ task\(calls=1\d{{3,}}, comm='.*'\)", last), last
+
+
+def test_the_example_compiles_without_a_warning(example: Path) -> None:
+    for chosen in ("kernel", "native"):
+        arenads.compile(example / "tasks.bpf.c", engine=chosen, flags=["-Werror"])  # type: ignore[arg-type]
+
+
+def test_a_pinned_arena_is_opened_as_the_readme_says(
+    text: str, example: Path, engine: Any, pin: Path, python: Callable[..., Any]
+) -> None:
+    script = next(each for each in blocks(text, "python") if "arenads.open" in each)
+    with arenads.load(example / "tasks.bpf.c", engine=engine) as program:
+        tasks: Any = program["tasks"]
+        tasks[1] = {"calls": 7, "comm": "init"}
+        program.arena.pin(pin)
+        done = python("import arenads\n" + script.replace("/sys/fs/bpf/tasks", str(pin)))
+    assert "'tasks'" in done.stdout
+    assert "task(calls=7, comm='init')" in done.stdout
