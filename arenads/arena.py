@@ -852,7 +852,7 @@ def _descriptor(
         own = lib.ads_bpf_map_by_id(map_id)
         place = f"map id {map_id}"
         if own < 0:
-            _refuse_path(place, -own, "the id of a BPF arena (bpftool map list)")
+            _refuse_path(place, -own, "the id of a BPF arena (bpftool map list)", "CAP_SYS_ADMIN")
         return place, int(own)
     assert fd is not None
     try:
@@ -899,14 +899,19 @@ def _device(path: str) -> int | None:
         return None
 
 
-def _refuse_path(place: str, number: int, expected: str) -> NoReturn:
+def _refuse_path(place: str, number: int, expected: str, *needs: str) -> NoReturn:
     if number in (errno.EPERM, errno.EACCES):
-        missing = capabilities.missing("CAP_BPF")
+        missing = capabilities.missing(*needs)
         raise PrivilegeError(
             f"{place} may not be opened by this process: {os.strerror(number)}."
-            + (f" It lacks {missing[0]}." if missing else " Check its owner and mode."),
+            + (
+                f" It lacks {' and '.join(missing)}."
+                if missing
+                # The kernel maps an arena only through a descriptor that may write.
+                else " Its owner and mode must allow reading and writing."
+            ),
             errno=number,
-            missing=tuple(missing),
+            missing=missing,
         )
     raise NotAPinError(
         f"{place}: expected {expected}, found {os.strerror(number)}", errno=number, path=place
