@@ -88,6 +88,13 @@ static __u32 core_value_offset(const core_structure *s)
 	}                                                                      \
 	return call
 
+/* Shortcuts of the newest table. */
+static __s64 core_hashmap_buckets(const core_structure *s)
+{
+	CORE_OPEN(s);
+	return 1ll << ads_table_bits(ads_table_newest(s->arena, s->ref.offset));
+}
+
 static int core_hashmap_find(const core_structure *s, const char *key, __u32 *entry)
 {
 	CORE_BY_KEY(ads_hashmap_find(s->arena, ref, key, entry));
@@ -105,9 +112,9 @@ static int core_hashmap_update(const core_structure *s, const char *key, const c
 	CORE_BY_KEY(ads_hashmap_update(s->arena, ref, key, value, (enum ads_update_mode)mode, &entry));
 }
 
-static int core_hashmap_delete(const core_structure *s, const char *key)
+static int core_hashmap_pop(const core_structure *s, const char *key, char *value)
 {
-	CORE_BY_KEY(ads_hashmap_delete(s->arena, ref, key));
+	CORE_BY_KEY(ads_hashmap_pop(s->arena, ref, key, value));
 }
 
 static int core_list_find(const core_structure *s, __u64 order, __u32 *entry)
@@ -130,10 +137,10 @@ static int core_list_update(const core_structure *s, __u64 order, const char *va
 	return ads_list_update(s->arena, s->ref, order, value, (enum ads_update_mode)mode, &entry);
 }
 
-static int core_list_delete(const core_structure *s, __u64 order)
+static int core_list_pop(const core_structure *s, __u64 order, char *value)
 {
 	CORE_OPEN(s);
-	return ads_list_delete(s->arena, s->ref, order);
+	return ads_list_pop(s->arena, s->ref, order, value);
 }
 
 static int core_list_push(const core_structure *s, const char *value, __u64 *order)

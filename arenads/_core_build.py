@@ -100,14 +100,15 @@ __s64 core_len(const core_structure *);
 __u32 core_value_offset(const core_structure *);
 __u32 core_layouts(const core_layout **);
 
+__s64 core_hashmap_buckets(const core_structure *);
 int core_hashmap_find(const core_structure *, const char *key, __u32 *entry);
 int core_hashmap_get(const core_structure *, const char *key, char *value);
 int core_hashmap_update(const core_structure *, const char *key, const char *value, int mode);
-int core_hashmap_delete(const core_structure *, const char *key);
+int core_hashmap_pop(const core_structure *, const char *key, char *value);
 int core_list_find(const core_structure *, __u64 order, __u32 *entry);
 int core_list_get(const core_structure *, __u64 order, char *value);
 int core_list_update(const core_structure *, __u64 order, const char *value, int mode);
-int core_list_delete(const core_structure *, __u64 order);
+int core_list_pop(const core_structure *, __u64 order, char *value);
 int core_list_push(const core_structure *, const char *value, __u64 *order);
 int core_pool_alloc(const core_structure *, const char *value, __u32 *object);
 int core_pool_free(const core_structure *, __u32 object);

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import ItemsView, Iterator, MutableMapping, ValuesView
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 
 from arenads._core import ffi, lib
@@ -23,6 +24,7 @@ D = TypeVar("D")
 _ABSENT, _EXISTS = lib.ADS_ABSENT, lib.ADS_EXISTS
 _ANY, _INSERT, _REPLACE = lib.ADS_ANY, lib.ADS_INSERT, lib.ADS_REPLACE
 _ADD = lib.CORE_ADD
+_MISSING: Any = object()
 
 
 class HashMap(Collection[V], MutableMapping[K, V], Generic[K, V]):
@@ -64,6 +66,13 @@ class HashMap(Collection[V], MutableMapping[K, V], Generic[K, V]):
     def key_type(self) -> Schema:
         """Schema of the keys."""
         return self._key_codec.schema
+
+    @property
+    def buckets(self) -> int:
+        """Shortcuts into the map now; twice as many whenever half of them may be used."""
+        count = lib.core_hashmap_buckets(self._handle)
+        self._check(count)
+        return int(count)
 
     # --- one key ------------------------------------------------------------------------
 
@@ -150,15 +159,48 @@ class HashMap(Collection[V], MutableMapping[K, V], Generic[K, V]):
         return code
 
     def __delitem__(self, key: K) -> None:
-        code = lib.core_hashmap_delete(self._handle, self._key_codec.pack(key))
+        code = lib.core_hashmap_pop(self._handle, self._key_codec.pack(key), ffi.NULL)
         if code == _ABSENT:
             raise self._absent(key)
         self._check(code)
 
+    @overload
+    def pop(self, key: K, /) -> V: ...
+    @overload
+    def pop(self, key: K, /, default: V | D) -> V | D: ...
+    def pop(self, key: K, /, default: Any = _MISSING) -> Any:
+        """Delete a key and return its value, in one step: no other writer gets the same one.
+
+        Raises
+        ------
+        KeyAbsentError
+            It is not there, and there is no default.
+        """
+        memory, view = buffer = self._take_buffer()
+        code = lib.core_hashmap_pop(self._handle, self._key_codec.pack(key), memory)
+        if code == _ABSENT:
+            if default is _MISSING:
+                raise self._absent(key)
+            return default
+        self._check(code)
+        value = self._value_codec.unpack(view)
+        self._buffers.append(buffer)
+        return value
+
+    def popitem(self) -> tuple[K, V]:
+        """Delete some key and return it with its value."""
+        while True:
+            for key in self:
+                with suppress(KeyAbsentError):
+                    return key, self.pop(key)
+                break  # somebody else was quicker: look again
+            else:
+                raise KeyAbsentError(f"{self.kind_name} {self.name!r} is empty")
+
     def clear(self) -> None:
         """Delete every key that is there now."""
         for packed in self._scan(self._raw_keys):
-            code = lib.core_hashmap_delete(self._handle, packed)
+            code = lib.core_hashmap_pop(self._handle, packed, ffi.NULL)
             if code != _ABSENT:
                 self._check(code)
 

@@ -94,7 +94,7 @@ class List(Collection[V], AbstractCollection[V]):
 
     def delete(self, order: int) -> None:
         """Delete an order."""
-        code = lib.core_list_delete(self._handle, _order(order))
+        code = lib.core_list_pop(self._handle, _order(order), ffi.NULL)
         if code == lib.ADS_ABSENT:
             raise self._absent(order)
         self._check(code)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -56,6 +57,11 @@ def balanced(collection: Any, live: int) -> bool:
     """Whether every entry is where it belongs."""
     report = collection.check()
     return (report.live, report.leaked, report.errors) == (live, 0, 0)
+
+
+def table_bits(numbers: Any) -> int:
+    """How many bits of a hash choose the shortcut: the table's shift stands in the header."""
+    return 64 - ctypes.c_uint32.from_address(numbers.arena.base + numbers.offset + 28).value
 
 
 # --- against a dict -------------------------------------------------------------------
@@ -474,6 +480,74 @@ def test_what_was_refused_for_lack_of_room_takes_none(arena: arenads.Arena) -> N
                 "numbers", key=u64, value=u64, max_entries=1 << 27, initial_entries=1 << 27
             )
     assert arena.used == before
+
+
+@pytest.mark.parametrize("shift", [0, 3, 8, 12, 16, 24, 32, 36, 40, 44, 48])
+def test_a_map_grows_whatever_its_keys_look_like(arena: arenads.Arena, shift: int) -> None:
+    numbers = arena.hashmap("numbers", key=u64, value=u64, max_entries=8192)
+    before = table_bits(numbers)
+    numbers.update((number << shift, number) for number in range(8192))
+    assert table_bits(numbers) >= 12 > before
+    assert len(numbers) == 8192
+    assert all(numbers[number << shift] == number for number in range(8192))
+    assert balanced(numbers, 8192)
+
+
+def test_a_map_with_all_its_room_from_the_start_never_grows(arena: arenads.Arena) -> None:
+    numbers = arena.hashmap("numbers", key=u64, value=u64, max_entries=4096, initial_entries=4096)
+    before = table_bits(numbers)
+    numbers.update((number, number) for number in range(4096))
+    assert table_bits(numbers) == before >= 12
+
+
+def test_a_map_that_starts_with_one_entry_grows_to_its_limit(arena: arenads.Arena) -> None:
+    numbers = arena.hashmap("numbers", key=u64, value=u64, max_entries=5000, initial_entries=1)
+    for number in range(5000):
+        numbers[number] = number
+        if number % 500 == 0:
+            assert sorted(numbers) == list(range(number + 1))
+    assert dict(numbers) == {number: number for number in range(5000)}
+    assert balanced(numbers, 5000)
+
+
+def test_iteration_sees_every_lasting_key_once_while_the_map_grows(arena: arenads.Arena) -> None:
+    numbers = arena.hashmap("numbers", key=u64, value=u64, max_entries=10000, initial_entries=1)
+    numbers.update((number, 0) for number in range(20))
+    seen = []
+    for key in numbers:
+        seen.append(key)
+        for fresh in range(150):
+            if len(numbers) < 9000:
+                numbers[150 * len(seen) + 1000 + fresh] = 0
+    assert len(seen) == len(set(seen))
+    assert set(range(20)) <= set(seen)
+
+
+def test_a_map_grows_while_two_processes_fill_it(
+    arena: arenads.Arena, pin: Any, start_python: Any
+) -> None:
+    numbers = arena.hashmap("numbers", key=u64, value=u64, max_entries=20000, initial_entries=1)
+    arena.pin(pin)
+    script = """
+        import sys, arenads
+        with arenads.open(sys.argv[1]) as arena:
+            numbers = arena.structures["numbers"]
+            print("ready", flush=True)
+            for key in range(0, 16000, 2):
+                numbers.insert(key, key)
+                if key % 64 == 0:
+                    assert numbers[key // 2 // 2 * 2] == key // 2 // 2 * 2
+        print("done", flush=True)
+    """
+    child = start_python(script, pin)
+    assert child.stdout.readline() == "ready\n"
+    for key in range(1, 16000, 2):
+        numbers.insert(key, key)
+        assert numbers[key] == key
+    assert child.stdout.readline() == "done\n"
+    assert dict(numbers) == {key: key for key in range(16000)}
+    assert table_bits(numbers) >= 13
+    assert balanced(numbers, 16000)
 
 
 # --- in place ---------------------------------------------------------------------------------

@@ -117,7 +117,9 @@
  *		Iteration: start with a zeroed cursor; cursor->key is the key. ADS_ABSENT at
  *		the end, ADS_BUDGET if the loop budget ran out before it.
  *
- * Inserting functions are not inlined: they are long, and BPF programs use them often.
+ * What changes the map is a global function in BPF: the verifier looks at it once and not at
+ * each call. For that it wants keys and values in memory that may be written to, such as
+ * variables on the stack, not in constants of the object.
  */
 #define ADS_HASHMAP(name, K, V, entries)                                       \
 	ADS_DECLARE_KEYED(name, ADS_KIND_HASHMAP, K, V, entries);              \
@@ -148,23 +150,31 @@
 	{                                                                      \
 		return ads_hashmap_get(ads_here(), name##_ref(), key, value);  \
 	}                                                                      \
-	static ADS_NOINLINE int name##_insert(const K *key, const V *value)    \
+	ADS_GLOBAL int name##_insert(const K *key, const V *value)    \
 	{                                                                      \
+		if (!key || !value)                                            \
+			return ADS_INVALID;                                    \
 		__u32 entry;                                                   \
 		return ads_hashmap_update(ads_here(), name##_ref(), key, value, ADS_INSERT, &entry); \
 	}                                                                      \
-	static ADS_NOINLINE int name##_replace(const K *key, const V *value)   \
+	ADS_GLOBAL int name##_replace(const K *key, const V *value)   \
 	{                                                                      \
+		if (!key || !value)                                            \
+			return ADS_INVALID;                                    \
 		__u32 entry;                                                   \
 		return ads_hashmap_update(ads_here(), name##_ref(), key, value, ADS_REPLACE, &entry); \
 	}                                                                      \
-	static ADS_NOINLINE int name##_update(const K *key, const V *value)    \
+	ADS_GLOBAL int name##_update(const K *key, const V *value)    \
 	{                                                                      \
+		if (!key || !value)                                            \
+			return ADS_INVALID;                                    \
 		__u32 entry;                                                   \
 		return ads_hashmap_update(ads_here(), name##_ref(), key, value, ADS_ANY, &entry); \
 	}                                                                      \
-	static ADS_NOINLINE __u32 name##_insert_entry(const K *key, const V *value) \
+	ADS_GLOBAL __u32 name##_insert_entry(const K *key, const V *value) \
 	{                                                                      \
+		if (!key || !value)                                            \
+			return 0;                                              \
 		__u32 entry = 0;                                               \
 		int rc = ads_hashmap_update(ads_here(), name##_ref(), key, value, ADS_INSERT, &entry); \
 		return rc == ADS_OK || rc == ADS_EXISTS ? entry : 0;           \
@@ -180,8 +190,10 @@
 		entry = name##_insert_entry(key, init);                        \
 		return entry ? ads_at(a, V, entry + ads_entry_value_offset(name##_ref())) : (V __arena *)0; \
 	}                                                                      \
-	static ADS_NOINLINE int name##_delete(const K *key)                    \
+	ADS_GLOBAL int name##_delete(const K *key)                    \
 	{                                                                      \
+		if (!key)                                                      \
+			return ADS_INVALID;                                    \
 		return ads_hashmap_delete(ads_here(), name##_ref(), key);      \
 	}                                                                      \
 	static ADS_NOINLINE __u32 name##_len(void)                             \

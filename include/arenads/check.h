@@ -81,7 +81,7 @@ static inline __u64 ads_check_hash(struct ads_arena *a, __u32 entry, __u32 key_s
 /* Every shortcut that says it is ready must have been met in the list. */
 static inline void ads_check_tables(struct ads_check *c, struct ads_ref ref)
 {
-	__u64 table = ads_table_newest(c->a, ads_hashmap_table_word(ref));
+	__u64 table = ads_table_newest(c->a, ref.offset);
 	__u32 tables;
 
 	for (tables = 0; table && tables < 32; tables++, table = ads_table_previous(c->a, table)) {
@@ -107,7 +107,6 @@ static inline void ads_check_tables(struct ads_check *c, struct ads_ref ref)
 static inline void ads_check_links(struct ads_check *c, __u32 kind, struct ads_ref ref)
 {
 	__u32 map = kind == ADS_KIND_HASHMAP;
-	__u32 table_word = ads_hashmap_table_word(ref);
 	__u32 at = map ? ads_at(c->a, struct ads_header, ref.offset)->first : ads_list_head(ref);
 	__u32 stride = ads_entry_stride(ref);
 	__u64 seed = ads_at(c->a, struct ads_header, ref.offset)->seed;
@@ -129,8 +128,8 @@ static inline void ads_check_links(struct ads_check *c, __u32 kind, struct ads_r
 			__u64 table, first;
 
 			at = next & ~ADS_LINK_TAG;
-			table = map ? ads_shortcut_table(c->a, table_word, at) : 0;
-			first = map ? ads_shortcut_hash(c->a, table_word, at) : 0;
+			table = map ? ads_shortcut_table(c->a, ref.offset, at) : 0;
+			first = map ? ads_shortcut_hash(c->a, ref.offset, at) : 0;
 			if (!table || ads_bad(c->a, at, 8) || ads_check_mark(c->linked, at) || first < hash ||
 			    (first == hash && table >> 32 >= shift)) {
 				ads_check_error(c, at);

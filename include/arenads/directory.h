@@ -227,9 +227,9 @@ static inline int ads_directory_add(struct ads_arena *a, const char *name, struc
 	rc = ads_directory(a, 1, &ref);
 	if (rc)
 		return rc;
-	rc = ads_list_store_at(a, ads_list_route(ref), ref, hash, name, value, ADS_INSERT, &entry);
+	rc = ads_list_store_at(a, ads_list_head(ref), 0, ref, hash, name, value, ADS_INSERT, &entry);
 	if (rc == ADS_EXISTS)
-		ads_list_get_from(a, ads_list_route(ref), ref, hash, name, value);
+		ads_list_get_from(a, ads_list_head(ref), 0, ref, hash, name, value);
 	return rc == ADS_OK || rc == ADS_EXISTS ? rc : ads_count(a, ref.offset, rc);
 }
 
@@ -239,7 +239,7 @@ static inline int ads_directory_find(struct ads_arena *a, const char *name, stru
 	struct ads_ref ref;
 	int rc = ads_directory(a, 0, &ref);
 
-	return rc ? rc : ads_list_get_from(a, ads_list_route(ref), ref, hash, name, value);
+	return rc ? rc : ads_list_get_from(a, ads_list_head(ref), 0, ref, hash, name, value);
 }
 
 /* The next name in the directory; start with a zeroed scan and name. */

@@ -76,11 +76,6 @@ static ADS_INLINE __u64 ads_hash(const void *key, __u32 size, __u64 seed)
  * the older comes first, so that a walk from the newest misses nothing.
  */
 
-static ADS_INLINE __u32 ads_hashmap_table_word(struct ads_ref ref)
-{
-	return ref.offset + (__u32)__builtin_offsetof(struct ads_header, table);
-}
-
 /* The link word of the bucket of `hash` in the table {offset, shift}. */
 static ADS_INLINE __u32 ads_table_link(__u64 table, __u64 hash)
 {
@@ -94,10 +89,11 @@ static ADS_INLINE __u64 ads_table_believe(__u64 table)
 }
 
 /* {offset, shift} of the newest table, 0 if the word is damaged. */
-static ADS_INLINE __u64 ads_table_newest(struct ads_arena *a, __u32 table_word)
+static ADS_INLINE __u64 ads_table_newest(struct ads_arena *a, __u32 map)
 {
-	(void)a;
-	return ads_table_believe(ads_load_acquire(ads_at(a, __u64, table_word))); /* A6, pairs with R6 */
+	const struct ads_header __arena *h = ads_at(a, struct ads_header, map);
+
+	return ads_table_believe(ads_load_acquire(&h->table)); /* A6, pairs with R6 */
 }
 
 static ADS_INLINE __u64 ads_table_previous(struct ads_arena *a, __u64 table)
@@ -119,9 +115,9 @@ static ADS_INLINE int ads_link_ready(__u64 link)
 }
 
 /* Which table the link word at `at` is part of: {offset, shift}, 0 if none. */
-static ADS_INLINE __u64 ads_shortcut_table(struct ads_arena *a, __u32 table_word, __u32 at)
+static ADS_INLINE __u64 ads_shortcut_table(struct ads_arena *a, __u32 map, __u32 at)
 {
-	__u64 table = ads_table_newest(a, table_word);
+	__u64 table = ads_table_newest(a, map);
 	__u32 i;
 
 	for (ads_each(i, 32)) {
@@ -136,25 +132,28 @@ static ADS_INLINE __u64 ads_shortcut_table(struct ads_arena *a, __u32 table_word
 	return 0;
 }
 
-ADS_GLOBAL __u64 ads_shortcut_hash(struct ads_arena *a, __u32 table_word, __u32 at)
+/* First hash of the bucket whose link word is at `at` in the table {offset, shift}. */
+static ADS_INLINE __u64 ads_table_hash(__u64 table, __u32 at)
 {
-	__u64 table = ads_shortcut_table(a, table_word, at);
-
-	if (!table)
-		return ADS_NO_SHORTCUT;
 	return (__u64)((at - (__u32)table - (__u32)sizeof(struct ads_table)) / 8) << (table >> 32 & 63);
 }
 
-/*
- * Link the shortcut of `hash` in the table {offset, shift}, walking from the ready link word
- * at `from`. ADS_OK: a walk may begin at the shortcut now. Any other code: not yet.
- */
-static ADS_INLINE int ads_shortcut_link(struct ads_arena *a, __u32 table_word, struct ads_pool_ref pool,
-					__u64 table, __u64 hash, __u32 from)
+ADS_GLOBAL __u64 ads_shortcut_hash(struct ads_arena *a, __u32 map, __u32 at)
 {
-	__u32 shift = (__u32)(table >> 32) & 63;
-	__u64 first = hash >> shift << shift;
-	__u32 at = ads_table_link(table, hash);
+	__u64 table = ads_shortcut_table(a, map, at);
+
+	return table ? ads_table_hash(table, at) : ADS_NO_SHORTCUT;
+}
+
+/*
+ * Link the shortcut of the bucket that begins with hash `first` in the table {offset, shift},
+ * walking from the ready link word at `from`. ADS_OK: a walk may begin at the shortcut now. Any other code: not yet.
+ */
+static ADS_INLINE int ads_shortcut_link(struct ads_arena *a, __u32 map, __u32 stride, __u64 table, __u64 first,
+					__u32 from)
+{
+	struct ads_pool_ref pool = {map + (__u32)__builtin_offsetof(struct ads_collection, pool), stride};
+	__u32 at = ads_table_link(table, first);
 	__u64 __arena *word = ads_at(a, __u64, at);
 	__u64 mine = ads_load(word);
 	struct ads_walk w = ads_walk_from(from);
@@ -191,15 +190,12 @@ static ADS_INLINE int ads_shortcut_link(struct ads_arena *a, __u32 table_word, s
 						ads_link_change(mine, ads_link_next(mine) & ~ADS_LINK_PENDING));
 				return ADS_OK;
 			}
-			its_table = ads_shortcut_table(a, table_word, other);
-			its_first = ads_shortcut_hash(a, table_word, other);
-			if (!its_table)
+			its_table = ads_shortcut_table(a, map, other);
+			if (!its_table || ads_bad(a, other, 8))
 				return ADS_DAMAGED;
-			if (its_first < first || (its_first == first && (its_table >> 32) > shift)) {
-				w.start = other;
-				if (ads_bad(a, other, 8))
-					return ADS_DAMAGED;
-				ads_walk_restart(a, &w);
+			its_first = ads_table_hash(its_table, other);
+			if (its_first < first || (its_first == first && its_table >> 32 > table >> 32)) {
+				ads_walk_enter(a, &w, other);
 				continue;
 			}
 		}
@@ -226,59 +222,46 @@ static ADS_INLINE int ads_shortcut_link(struct ads_arena *a, __u32 table_word, s
 }
 
 /*
- * The slow way to a bucket: its shortcut in the newest table is not ready. Link it, or
- * find the one of an older table that covers it. Returns the offset of the link word, with
- * ADS_LINK_PENDING if it is an older one; 0: damaged.
+ * The slow way to a bucket: its shortcut in the newest table is not ready. Link it, or find
+ * the one of an older table that covers it. The offset of the link word to begin at, 0: damaged.
  */
-ADS_GLOBAL __u64 ads_hashmap_detour(struct ads_arena *a, __u32 map, __u32 stride, __u64 hash)
+ADS_GLOBAL __u32 ads_hashmap_detour(struct ads_arena *a, __u32 map, __u32 stride, __u64 hash)
 {
-	struct ads_ref ref = {map, 0, 0};
-	struct ads_pool_ref pool = {map + (__u32)__builtin_offsetof(struct ads_collection, pool), stride};
-	__u32 table_word = ads_hashmap_table_word(ref);
-	__u64 newest = ads_table_newest(a, table_word);
+	__u64 newest = ads_table_newest(a, map);
 	__u64 table = newest;
+	__u64 first = hash >> (newest >> 32 & 63) << (newest >> 32 & 63);
+	__u32 at = 0;
 	__u32 i;
 
 	for (ads_each(i, 32)) {
-		__u32 at;
-
 		table = ads_table_previous(a, table);
-		at = ads_table_link(table, hash);
+		at = ads_table_link(table, first);
 		if (!table || ads_bad(a, at, 8))
 			return 0;
-		if (!ads_link_ready(ads_load_acquire(ads_at(a, __u64, at))))
-			continue;
-		if (ads_writable(a) && !ads_shortcut_link(a, table_word, pool, newest, hash, at))
-			return ads_table_link(newest, hash);
-		return at | ADS_LINK_PENDING;
+		if (ads_link_ready(ads_load_acquire(ads_at(a, __u64, at))))
+			break;
 	}
-	return 0;
+	if (ads_writable(a) && !ads_shortcut_link(a, map, stride, newest, first, at))
+		return ads_table_link(newest, first);
+	return at;
 }
 
-/* The route to the bucket of `hash`. */
-static ADS_INLINE struct ads_route ads_hashmap_route(struct ads_arena *a, struct ads_ref ref, __u64 hash)
+/* The link word where the walk for `hash` begins. */
+static ADS_INLINE __u32 ads_hashmap_bucket(struct ads_arena *a, struct ads_ref ref, __u64 hash)
 {
 	__u64 table = ads_load_acquire(&ads_at(a, struct ads_header, ref.offset)->table); /* A6, pairs with R6 */
-	struct ads_route route = {ads_table_link(table, hash), ads_hashmap_table_word(ref), table};
+	__u32 at = ads_table_link(table, hash);
 
-	if (ADS_UNLIKELY(ads_bad(a, route.start, 8)) ||
-	    ADS_UNLIKELY(!ads_link_ready(ads_load(ads_at(a, __u64, route.start))))) {
-		__u64 at = ads_hashmap_detour(a, ref.offset, ads_entry_stride(ref), hash);
-
-		route.start = (__u32)at & ~ADS_LINK_PENDING;
-		if (at & ADS_LINK_PENDING)
-			route.seen = ~0ull;
-	}
-	return route;
+	if (ADS_LIKELY(!ads_bad(a, at, 8) && ads_link_ready(ads_load(ads_at(a, __u64, at)))))
+		return at;
+	return ads_hashmap_detour(a, ref.offset, ads_entry_stride(ref), hash);
 }
 
 /* Double the table; the old one goes on serving if there is no memory, or if somebody
  * else is quicker. */
 ADS_GLOBAL int ads_hashmap_grow(struct ads_arena *a, __u32 map)
 {
-	struct ads_ref ref = {map, 0, 0};
-	__u32 at = ads_hashmap_table_word(ref);
-	__u64 table = ads_table_newest(a, at);
+	__u64 table = ads_table_newest(a, map);
 	__u64 bits = ads_table_bits(table) + 1;
 	int rc;
 
@@ -313,8 +296,8 @@ static ADS_INLINE __u64 ads_hashmap_hash(struct ads_arena *a, struct ads_ref ref
 static ADS_INLINE int ads_hashmap_find(struct ads_arena *a, struct ads_ref ref, const void *key, __u32 *entry)
 {
 	__u64 hash = ads_hashmap_hash(a, ref, key);
-	struct ads_walk w = ads_walk_from(0);
-	int rc = ads_walk_find(a, &w, ads_hashmap_route(a, ref, hash), ref, hash, key, ADS_READ);
+	struct ads_walk w = ads_walk_from(ads_hashmap_bucket(a, ref, hash));
+	int rc = ads_walk_find(a, &w, ref.offset, ref, hash, key, ADS_READ);
 
 	*entry = w.entry;
 	return rc == ADS_OK || rc == ADS_ABSENT ? rc : ads_count(a, ref.offset, rc);
@@ -324,7 +307,7 @@ static ADS_INLINE int ads_hashmap_find(struct ads_arena *a, struct ads_ref ref, 
 static ADS_INLINE int ads_hashmap_get(struct ads_arena *a, struct ads_ref ref, const void *key, void *value)
 {
 	__u64 hash = ads_hashmap_hash(a, ref, key);
-	int rc = ads_list_get_from(a, ads_hashmap_route(a, ref, hash), ref, hash, key, value);
+	int rc = ads_list_get_from(a, ads_hashmap_bucket(a, ref, hash), ref.offset, ref, hash, key, value);
 
 	return rc == ADS_OK || rc == ADS_ABSENT ? rc : ads_count(a, ref.offset, rc);
 }
@@ -339,14 +322,15 @@ static ADS_INLINE int ads_hashmap_update(struct ads_arena *a, struct ads_ref ref
 	if (!ads_writable(a))
 		return ADS_READ_ONLY;
 	hash = ads_hashmap_hash(a, ref, key);
-	rc = ads_list_store_at(a, ads_hashmap_route(a, ref, hash), ref, hash, key, value, mode, entry);
+	rc = ads_list_store_at(a, ads_hashmap_bucket(a, ref, hash), ref.offset, ref, hash, key, value, mode, entry);
 	/* One entry in 64 looks after the load: growth that finds no memory costs little then. */
-	if (rc == ADS_OK && ADS_UNLIKELY(!(hash & 0x7e)) && ads_hashmap_crowded(a, ref))
+	if (rc == ADS_OK && ADS_UNLIKELY(!(hash >> 32 & 63)) && ads_hashmap_crowded(a, ref))
 		ads_hashmap_grow(a, ref.offset);
 	return rc == ADS_OK || rc == ADS_ABSENT || rc == ADS_EXISTS ? rc : ads_count(a, ref.offset, rc);
 }
 
-static ADS_INLINE int ads_hashmap_delete(struct ads_arena *a, struct ads_ref ref, const void *key)
+/* Delete a key; `value`, if not NULL, receives what it was. */
+static ADS_INLINE int ads_hashmap_pop(struct ads_arena *a, struct ads_ref ref, const void *key, void *value)
 {
 	__u64 hash;
 	int rc;
@@ -354,8 +338,13 @@ static ADS_INLINE int ads_hashmap_delete(struct ads_arena *a, struct ads_ref ref
 	if (!ads_writable(a))
 		return ADS_READ_ONLY;
 	hash = ads_hashmap_hash(a, ref, key);
-	rc = ads_list_delete_at(a, ads_hashmap_route(a, ref, hash), ref, hash, key);
+	rc = ads_list_delete_at(a, ads_hashmap_bucket(a, ref, hash), ref.offset, ref, hash, key, value);
 	return rc == ADS_OK || rc == ADS_ABSENT ? rc : ads_count(a, ref.offset, rc);
+}
+
+static ADS_INLINE int ads_hashmap_delete(struct ads_arena *a, struct ads_ref ref, const void *key)
+{
+	return ads_hashmap_pop(a, ref, key, 0);
 }
 
 /* Begin an iteration in hash order; go on with ads_scan_next(). */

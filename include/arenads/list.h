@@ -58,17 +58,6 @@
 
 #include "alloc.h"
 
-/*
- * How a walk begins and ends. A list has one link word to begin at. A hash map has many
- * (hashmap.h), and a link that leads to another one ends the walk, unless `between`
- * says that it lies before the hash that is looked for.
- */
-struct ads_route {
-	__u32 start; /* offset of the link word to begin at */
-	__u32 guard; /* hash map: offset of the table word, 0: a list */
-	__u64 seen;  /* what it was; ~0: any shortcut may lie between */
-};
-
 /* Where a walk stands: at the entry after `prev`, or at the end behind it. */
 struct ads_walk {
 	__u32 start; /* offset of the link word where the walk began */
@@ -208,12 +197,18 @@ static ADS_INLINE struct ads_walk ads_walk_from(__u32 start)
 	return w;
 }
 
-static ADS_INLINE void ads_walk_restart(struct ads_arena *a, struct ads_walk *w)
+/* Go on from the link word at `at`, which is in the list. */
+static ADS_INLINE void ads_walk_enter(struct ads_arena *a, struct ads_walk *w, __u32 at)
 {
-	w->prev = w->start;
-	w->prev_link = ads_load_acquire(ads_link_of(a, w->start)); /* A3, pairs with R3 */
+	w->prev = at;
+	w->prev_link = ads_load_acquire(ads_link_of(a, at)); /* A3, pairs with R3 */
 	/* Reached through the list or known to be linked: then it does not matter if pending. */
 	w->entry = ads_link_next(w->prev_link) & ~ADS_LINK_PENDING;
+}
+
+static ADS_INLINE void ads_walk_restart(struct ads_arena *a, struct ads_walk *w)
+{
+	ads_walk_enter(a, w, w->start);
 }
 
 /* Step onto the entry just looked at. */
@@ -274,47 +269,44 @@ static ADS_INLINE enum ads_look ads_walk_look(struct ads_arena *a, struct ads_wa
 
 /*
  * Hash of the first key behind the shortcut whose link word is at `at`; hashmap.h.
- * ADS_NO_SHORTCUT if there is none.
+ * ADS_NO_SHORTCUT if the map has none there.
  */
-ADS_GLOBAL __u64 ads_shortcut_hash(struct ads_arena *a, __u32 table_word, __u32 at);
+ADS_GLOBAL __u64 ads_shortcut_hash(struct ads_arena *a, __u32 map, __u32 at);
 
 /*
- * The walk has met the link word of a shortcut. Go on from there (1) or stop (0)? -1: damaged.
+ * The walk, which began at a bucket that covers `hash`, has met the link word of a shortcut.
+ * Go on from there (1) or stop (0)? -1: damaged.
  *
- * If the map's table is still the one that the walk began with, no finer shortcut has been
- * linked since: then this one is that of a later bucket. Else its place decides.
+ * The next bucket of the same table is the end of ours. Any other shortcut may be of a finer
+ * table, within ours, or of a coarser one, or of a bucket further on: its place decides.
  */
-static ADS_INLINE int ads_walk_cross(struct ads_arena *a, struct ads_walk *w, struct ads_route route, __u64 hash)
+static ADS_INLINE int ads_walk_cross(struct ads_arena *a, struct ads_walk *w, __u32 map, __u64 hash)
 {
+	__u32 at = w->entry & ~ADS_LINK_TAG;
 	__u64 first;
 
-	if (!route.guard || w->entry == ADS_LINK_END)
+	if (!at || at == w->start + 8)
 		return 0;
-	if (ADS_LIKELY(ads_load(ads_at(a, __u64, route.guard)) == route.seen)) /* after A3 */
-		return 0;
-	first = ads_shortcut_hash(a, route.guard, w->entry & ~ADS_LINK_TAG);
-	if (first == ADS_NO_SHORTCUT)
+	first = ads_shortcut_hash(a, map, at);
+	if (first == ADS_NO_SHORTCUT || ads_bad(a, at, 8))
 		return -1;
 	if (first > hash)
 		return 0;
-	w->start = w->entry & ~ADS_LINK_TAG;
-	if (ads_bad(a, w->start, 8))
-		return -1;
-	ads_walk_restart(a, w);
+	ads_walk_enter(a, w, at);
 	return 1;
 }
 
 /*
- * Find (hash, key) on a route. ADS_OK: w is at it. ADS_ABSENT: w is
+ * Find (hash, key) from the link word w->start on. A list (map 0) has one, a hash map (its
+ * offset) one for each bucket. ADS_OK: w is at it. ADS_ABSENT: w is
  * where it would be inserted. Else ADS_BUDGET or ADS_DAMAGED.
  */
-static ADS_INLINE int ads_walk_find(struct ads_arena *a, struct ads_walk *w, struct ads_route route,
-				    struct ads_ref ref, __u64 hash, const void *key, enum ads_walk_mode mode)
+static ADS_INLINE int ads_walk_find(struct ads_arena *a, struct ads_walk *w, __u32 map, struct ads_ref ref,
+				    __u64 hash, const void *key, enum ads_walk_mode mode)
 {
 	struct ads_pool_ref pool = ads_pool_of(ref);
 	__u32 i;
 
-	w->start = route.start;
 	if (ads_bad(a, w->start, 8))
 		return ADS_DAMAGED;
 	ads_walk_restart(a, w);
@@ -323,7 +315,7 @@ static ADS_INLINE int ads_walk_find(struct ads_arena *a, struct ads_walk *w, str
 		int order;
 
 		if (seen == ADS_LOOK_END) {
-			int crossed = ads_walk_cross(a, w, route, hash);
+			int crossed = ads_walk_cross(a, w, map, hash);
 
 			if (crossed > 0)
 				continue;
@@ -351,14 +343,14 @@ static ADS_INLINE int ads_walk_find(struct ads_arena *a, struct ads_walk *w, str
 /* --- operations on (start, hash, key) -------------------------------------------------------- */
 
 /* Copy the value of (hash, key), whole, as it was stored. *link: the entry's, for a check later. */
-static ADS_INLINE int ads_list_get_from(struct ads_arena *a, struct ads_route route, struct ads_ref ref, __u64 hash,
+static ADS_INLINE int ads_list_get_from(struct ads_arena *a, __u32 start, __u32 map, struct ads_ref ref, __u64 hash,
 					const void *key, void *value)
 {
-	struct ads_walk w = ads_walk_from(route.start);
+	struct ads_walk w = ads_walk_from(start);
 	__u32 i;
 
 	for (ads_loop(i)) {
-		int rc = ads_walk_find(a, &w, route, ref, hash, key, ADS_READ);
+		int rc = ads_walk_find(a, &w, map, ref, hash, key, ADS_READ);
 
 		if (rc)
 			return rc;
@@ -405,17 +397,17 @@ static ADS_INLINE void ads_walk_unlink(struct ads_arena *a, struct ads_walk *w, 
  * Store (hash, key) -> value. *entry becomes the entry that now holds the key: the new
  * one, or with ADS_EXISTS the one that was there.
  */
-static ADS_INLINE int ads_list_store_at(struct ads_arena *a, struct ads_route route, struct ads_ref ref, __u64 hash,
+static ADS_INLINE int ads_list_store_at(struct ads_arena *a, __u32 start, __u32 map, struct ads_ref ref, __u64 hash,
 					const void *key, const void *value, enum ads_update_mode mode,
 					__u32 *entry)
 {
-	struct ads_walk w = ads_walk_from(route.start);
+	struct ads_walk w = ads_walk_from(start);
 	int made_to_replace = 0;
 	__u32 i;
 	int rc = ADS_BUDGET;
 
 	for (ads_loop(i)) {
-		rc = ads_walk_find(a, &w, route, ref, hash, key, ADS_WRITE);
+		rc = ads_walk_find(a, &w, map, ref, hash, key, ADS_WRITE);
 		if (rc == ADS_OK && mode == ADS_INSERT) {
 			rc = ADS_EXISTS;
 			*entry = w.entry;
@@ -465,17 +457,21 @@ static ADS_INLINE int ads_list_store_at(struct ads_arena *a, struct ads_route ro
 	return rc;
 }
 
-static ADS_INLINE int ads_list_delete_at(struct ads_arena *a, struct ads_route route, struct ads_ref ref, __u64 hash,
-					 const void *key)
+/* Delete (hash, key); `value`, if not NULL, receives what it was. */
+static ADS_INLINE int ads_list_delete_at(struct ads_arena *a, __u32 start, __u32 map, struct ads_ref ref,
+					 __u64 hash, const void *key, void *value)
 {
-	struct ads_walk w = ads_walk_from(route.start);
+	struct ads_walk w = ads_walk_from(start);
 	__u32 i;
 
 	for (ads_loop(i)) {
-		int rc = ads_walk_find(a, &w, route, ref, hash, key, ADS_WRITE);
+		int rc = ads_walk_find(a, &w, map, ref, hash, key, ADS_WRITE);
 
 		if (rc)
 			return rc;
+		/* Whole if the CAS finds the link as it was. */
+		if (value)
+			ads_copy_out(a, value, w.entry + ads_entry_value_offset(ref), ref.value_size);
 		/* Commit of delete. */
 		if (ads_cas(ads_link_of(a, w.entry), w.link,
 			    ads_link_change(w.link, ads_link_next(w.link)) | ADS_LINK_MARK) == w.link) {
@@ -577,18 +573,11 @@ static ADS_INLINE __u32 ads_list_head(struct ads_ref ref)
 	return ref.offset + (__u32)__builtin_offsetof(struct ads_collection, head);
 }
 
-static ADS_INLINE struct ads_route ads_list_route(struct ads_ref ref)
-{
-	struct ads_route route = {ads_list_head(ref), 0, 0};
-
-	return route;
-}
-
 /* Entry of `order`: its offset, for in-place access. */
 static ADS_INLINE int ads_list_find(struct ads_arena *a, struct ads_ref ref, __u64 order, __u32 *entry)
 {
 	struct ads_walk w = ads_walk_from(ads_list_head(ref));
-	int rc = ads_walk_find(a, &w, ads_list_route(ref), ref, order, 0, ADS_READ);
+	int rc = ads_walk_find(a, &w, 0, ref, order, 0, ADS_READ);
 
 	*entry = w.entry;
 	return rc == ADS_OK || rc == ADS_ABSENT ? rc : ads_count(a, ref.offset, rc);
@@ -597,7 +586,7 @@ static ADS_INLINE int ads_list_find(struct ads_arena *a, struct ads_ref ref, __u
 /* Copy the value of `order`. */
 static ADS_INLINE int ads_list_get(struct ads_arena *a, struct ads_ref ref, __u64 order, void *value)
 {
-	int rc = ads_list_get_from(a, ads_list_route(ref), ref, order, 0, value);
+	int rc = ads_list_get_from(a, ads_list_head(ref), 0, ref, order, 0, value);
 
 	return rc == ADS_OK || rc == ADS_ABSENT ? rc : ads_count(a, ref.offset, rc);
 }
@@ -610,18 +599,24 @@ static ADS_INLINE int ads_list_update(struct ads_arena *a, struct ads_ref ref, _
 
 	if (!ads_writable(a))
 		return ADS_READ_ONLY;
-	rc = ads_list_store_at(a, ads_list_route(ref), ref, order, 0, value, mode, entry);
+	rc = ads_list_store_at(a, ads_list_head(ref), 0, ref, order, 0, value, mode, entry);
 	return rc == ADS_OK || rc == ADS_ABSENT || rc == ADS_EXISTS ? rc : ads_count(a, ref.offset, rc);
 }
 
-static ADS_INLINE int ads_list_delete(struct ads_arena *a, struct ads_ref ref, __u64 order)
+/* Delete an order; `value`, if not NULL, receives what it was. */
+static ADS_INLINE int ads_list_pop(struct ads_arena *a, struct ads_ref ref, __u64 order, void *value)
 {
 	int rc;
 
 	if (!ads_writable(a))
 		return ADS_READ_ONLY;
-	rc = ads_list_delete_at(a, ads_list_route(ref), ref, order, 0);
+	rc = ads_list_delete_at(a, ads_list_head(ref), 0, ref, order, 0, value);
 	return rc == ADS_OK || rc == ADS_ABSENT ? rc : ads_count(a, ref.offset, rc);
+}
+
+static ADS_INLINE int ads_list_delete(struct ads_arena *a, struct ads_ref ref, __u64 order)
+{
+	return ads_list_pop(a, ref, order, 0);
 }
 
 #define ADS_LIST_FIRST_ORDER (1ull << 63) /* what the first push gets; later ones count down */
