@@ -85,6 +85,7 @@ int ads_directory_add(struct ads_arena *, const char *name, struct ads_directory
 int ads_directory_find(struct ads_arena *, const char *name, struct ads_directory_value *);
 int ads_directory_next(struct ads_arena *, struct ads_scan *, char *name,
                        struct ads_directory_value *);
+int ads_directory_grow(struct ads_arena *);
 int ads_collection_check(struct ads_arena *, __u32 kind, struct ads_ref, int repair,
                          struct ads_check_report *);
 

@@ -435,7 +435,8 @@ class Arena:
         """Keep `distance` bytes populated ahead of what is used, from a thread of its own.
 
         BPF programs cannot make pages: without this they get no memory once they have used up
-        what was there. None stops it.
+        what was there. The thread also grows the tables of hash maps that programs fill and
+        cannot grow for want of memory. None stops it.
         """
         length = None if distance is None else parse_size(distance, "distance")
         core = self._writable()
@@ -749,8 +750,10 @@ class _Provisioner:
 
     def _run(self) -> None:
         wait = self.IDLE_SECONDS
+        sound = True  # a damaged directory is not looked at again and again
         while not self._stop.wait(wait):
             added = lib.ads_arena_provision(self._core, self._distance)
+            sound = sound and lib.ads_directory_grow(self._core) == 0
             wait = self.BUSY_SECONDS if added > 0 else self.IDLE_SECONDS
 
     def stop(self) -> None:

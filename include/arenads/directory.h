@@ -260,5 +260,33 @@ static inline int ads_directory_next(struct ads_arena *a, struct ads_scan *scan,
 	return rc;
 }
 
+/*
+ * Grow the hash maps that BPF programs could not grow for want of populated memory. 0, or
+ * an error of the directory.
+ */
+static inline int ads_directory_grow(struct ads_arena *a)
+{
+	struct ads_directory_value value;
+	struct ads_scan scan;
+	char name[ADS_NAME_SIZE];
+	int rc;
+
+	memset(&scan, 0, sizeof(scan));
+	memset(name, 0, sizeof(name));
+	while (!(rc = ads_directory_next(a, &scan, name, &value))) {
+		struct ads_ref ref = {value.offset, 0, 0};
+		const struct ads_header *h;
+
+		if (value.kind != ADS_KIND_HASHMAP || ads_bad(a, value.offset, sizeof(struct ads_collection)))
+			continue;
+		h = ads_at(a, struct ads_header, value.offset);
+		ref.key_size = h->key_size;
+		ref.value_size = h->value_size;
+		if (!ads_structure_check(a, value.kind, ref) && ads_hashmap_crowded(a, ref))
+			ads_hashmap_grow(a, ref.offset);
+	}
+	return rc == ADS_ABSENT ? ADS_OK : rc;
+}
+
 #endif /* !ADS_BPF */
 #endif /* ARENADS_DIRECTORY_H */
