@@ -295,7 +295,7 @@ static const core_layout layouts[] = {
 	FIELD(ads_root, flags), FIELD(ads_root, cursor), FIELD(ads_root, populated), FIELD(ads_root, no_memory),
 	FIELD(ads_root, damaged),
 	RECORD(ads_shard), FIELD(ads_shard, free), FIELD(ads_shard, chunk),
-	RECORD(ads_pool), FIELD(ads_pool, stride), FIELD(ads_pool, capacity), FIELD(ads_pool, carved),
+	RECORD(ads_pool), FIELD(ads_pool, stride), FIELD(ads_pool, capacity), FIELD(ads_pool, spares), FIELD(ads_pool, carved),
 	FIELD(ads_pool, shards),
 	RECORD(ads_counters), FIELD(ads_counters, full), FIELD(ads_counters, no_memory),
 	FIELD(ads_counters, budget), FIELD(ads_counters, damaged),

@@ -414,7 +414,7 @@ ADS_GLOBAL __s64 ads_pool_refill(struct ads_arena *a, __u32 pool_offset, __u32 s
 	for (ads_each(s, ADS_SHARDS)) {
 		entry = ads_shard_pop(a, ads_shard_of(a, pool, (mine + s) & (ADS_SHARDS - 1)), stride);
 		if (entry)
-			return entry == ADS_NOWHERE ? ADS_DAMAGED : (__s64)entry;
+			return entry == ADS_NOWHERE ? (__s64)ADS_DAMAGED : (__s64)entry;
 	}
 	for (ads_loop(i)) {
 		__u64 carved = ads_load_acquire(&p->carved);
@@ -424,7 +424,7 @@ ADS_GLOBAL __s64 ads_pool_refill(struct ads_arena *a, __u32 pool_offset, __u32 s
 		if (((chunk >> 32) & 0xffff) < chunk >> 48) {
 			entry = ads_shard_take(a, ads_shard_of(a, pool, mine), stride);
 			if (entry)
-				return entry == ADS_NOWHERE ? ADS_DAMAGED : (__s64)entry;
+				return entry == ADS_NOWHERE ? (__s64)ADS_DAMAGED : (__s64)entry;
 			continue;
 		}
 		rc = ADS_FULL;
@@ -438,7 +438,7 @@ ADS_GLOBAL __s64 ads_pool_refill(struct ads_arena *a, __u32 pool_offset, __u32 s
 	for (ads_each(s, ADS_SHARDS)) {
 		entry = ads_shard_take(a, ads_shard_of(a, pool, (mine + s) & (ADS_SHARDS - 1)), stride);
 		if (entry)
-			return entry == ADS_NOWHERE ? ADS_DAMAGED : (__s64)entry;
+			return entry == ADS_NOWHERE ? (__s64)ADS_DAMAGED : (__s64)entry;
 	}
 	if (rc == ADS_NO_MEMORY)
 		ads_add(&ads_root_of(a)->no_memory, 1);

@@ -157,19 +157,7 @@ static ADS_INLINE __u32 ads_unknown_zero(void)
 #define ads_at(arena, type, offset) ((type *)((arena)->base + (__u32)(offset)))
 #define ads_writable(arena) (!((arena)->flags & ADS_READONLY))
 
-static int ads_arena_reaches(struct ads_arena *a, __u64 end);
-
-/* True if `bytes` bytes at `offset` must not be followed: out of the populated
- * range or unaligned. Remembers the place for the error message. */
-static ADS_INLINE int ads_bad(struct ads_arena *a, __u32 offset, __u64 bytes)
-{
-	if (ADS_LIKELY(!(offset & 7) && offset >= ADS_LINE && offset + bytes <= __atomic_load_n(&a->limit, __ATOMIC_RELAXED)))
-		return 0;
-	if (!(offset & 7) && offset >= ADS_LINE && ads_arena_reaches(a, offset + bytes))
-		return 0;
-	a->damaged_at = offset;
-	return 1;
-}
+/* ads_bad() for user space is in layout.h: it looks at the populated mark. */
 #endif
 
 /* The head of a bounded loop: `for (ads_loop(i))`, and `for (ads_each(i, n))` for i below n. */

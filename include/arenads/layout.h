@@ -305,6 +305,19 @@ static inline int ads_arena_reaches(struct ads_arena *a, __u64 end)
 		__atomic_store_n(&a->limit, populated, __ATOMIC_RELAXED);
 	return end <= populated;
 }
+
+/* True if `bytes` bytes at `offset` must not be followed: out of the populated range or
+ * unaligned. Remembers the place for the error message. */
+static ADS_INLINE int ads_bad(struct ads_arena *a, __u32 offset, __u64 bytes)
+{
+	if (ADS_LIKELY(!(offset & 7) && offset >= ADS_LINE &&
+		       offset + bytes <= __atomic_load_n(&a->limit, __ATOMIC_RELAXED)))
+		return 0;
+	if (!(offset & 7) && offset >= ADS_LINE && ads_arena_reaches(a, offset + bytes))
+		return 0;
+	a->damaged_at = offset;
+	return 1;
+}
 #endif
 
 /* Count a failure where anyone can see it; returns the code, for `return ads_fail(...)`. */

@@ -57,6 +57,7 @@
 #define ARENADS_LIST_H
 
 #include "alloc.h"
+#include "table.h"
 
 /* Where a walk stands: at the entry after `prev`, or at the end behind it. */
 struct ads_walk {
@@ -264,14 +265,6 @@ static ADS_INLINE enum ads_look ads_walk_look(struct ads_arena *a, struct ads_wa
 	w->entry = ads_link_next(w->link);
 	return ADS_LOOK_AGAIN;
 }
-
-#define ADS_NO_SHORTCUT (~0ull) /* no first hash: those have low bits of 0 */
-
-/*
- * Hash of the first key behind the shortcut whose link word is at `at`; hashmap.h.
- * ADS_NO_SHORTCUT if the map has none there.
- */
-ADS_GLOBAL __u64 ads_shortcut_hash(struct ads_arena *a, __u32 map, __u32 at);
 
 /*
  * The walk, which began at a bucket that covers `hash`, has met the link word of a shortcut.

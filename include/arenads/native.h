@@ -9,12 +9,12 @@
 #ifndef ARENADS_NATIVE_H
 #define ARENADS_NATIVE_H
 
+#include "user.h" /* first: it says which declarations the system headers give */
+
 #include <stdio.h>
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
-
-#include "user.h"
 
 #define ADS_EXPORT __attribute__((visibility("default")))
 #ifndef SEC
