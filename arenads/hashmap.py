@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import ItemsView, Iterator, MutableMapping, ValuesView
-from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 
 from arenads._core import ffi, lib
@@ -188,14 +187,20 @@ class HashMap(Collection[V], MutableMapping[K, V], Generic[K, V]):
         return value
 
     def popitem(self) -> tuple[K, V]:
-        """Delete some key and return it with its value."""
-        while True:
-            for key in self:
-                with suppress(KeyAbsentError):
-                    return key, self.pop(key)
-                break  # somebody else was quicker: look again
-            else:
-                raise KeyAbsentError(f"{self.kind_name} {self.name!r} is empty")
+        """Delete some key and return it with its value.
+
+        Raises
+        ------
+        KeyAbsentError
+            The map is empty, or others emptied it meanwhile.
+        """
+        memory, view = self._take_buffer()
+        for packed in self._scan(self._raw_keys):
+            code = lib.core_hashmap_pop(self._handle, packed, memory)
+            if code != _ABSENT:
+                self._check(code)
+                return self._key_codec.unpack(packed), self._value_codec.unpack(view)
+        raise KeyAbsentError(f"{self.kind_name} {self.name!r} is empty")
 
     def clear(self) -> None:
         """Delete every key that is there now."""

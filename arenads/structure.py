@@ -179,9 +179,11 @@ class Collection(Structure[V]):
 
     def __len__(self) -> int:
         """Count the entries: exact while nobody changes them."""
-        count = lib.core_len(self._handle)
+        count = int(lib.core_len(self._handle))
         self._check(count)
-        return int(count)
+        if count > self._core.size // self._record_size:
+            self.arena._damaged(f"{self.kind_name} {self.name!r} counts {count}", self.offset)
+        return count
 
     def check(self, *, repair: bool = False) -> CheckReport:
         """Find out where every entry is; with `repair` give leaked ones back.

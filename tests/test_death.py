@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import itertools
 import json
 import os
 import signal
@@ -35,7 +36,7 @@ CAPACITY = 24
 MOST_POINTS = 500
 # With this one KEY and 10 and 200 share a bucket, one before it and one behind it.
 SEED = 2000339
-SEED_OFFSET = 16  # in struct ads_header
+SEED_OFFSET, TABLE_OFFSET = 16, 24  # in struct ads_header
 
 
 class Pair(msgspec.Struct, frozen=True):
@@ -108,50 +109,76 @@ def stoppable(points_core: Path, tmp_path_factory: pytest.TempPathFactory) -> It
 class World:
     """A pinned arena, this process's view of it, a program that works on it, and victims."""
 
-    def __init__(
-        self, arena: arenads.Arena, program: arenads.Program, pin: Path, victims: Victims
-    ) -> None:
-        self.arena = arena
+    def __init__(self, engine: str, program: Path, pin: Path, victims: Victims) -> None:
+        self.engine: Any = engine
+        self.object = program
         self.pin = pin
         self.victims = victims
-        self.runners = {
-            kind: program.runner(f"on_{kind}", 32) for kind in ("hashmap", "list", "queue")
-        }
-        # Where a process that deletes dies between marking and unlinking, once it is known.
+        # Found by trying, when they are needed.
         self.deadly_point: dict[str, int] = {}
+        self.growing_seed = 0
+        self.open()
 
-    def make(self, kind: str, name: str) -> Any:
-        key = {"key": u64} if kind == "hashmap" else {}
-        it = getattr(self.arena, kind)(name, value=Pair, max_entries=CAPACITY, **key)
+    def open(self) -> None:
+        self.names = itertools.count()
+        self.arena = arenads.create("64MiB", engine=self.engine)
+        self.program = arenads.load(self.object, arena=self.arena)
+        self.arena.pin(self.pin)
+        self.victims.ask({"open": str(self.pin)})
+        self.runners = {
+            kind: self.program.runner(f"on_{kind}", 32) for kind in ("hashmap", "list", "queue")
+        }
+
+    def close(self) -> None:
+        self.victims.ask({"close": str(self.pin)})
+        self.program.close()
+        self.arena.close()
+        arenads.unlink(self.pin)
+
+    def make(self, kind: str, max_entries: int = CAPACITY, *, seed: int = SEED, **more: Any) -> Any:
+        number = next(self.names)
+        if number == 900:  # more than a directory takes
+            self.close()
+            self.open()
         if kind == "hashmap":
-            place = self.arena.base + it.offset + SEED_OFFSET
-            ctypes.c_uint64.from_address(place).value = SEED
+            more["key"] = u64
+        make = getattr(self.arena, kind)
+        it = make(f"{kind} {number}", value=Pair, max_entries=max_entries, **more)
+        if kind == "hashmap":
+            set_seed(it, seed)
         return it
 
-    def prepare(self, kind: str, name: str, state: str) -> Any:
+    def prepare(self, kind: str, state: str) -> Any:
         """Make a structure in one of the states in which an operation may find it."""
-        it = self.make(kind, name)
+        if state in ("growing", "grown"):
+            it = self.make(kind, seed=self.seed_that_grows(), initial_entries=1)
+        else:
+            it = self.make(kind)
         if state == "untouched":
             return it
         fill(it, NEIGHBOURS)
-        others = range(300, 300 + CAPACITY - len(NEIGHBOURS))
-        if state == "full":
-            fill(it, dict.fromkeys(others[1:], OTHER))
-        elif state != "fresh":
+        others = iter(range(300, 300 + CAPACITY))
+        if state == "spent":  # the next entry needs a new block of memory
+            while it.check().unused:
+                fill(it, {next(others): OTHER})
+        elif state == "full":
+            fill(it, dict.fromkeys(itertools.islice(others, CAPACITY - len(NEIGHBOURS) - 1), OTHER))
+        elif state in ("freed", "freed elsewhere", "replaced", "marked"):
             # Uses the pool up, so that what follows takes an entry that was freed.
-            fill(it, dict.fromkeys(others, OTHER))
-            if state == "slack":
-                # Replacing in a full pool makes it larger than the limit.
+            keys = list(itertools.islice(others, CAPACITY - len(NEIGHBOURS)))
+            fill(it, dict.fromkeys(keys, OTHER))
+            if state == "replaced":
                 for key in NEIGHBOURS:
                     it.replace(key, Pair(*NEIGHBOURS[key]))
             with another_cpu() if state == "freed elsewhere" else contextlib.nullcontext():
-                for key in others[:4] if state == "slack" else others:
+                for key in keys[:4] if state == "replaced" else keys:
                     remove(it, key)
         if state == "marked":
             self.leave_a_deleted_entry(kind, it)
         return it
 
     def leave_a_deleted_entry(self, kind: str, it: Any) -> None:
+        """Let a process die between marking an entry and unlinking it."""
         known = [self.deadly_point[kind]] if kind in self.deadly_point else []
         for stop in [*known, *range(1, MOST_POINTS)]:
             if 90 not in contents(it):
@@ -162,6 +189,22 @@ class World:
                 self.deadly_point[kind] = stop
                 return
         raise AssertionError("no death leaves a deleted entry")
+
+    def seed_that_grows(self) -> int:
+        """With it, storing KEY makes a small map grow: not every key has it look at its load."""
+        if not self.growing_seed:
+            it = self.make("hashmap", initial_entries=1)
+            before = table_of(it)
+            for seed in range(1, 5000):
+                set_seed(it, seed)
+                it[KEY] = Pair(*OTHER)
+                del it[KEY]
+                if table_of(it) != before:
+                    self.growing_seed = seed
+                    break
+            else:
+                raise AssertionError("no seed makes the map grow")
+        return self.growing_seed
 
     def let_die(
         self,
@@ -174,6 +217,7 @@ class World:
     ) -> dict[str, Any]:
         """Let a child do an operation and die, or stop, before its shared operation `stop`."""
         command = {
+            "path": str(self.pin),
             "kind": type(it).__name__.lower(),
             "offset": it.offset,
             "operation": operation,
@@ -196,38 +240,38 @@ class World:
         runner: Any = self.runners[type(on).__name__.lower()]
         words = operation | on.offset << 32, key, *value
         code = runner(b"".join(word.to_bytes(8, "little") for word in words))
-        key, first, second = memoryview(bytes(runner.context[8:])).cast("Q")
+        key, first, second = memoryview(bytes(runner.context[8:32])).cast("Q")
         return code, key, (first, second)
 
 
-@contextlib.contextmanager
-def make_world(engine: Any, program: Path, pin: Path, victims: Victims) -> Iterator[World]:
-    with (
-        arenads.create("8MiB", engine=engine) as arena,
-        arenads.load(program, arena=arena) as loaded,
-    ):
-        arena.pin(pin)
-        victims.ask({"open": str(pin)})
-        yield World(arena, loaded, pin, victims)
-        victims.ask({"close": True})
+def set_seed(it: Any, seed: int) -> None:
+    """Choose where keys lie. Only while the map is empty."""
+    ctypes.c_uint64.from_address(it.arena.base + it.offset + SEED_OFFSET).value = seed
 
 
-@pytest.fixture
+def table_of(it: Any) -> int:
+    """The map's table of shortcuts, another one when it has grown."""
+    return ctypes.c_uint64.from_address(it.arena.base + it.offset + TABLE_OFFSET).value
+
+
+@pytest.fixture(scope="module")
 def world(
-    engine: str, compiled: Callable[..., Path], pin: Path, victims: Victims
+    engine: str, compiled: Callable[..., Path], pin_directory: Path, victims: Victims
 ) -> Iterator[World]:
     """Here writers die."""
-    with make_world(engine, compiled("anywhere", engine), pin, victims) as world:
-        yield world
+    world = World(engine, compiled("anywhere", engine), pin_directory / "dying", victims)
+    yield world
+    world.close()
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def stopping_world(
-    engine: str, compiled: Callable[..., Path], pin: Path, stoppable: Victims
+    engine: str, compiled: Callable[..., Path], pin_directory: Path, stoppable: Victims
 ) -> Iterator[World]:
     """Here writers stop."""
-    with make_world(engine, compiled("anywhere", engine), pin, stoppable) as world:
-        yield world
+    world = World(engine, compiled("anywhere", engine), pin_directory / "stopping", stoppable)
+    yield world
+    world.close()
 
 
 # --- what the operations mean -------------------------------------------------------------
@@ -301,7 +345,7 @@ def expect_books(it: Any, most_leaked: int) -> None:
 
 # --- kill -9 at every point ----------------------------------------------------------------
 
-STATES = ["untouched", "fresh", "freed", "freed elsewhere", "full", "slack", "marked"]
+STATES = ["untouched", "fresh", "spent", "freed", "freed elsewhere", "full", "replaced", "marked"]
 OPERATIONS = {
     "insert": ("insert", None, NEW),
     "replace": ("replace", OLD, NEW),
@@ -309,11 +353,35 @@ OPERATIONS = {
     "update of a present key": ("update", OLD, NEW),
     "delete": ("delete", OLD, None),
 }
+# The code that dies is the same on both engines; only what goes on afterwards is not.
+ALSO_NATIVE = ("fresh", "freed", "full", "grown")
 
 
-@pytest.mark.parametrize("state", STATES)
-@pytest.mark.parametrize(("operation", "before", "after"), OPERATIONS.values(), ids=OPERATIONS)
-@pytest.mark.parametrize("kind", ["hashmap", "list"])
+def cases(*without: str) -> list[Any]:
+    """All combinations of engine, kind, operation and state that make sense."""
+    return [
+        pytest.param(
+            engine,
+            kind,
+            *operation,
+            state,
+            id=f"{engine}-{kind}-{name}-{state}",
+            marks=getattr(pytest.mark, engine),
+        )
+        for engine in ("kernel", "native")
+        for kind in ("hashmap", "list")
+        for name, operation in OPERATIONS.items()
+        for state in STATES + (["growing", "grown"] if kind == "hashmap" else [])
+        if state not in without and (engine == "kernel" or state in ALSO_NATIVE)
+    ]
+
+
+def each_case(*without: str) -> pytest.MarkDecorator:
+    names = ("engine", "kind", "operation", "before", "after", "state")
+    return pytest.mark.parametrize(names, cases(*without), indirect=["engine"])
+
+
+@each_case()
 def test_death_of_a_writer_leaves_the_old_state_or_the_new(
     world: World,
     kind: str,
@@ -324,9 +392,16 @@ def test_death_of_a_writer_leaves_the_old_state_or_the_new(
 ) -> None:
     seen = set()
     for stop in range(1, MOST_POINTS):
-        it = world.prepare(kind, f"number {stop}", state)
+        it = world.prepare(kind, state)
         if before is not None:
             it.insert(KEY, Pair(*before))
+        if state == "grown":
+            # Until it has grown once more, and nobody has used the new table yet.
+            table = table_of(it)
+            it.update({KEY: Pair(*OLD)})
+            assert table_of(it) != table
+            if before is None:
+                del it[KEY]
         old = contents(it)
         new = {key: value for key, value in old.items() if key != KEY}
         new |= {} if after is None else {KEY: after}
@@ -336,8 +411,8 @@ def test_death_of_a_writer_leaves_the_old_state_or_the_new(
         assert found in (old, new), stop
         seen.add(found == new)
         if state == "full":  # room for the entry that may have leaked, until the repair
-            remove(it, 310)
-            found.pop(310)
+            remove(it, 300)
+            found.pop(300)
         go_on(world, it, found)
         expect_books(it, leaked_before + (0 if reply["ended"] else 1))
         if reply["ended"]:
@@ -353,7 +428,7 @@ def test_death_of_a_writer_leaves_the_old_state_or_the_new(
 @pytest.mark.parametrize("state", STATES)
 def test_death_of_a_push_onto_a_list_leaves_all_or_nothing(world: World, state: str) -> None:
     for stop in range(1, MOST_POINTS):
-        it = world.prepare("list", f"number {stop}", state)
+        it = world.prepare("list", state)
         old = contents(it)
         leaked_before = it.check().leaked
         reply = world.let_die(it, "push", stop, value=NEW)
@@ -361,8 +436,8 @@ def test_death_of_a_push_onto_a_list_leaves_all_or_nothing(world: World, state: 
         order = min(old) - 1 if old else 1 << 63
         assert found in (old, {**old, order: NEW})
         if state == "full":
-            remove(it, 310)
-            found.pop(310)
+            remove(it, 300)
+            found.pop(300)
         code, pushed, _ = world.run(it, PUSH, 0, OTHER)
         assert (code, pushed) == (0, min(found) - 1 if found else 1 << 63)
         it.delete(pushed)
@@ -379,11 +454,11 @@ def test_death_of_a_push_onto_a_list_leaves_all_or_nothing(world: World, state: 
 
 @pytest.mark.parametrize("kind", ["hashmap", "list"])
 def test_death_of_a_reader_leaves_no_trace(world: World, kind: str) -> None:
-    it = world.prepare(kind, "number", "marked")
+    it = world.prepare(kind, "marked")
     it.insert(KEY, Pair(*OLD))
     before = ctypes.string_at(world.arena.base, world.arena.used)
-    for operation in ("get", "check"):
-        for stop in range(1, MOST_POINTS):
+    for operation, step in (("get", 1), ("check", 9)):
+        for stop in range(1, MOST_POINTS, step):
             reply = world.let_die(it, operation, stop, key=KEY)
             assert ctypes.string_at(world.arena.base, world.arena.used) == before
             if reply["ended"]:
@@ -393,8 +468,10 @@ def test_death_of_a_reader_leaves_no_trace(world: World, kind: str) -> None:
 
 
 @pytest.mark.parametrize("waiting", [0, 3, 7])
-def test_death_of_a_producer_leaves_all_or_nothing(world: World, waiting: int) -> None:
-    queue = world.arena.queue("queue", value=Pair, max_entries=8)
+def test_death_of_a_producer_leaves_all_or_nothing(
+    world: World, waiting: int, request: pytest.FixtureRequest
+) -> None:
+    queue = world.arena.queue(request.node.name[-63:], value=Pair, max_entries=8)
     seen = set()
     for stop in range(1, MOST_POINTS):
         expected = [Pair(number, stop) for number in range(waiting)]
@@ -420,8 +497,10 @@ def test_death_of_a_producer_leaves_all_or_nothing(world: World, waiting: int) -
 
 
 @pytest.mark.parametrize("waiting", [1, 3, 8])
-def test_death_of_a_consumer_leaves_all_or_nothing(world: World, waiting: int) -> None:
-    queue = world.arena.queue("queue", value=Pair, max_entries=8)
+def test_death_of_a_consumer_leaves_all_or_nothing(
+    world: World, waiting: int, request: pytest.FixtureRequest
+) -> None:
+    queue = world.arena.queue(request.node.name[-63:], value=Pair, max_entries=8)
     seen = set()
     for stop in range(1, MOST_POINTS):
         expected = [Pair(number, stop) for number in range(waiting)]
@@ -445,8 +524,7 @@ def test_death_of_a_consumer_leaves_all_or_nothing(world: World, waiting: int) -
 def test_many_deaths_leak_at_most_one_entry_each_and_a_repair_returns_all(
     world: World, kind: str
 ) -> None:
-    key = {"key": u64} if kind == "hashmap" else {}
-    it = getattr(world.arena, kind)("many", value=Pair, max_entries=500, **key)
+    it = world.make(kind, 500)
     fill(it, NEIGHBOURS)
     deaths = 0
     for stop in range(2, 34):
@@ -473,16 +551,23 @@ def test_death_of_who_makes_a_structure_leaves_it_whole_or_absent(
     engine: str, victims: Victims, pin: Path, kind: str, first: bool
 ) -> None:
     others = [] if first else ["other"]
-    made = 0
-    for stop in range(1, MOST_POINTS):
+    made, ended = 0, {}
+    # First without a death, to count the points; then at most about a hundred of them.
+    stops = [0]
+    for stop in stops:
         with arenads.create("1MiB", engine=engine, provision=None) as arena:  # type: ignore[arg-type]
             if not first:
                 arena.list("other", value=u64).push(7)
             arena.pin(pin)
             victims.ask({"open": str(pin)})
-            reply = victims.ask({"make": kind, "name": "new", "stop": stop})
-            victims.ask({"close": True})
+            command = {"path": str(pin), "make": kind, "name": "new", "stop": stop}
+            reply = victims.ask(command)
+            victims.ask({"close": str(pin)})
             arenads.unlink(pin)
+            ended[stop] = reply["ended"]
+            if not stop:
+                points = reply["points"]
+                stops += [*range(1, points - 40, 1 + points // 80), *range(points - 40, points + 2)]
             names = sorted(arena.structures)
             assert names in (others, ["new", *others])
             made += "new" in names
@@ -500,24 +585,26 @@ def test_death_of_who_makes_a_structure_leaves_it_whole_or_absent(
             if not first:
                 assert list(arena.structures["other"]) == [7]  # type: ignore[call-overload]
             assert arena.used <= 64 * 1024
-        if reply["ended"]:
-            break
-    else:
-        raise AssertionError("the operation never ended by itself")
-    assert stop > 20
-    assert made >= 1
+    assert [stop for stop, ended in ended.items() if ended] == [0, points + 1]
+    assert 2 <= made < len(stops)
 
 
-def test_death_of_who_populates_leaves_an_arena_that_grows(world: World) -> None:
-    arena = world.arena
-    for stop in range(1, 50):
-        before = arena.populated
-        reply = world.ask({"populate": before - arena.used + 1, "stop": stop})
-        arena.populate(before - arena.used + 1)
-        assert arena.populated > before
-        arena.list(f"list {stop}", value=u64).push(stop)
-        if reply["ended"]:
-            break
+def test_death_of_who_populates_leaves_an_arena_that_grows(
+    engine: str, victims: Victims, pin: Path
+) -> None:
+    with arenads.create("64MiB", engine=engine, provision=None) as arena:  # type: ignore[arg-type]
+        arena.pin(pin)
+        victims.ask({"open": str(pin)})
+        for stop in range(1, 50):
+            before = arena.populated
+            more = before - arena.used + 1
+            reply = victims.ask({"path": str(pin), "populate": more, "stop": stop})
+            arena.populate(more)
+            assert arena.populated > before
+            arena.list(f"list {stop}", value=u64).push(stop)
+            if reply["ended"]:
+                break
+        victims.ask({"close": str(pin)})
     assert stop > 2
 
 
@@ -543,9 +630,7 @@ def disturb(world: World, it: Any) -> None:
                 it.insert(key, Pair(*NEIGHBOURS[key]))
 
 
-@pytest.mark.parametrize("state", ["fresh", "freed", "freed elsewhere", "slack"])
-@pytest.mark.parametrize(("operation", "before", "after"), OPERATIONS.values(), ids=OPERATIONS)
-@pytest.mark.parametrize("kind", ["hashmap", "list"])
+@each_case("untouched", "full", "marked")
 def test_a_stopped_writer_delays_nobody_and_spoils_nothing_when_it_goes_on(
     stopping_world: World,
     kind: str,
@@ -556,9 +641,13 @@ def test_a_stopped_writer_delays_nobody_and_spoils_nothing_when_it_goes_on(
 ) -> None:
     world = stopping_world
     for stop in range(1, MOST_POINTS):
-        it = world.prepare(kind, f"number {stop}", state)
+        it = world.prepare(kind, state)
         if before is not None:
             it.insert(KEY, Pair(*before))
+        if state == "grown":
+            it.update({KEY: Pair(*OLD)})
+            if before is None:
+                del it[KEY]
         old = {key: value for key, value in contents(it).items() if key != KEY}
         reply = world.let_die(it, operation, stop, key=KEY, value=after)
         if reply["ended"]:
@@ -580,9 +669,11 @@ def test_a_stopped_writer_delays_nobody_and_spoils_nothing_when_it_goes_on(
     assert stop > 5
 
 
-def test_a_stopped_producer_does_not_stop_the_consumer(stopping_world: World) -> None:
+def test_a_stopped_producer_does_not_stop_the_consumer(
+    stopping_world: World, request: pytest.FixtureRequest
+) -> None:
     world = stopping_world
-    queue = world.arena.queue("queue", value=Pair, max_entries=8)
+    queue = world.arena.queue(request.node.name[-63:], value=Pair, max_entries=8)
     for stop in range(1, MOST_POINTS):
         queue.push_many([Pair(number, stop) for number in range(7)])
         reply = world.let_die(queue, "push", stop, value=NEW)
@@ -599,9 +690,11 @@ def test_a_stopped_producer_does_not_stop_the_consumer(stopping_world: World) ->
     assert queue.counters().full == 0
 
 
-def test_a_stopped_consumer_does_not_stop_the_producer(stopping_world: World) -> None:
+def test_a_stopped_consumer_does_not_stop_the_producer(
+    stopping_world: World, request: pytest.FixtureRequest
+) -> None:
     world = stopping_world
-    queue = world.arena.queue("queue", value=Pair, max_entries=8)
+    queue = world.arena.queue(request.node.name[-63:], value=Pair, max_entries=8)
     for stop in range(1, MOST_POINTS):
         queue.push_many([Pair(number, stop) for number in range(4)])
         reply = world.let_die(queue, "pop", stop)

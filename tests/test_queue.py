@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import sys
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -32,6 +33,14 @@ def arena(engine: str) -> Iterator[arenads.Arena]:
 @pytest.fixture
 def inbox(arena: arenads.Arena) -> Any:
     return arena.queue("inbox", value=u64, max_entries=8)
+
+
+@pytest.fixture
+def quick_switches() -> Iterator[None]:
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
+    yield
+    sys.setswitchinterval(before)
 
 
 class AgainstDeque(RuleBasedStateMachine):
@@ -183,7 +192,9 @@ def test_positions_go_on_after_many_laps(inbox: Any) -> None:
     assert inbox.counters().full == 0
 
 
-def test_a_producer_thread_and_a_consumer_thread_lose_nothing(arena: arenads.Arena) -> None:
+def test_a_producer_thread_and_a_consumer_thread_lose_nothing(
+    arena: arenads.Arena, quick_switches: None
+) -> None:
     queue = arena.queue("queue", value=u64, max_entries=64)
     total = 5000
     taken: list[int] = []

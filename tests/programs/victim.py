@@ -5,10 +5,12 @@
 CORE is the C core in its test build (ADS_POINTS). Each line on standard input is a command
 in JSON, answered by a line on standard output:
 
-    {"open": path}         open the arena that the next commands are about
-    {"close": true}        close it
-    {"kind": "hashmap", "offset": 4096, "operation": "insert", "key": 1, "value": [2, 3], "stop": 7}
-    {"make": "list", "name": "new", "stop": 7}
+    {"open": path}         open an arena
+    {"close": path}        close it
+    {"path": path, "stop": 7, "kind": "hashmap", "offset": 4096, "operation": "insert",
+     "key": 1, "value": [2, 3]}
+    {"path": path, "stop": 7, "make": "list", "name": "new"}
+    {"path": path, "stop": 7, "populate": 4096}
     {"continue": pid}      let a stopped child go on
 
 The operations are done by a fork of this process, which counts its shared operations: it dies
@@ -115,23 +117,22 @@ def start(arena: arenads.Arena, command: dict[str, Any]) -> tuple[int, int]:
 
 
 def main() -> None:
-    arena: arenads.Arena | None = None
+    arenas: dict[str, arenads.Arena] = {}
     readers: dict[int, int] = {}
     for line in sys.stdin:
         command = json.loads(line)
         reply: dict[str, Any] = {}
         if "open" in command:
-            arena = arenads.open(command["open"])
+            arenas[command["open"]] = arenads.open(command["open"])
         elif "close" in command:
-            assert arena is not None
-            arena.close()
+            arenas.pop(command["close"]).close()
         else:
             if "continue" in command:
                 pid = command["continue"]
                 os.kill(pid, signal.SIGCONT)
             else:
-                assert arena is not None
-                pid, readers[pid] = start(arena, command)
+                pid, reader = start(arenas[command["path"]], command)
+                readers[pid] = reader
             reply = answer(pid, readers[pid])
             if not reply.get("stopped"):
                 del readers[pid]
