@@ -43,7 +43,14 @@ from arenads.errors import (
     StructureAbsentError,
     WrongMapTypeError,
 )
-from arenads.schema import Schema, compare, decode_schema, encode_schema, schema_of
+from arenads.schema import (
+    Schema,
+    compare,
+    decode_schema,
+    encode_schema,
+    padding_of,
+    schema_of,
+)
 
 if TYPE_CHECKING:
     from arenads.hashmap import HashMap
@@ -124,7 +131,7 @@ def choose_engine(engine: str = "auto") -> tuple[Literal["kernel", "native"], st
 def _cannot_create(number: int) -> OpenError:
     """Explain why the kernel refused to create an arena map."""
     if number in (errno.EPERM, errno.EACCES):
-        missing = capabilities.missing("CAP_BPF", "CAP_PERFMON")
+        missing = capabilities.missing("CAP_BPF")
         if missing:
             return PrivilegeError(
                 f"creating a BPF arena needs {' and '.join(missing)}, which this process lacks."
@@ -514,6 +521,8 @@ class Arena:
         padded = _padded_name(name)
         key_schema = None if key is None else schema_of(key)
         value_schema = schema_of(value)
+        if key_schema is not None:
+            _check_padding(name, key_schema)
         found = self._find(padded)
         if found is None:
             found = self._add(padded, kind, key_schema, value_schema, max_entries, initial_entries)
@@ -680,8 +689,8 @@ class Arena:
         if code == lib.ADS_NO_MEMORY:
             root = self._root()
             raise ArenaFullError(
-                f"the arena is full: {int(root.cursor) + 8} of {self.size} bytes are used,"
-                f" {int(root.populated)} are populated. Create a larger one.",
+                f"there is no room in the arena for what was asked: {int(root.cursor) + 8} of"
+                f" {self.size} bytes are used. Ask for less, or create a larger arena.",
                 size=self.size,
                 used=int(root.cursor) + 8,
             )
@@ -737,9 +746,9 @@ class _Directory(Mapping[str, "Structure[Any]"]):
 class _Provisioner:
     """Keeps pages populated ahead of the cursor, from a daemon thread."""
 
-    # How long to wait when nothing was missing, and when something was.
-    IDLE_SECONDS = 0.01
+    # How long to wait when something was missing; each time nothing was, twice as long.
     BUSY_SECONDS = 0.001
+    IDLE_SECONDS = 0.1
 
     def __init__(self, core: Any, distance: int) -> None:
         self._core = core
@@ -749,12 +758,12 @@ class _Provisioner:
         self._thread.start()
 
     def _run(self) -> None:
-        wait = self.IDLE_SECONDS
+        wait = self.BUSY_SECONDS
         sound = True  # a damaged directory is not looked at again and again
         while not self._stop.wait(wait):
             added = lib.ads_arena_provision(self._core, self._distance)
             sound = sound and lib.ads_directory_grow(self._core) == 0
-            wait = self.BUSY_SECONDS if added > 0 else self.IDLE_SECONDS
+            wait = self.BUSY_SECONDS if added > 0 else min(2 * wait, self.IDLE_SECONDS)
 
     def stop(self) -> None:
         self._stop.set()
@@ -791,6 +800,18 @@ def _padded_name(name: str) -> bytes:
 def _check_record_size(what: str, size: int, limit: int) -> None:
     if size > limit:
         raise SchemaError(f"a {what} has at most {limit} bytes, this type has {size}")
+
+
+def _check_padding(name: str, key: Schema) -> None:
+    """Refuse keys with bytes that belong to no member: C programs leave anything there."""
+    gaps = padding_of(key)
+    if gaps:
+        where = ", ".join(f"{size} at offset {offset}" for offset, size in gaps)
+        raise SchemaError(
+            f"the key of {name!r}, {key.name}, has padding ({where} bytes): equal keys could differ"
+            " there. Add explicit members for it and set them, or reorder the members.",
+            padding=gaps,
+        )
 
 
 def _backing_file(size: int) -> int:
@@ -969,7 +990,8 @@ def _refuse_open(code: int, fd: int, place: str, core: Any) -> NoReturn:
     if code == lib.ADS_BASE_TAKEN:
         raise BaseTakenError(
             f"{place} cannot be mapped: the addresses that it needs are in use in this process"
-            " (is it open already?). Open it in a fresh process, or earlier."
+            " (a process opens an arena once: use the Arena object that it has). Else open it in a"
+            " fresh process, or earlier."
         )
     if code == lib.ADS_DAMAGED:
         raise DamagedError(

@@ -350,7 +350,7 @@ def _parser() -> argparse.ArgumentParser:
         help="all options of a BPF object, for clang >= 19; without: the include path only",
     )
     target.add_argument(
-        "--host",
+        "--native",
         dest="target",
         action="store_const",
         const="host",

@@ -76,7 +76,15 @@ _BPF_FLAGS = (
 )
 _HOST_FLAGS = ("-std=gnu11", "-O2", "-g", "-fPIC", "-shared")
 # A program that ignores its context is ordinary: its type demands the parameter.
-_WARNING_FLAGS = ("-Wall", "-Wextra", "-Wno-unused-parameter")
+# A pointer to a record of another type is a wrong layout, not a matter of style.
+_WARNING_FLAGS = (
+    "-Wall",
+    "-Wextra",
+    "-Wno-unused-parameter",
+    "-Werror=incompatible-pointer-types",
+    "-Werror=int-conversion",
+    "-Werror=implicit-function-declaration",
+)
 # What `zig cc` adds on its own and other compilers do not.
 _ZIG_UNDO = ("-fno-sanitize=all", "-UNDEBUG")
 

@@ -329,13 +329,15 @@ def load(
     place = Path(path)
     if place.name.endswith(".c"):
         with tempfile.TemporaryDirectory(prefix="arenads-") as directory:
-            chosen = arena.engine if arena is not None else engine
-            if chosen == "auto":
-                chosen, _ = take_engine(engine)
+            chosen, reason = (arena.engine, "") if arena is not None else take_engine(engine)
             output = Path(directory) / place.name.removesuffix(".c").removesuffix(".bpf")
             name = f"{output}.native.so" if chosen == "native" else f"{output}.bpf.o"
             built = compiler.compile(place, name, engine=chosen)
-            return load(built, arena=arena, engine=chosen, size=size, programs=programs)
+            loaded = load(built, arena=arena, engine=chosen, size=size, programs=programs)
+        loaded.path = place  # what was built is gone
+        if arena is None:
+            loaded.arena.reason = reason
+        return loaded
     native = place.with_name(place.name.replace(".bpf.o", ".native.so"))
     if place.name.endswith(".native.so"):
         place = place.with_name(place.name.replace(".native.so", ".bpf.o"))
@@ -349,7 +351,9 @@ def load(
     own = arena is None
     if arena is None:
         length = parse_size(size) if size is not None else _declared_size(place, declared)
-        arena = Arena.create(length, engine=take_engine(engine)[0])
+        chosen, reason = take_engine(engine)
+        arena = Arena.create(length, engine=chosen)
+        arena.reason = reason
     program = Program(place, arena, own, file)
     try:
         _create_structures(program, file)

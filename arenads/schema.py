@@ -125,6 +125,7 @@ __all__ = [
     "i64",
     "numpy_dtype",
     "packed",
+    "padding_of",
     "python_class",
     "python_name",
     "schema_of",
@@ -585,6 +586,36 @@ _encoder: Final = msgspec.json.Encoder()
 @functools.cache
 def _decoder() -> msgspec.json.Decoder[Schema]:
     return msgspec.json.Decoder(Schema)
+
+
+def padding_of(schema: Schema) -> list[tuple[int, int]]:
+    """Return (offset, size) of the bytes that belong to no member.
+
+    >>> class Key(msgspec.Struct):
+    ...     kind: u8
+    ...     number: u32
+    >>> padding_of(from_class(Key))
+    [(1, 3)]
+    """
+    covered = bytearray(schema.size)
+    _cover(schema.type, covered, 0)
+    gaps = re.finditer(rb"\0+", covered)
+    return [(gap.start(), len(gap[0])) for gap in gaps]
+
+
+def _cover(ctype: CType, covered: bytearray, offset: int) -> None:
+    if isinstance(ctype, Record):
+        for field in ctype.fields:
+            if field.bit_size:
+                end = field.offset + -(-(field.bit_offset + field.bit_size) // 8)
+                covered[offset + field.offset : offset + end] = b"\1" * (end - field.offset)
+            else:
+                _cover(field.type, covered, offset + field.offset)
+    elif isinstance(ctype, ArrayType) and isinstance(ctype.element, Record | ArrayType):
+        for index in range(ctype.count):
+            _cover(ctype.element, covered, offset + index * ctype.element.size)
+    else:
+        covered[offset : offset + ctype.size] = b"\1" * ctype.size
 
 
 def encode_schema(schema: Schema) -> bytes:

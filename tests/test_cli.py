@@ -188,11 +188,11 @@ def test_compile_refuses_what_is_no_source(run: Run, tmp_path: Path, wrong: str)
 def test_cflags_are_words_for_a_shell(run: Run) -> None:
     assert shlex.split(run("cflags").stdout) == arenads.cflags()
     assert shlex.split(run("cflags", "--bpf").stdout) == arenads.cflags("bpf")
-    assert shlex.split(run("cflags", "--host").stdout) == arenads.cflags("host")
+    assert shlex.split(run("cflags", "--native").stdout) == arenads.cflags("host")
 
 
 def test_cflags_are_for_one_side_at_a_time(run: Run) -> None:
-    assert "not allowed with" in fails(run("cflags", "--bpf", "--host"))
+    assert "not allowed with" in fails(run("cflags", "--bpf", "--native"))
 
 
 def test_vmlinux_goes_to_standard_output(run: Run, kernel_types: None) -> None:

@@ -353,6 +353,16 @@ class BpfObject:
                 " The program is too complex for the verifier: bound its loops with can_loop and"
                 " start them from a value that the verifier does not know."
             )
+        if "combined stack size" in log:
+            return (
+                " Programs and what they call share 512 bytes of stack: move large records from"
+                " local variables to a global one, or to a per-CPU map."
+            )
+        if "write into map forbidden" in log:
+            return (
+                " A constant was passed where memory that may be written to is wanted: pass a"
+                " variable."
+            )
         if log:
             return " The end of the verifier log says why."
         if number in (_errno.EINVAL, _errno.EOPNOTSUPP, ENOTSUPP) and section:

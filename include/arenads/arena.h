@@ -120,11 +120,15 @@ struct ads_arena {
 #define ADS_USER_STEPS (1u << 26)
 
 #if ADS_BPF
-/* A zero that the verifier does not know: it comes from the padding at offset 0. A loop
- * that counts from a known value would be walked iteration by iteration. */
+/* A zero that the verifier does not know. A loop that counts from a known value would be
+ * walked iteration by iteration. It is read from the arena, but not from offsets that a
+ * forgotten NULL check writes to: the verifier lets a program write through a NULL arena
+ * pointer, and then the padding at offset 0 takes the blow. */
+#define ADS_ZERO_OFFSET 1008
+
 static ADS_INLINE __u32 ads_unknown_zero(void)
 {
-	return (__u32)*(const volatile __u64 __arena *)8;
+	return (__u32)*(const volatile __u64 __arena *)ADS_ZERO_OFFSET;
 }
 
 /* True while the kernel lets the loop go on. The asm goto has no operands that

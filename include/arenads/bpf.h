@@ -24,7 +24,8 @@
  * NAME_insert() and so on. The loader finds the declarations through BTF, creates the
  * structures and writes their places into the program before it is loaded.
  *
- * Programs that include vmlinux.h or <bpf/bpf_helpers.h> themselves do so first.
+ * ADS_ARENA comes first. Programs that include vmlinux.h or <bpf/bpf_helpers.h> themselves do
+ * so before this header. A key may have no padding, since padding is part of what is compared.
  *
  * Compiled for the host (ADS_NATIVE) the same source runs in process, see native.h.
  */
@@ -100,7 +101,8 @@
  * Hash map NAME from K to V.
  *
  *	V __arena *NAME_lookup(const K *key)
- *		Pointer to the value in the arena, NULL if absent. Fields may be changed in
+ *		Pointer to the value in the arena, NULL if absent: test it, the verifier does
+ *		not insist for arena pointers. Fields may be changed in
  *		place with ads_add(), ads_cas(), ads_store(): aligned 8-byte ones, atomically.
  *	V __arena *NAME_lookup_or_insert(const K *key, const V *init)
  *		As lookup; an absent key is inserted with *init. NULL: full or no memory.
@@ -112,6 +114,7 @@
  *	int NAME_replace(const K *key, const V *value)	ADS_ABSENT if absent
  *	int NAME_update(const K *key, const V *value)	either
  *	int NAME_delete(const K *key)			ADS_ABSENT if absent
+ *	int NAME_pop(const K *key, V *value)		delete, and get what it was
  *	__u32 NAME_len(void)
  *	int NAME_next(struct NAME_cursor *cursor, V *value)
  *		Iteration: start with a zeroed cursor; cursor->key is the key. ADS_ABSENT at
@@ -195,6 +198,12 @@
 		if (!key)                                                      \
 			return ADS_INVALID;                                    \
 		return ads_hashmap_delete(ads_here(), name##_ref(), key);      \
+	}                                                                      \
+	ADS_GLOBAL int name##_pop(const K *key, V *value)                      \
+	{                                                                      \
+		if (!key || !value)                                            \
+			return ADS_INVALID;                                    \
+		return ads_hashmap_pop(ads_here(), name##_ref(), key, value);  \
 	}                                                                      \
 	static ADS_NOINLINE __u32 name##_len(void)                             \
 	{                                                                      \

@@ -213,33 +213,76 @@ static inline int ads_directory(struct ads_arena *a, int create, struct ads_ref 
 	return ads_structure_check(a, ADS_KIND_LIST, *ref);
 }
 
-/* Name a structure; ADS_EXISTS leaves *value as what has the name. `name` is ADS_NAME_SIZE
- * bytes, zero-padded. */
+/* The key of a name: padded with zeros. ADS_INVALID: empty, or ADS_NAME_SIZE bytes and more. */
+static inline int ads_directory_key(const char *name, char *key)
+{
+	size_t size = strnlen(name, ADS_NAME_SIZE);
+
+	if (!size || size >= ADS_NAME_SIZE)
+		return ADS_INVALID;
+	memset(key, 0, ADS_NAME_SIZE);
+	memcpy(key, name, size);
+	return ADS_OK;
+}
+
+/* Name a structure; ADS_EXISTS leaves *value as what has the name. */
 static inline int ads_directory_add(struct ads_arena *a, const char *name, struct ads_directory_value *value)
 {
-	__u64 hash = ads_hash(name, ADS_NAME_SIZE, ADS_DIRECTORY_SEED);
+	char key[ADS_NAME_SIZE];
 	struct ads_ref ref;
+	__u64 hash;
 	__u32 entry;
 	int rc;
 
 	if (!ads_writable(a))
 		return ADS_READ_ONLY;
+	rc = ads_directory_key(name, key);
+	if (rc)
+		return rc;
+	hash = ads_hash(key, ADS_NAME_SIZE, ADS_DIRECTORY_SEED);
 	rc = ads_directory(a, 1, &ref);
 	if (rc)
 		return rc;
-	rc = ads_list_store_at(a, ads_list_head(ref), 0, ref, hash, name, value, ADS_INSERT, &entry);
+	rc = ads_list_store_at(a, ads_list_head(ref), 0, ref, hash, key, value, ADS_INSERT, &entry);
 	if (rc == ADS_EXISTS)
-		ads_list_get_from(a, ads_list_head(ref), 0, ref, hash, name, value);
+		ads_list_get_from(a, ads_list_head(ref), 0, ref, hash, key, value);
 	return rc == ADS_OK || rc == ADS_EXISTS ? rc : ads_count(a, ref.offset, rc);
 }
 
+/* What has a name; ADS_ABSENT if nothing has. */
 static inline int ads_directory_find(struct ads_arena *a, const char *name, struct ads_directory_value *value)
 {
-	__u64 hash = ads_hash(name, ADS_NAME_SIZE, ADS_DIRECTORY_SEED);
+	char key[ADS_NAME_SIZE];
 	struct ads_ref ref;
-	int rc = ads_directory(a, 0, &ref);
+	int rc = ads_directory_key(name, key);
 
-	return rc ? rc : ads_list_get_from(a, ads_list_head(ref), 0, ref, hash, name, value);
+	if (!rc)
+		rc = ads_directory(a, 0, &ref);
+	if (rc)
+		return rc;
+	return ads_list_get_from(a, ads_list_head(ref), 0, ref, ads_hash(key, ADS_NAME_SIZE, ADS_DIRECTORY_SEED), key,
+				 value);
+}
+
+/*
+ * Open a structure by name, of a kind and with records of these sizes; ref->offset becomes its
+ * place. ADS_ABSENT, ADS_WRONG_TYPE: another kind or other sizes, or ADS_DAMAGED.
+ */
+static inline int ads_structure_open(struct ads_arena *a, const char *name, __u32 kind, struct ads_ref *ref)
+{
+	struct ads_directory_value value;
+	const struct ads_header *h;
+	int rc = ads_directory_find(a, name, &value);
+
+	if (rc)
+		return rc;
+	if (ads_bad(a, value.offset, sizeof(struct ads_ring)))
+		return ADS_DAMAGED;
+	h = ads_at(a, struct ads_header, value.offset);
+	if (value.kind != kind || h->key_size != ref->key_size || h->value_size != ref->value_size)
+		return ADS_WRONG_TYPE;
+	ref->offset = value.offset;
+	return ads_structure_check(a, kind, *ref);
 }
 
 /* The next name in the directory; start with a zeroed scan and name. */
@@ -282,7 +325,8 @@ static inline int ads_directory_grow(struct ads_arena *a)
 		h = ads_at(a, struct ads_header, value.offset);
 		ref.key_size = h->key_size;
 		ref.value_size = h->value_size;
-		if (!ads_structure_check(a, value.kind, ref) && ads_hashmap_crowded(a, ref))
+		if (!ads_structure_check(a, value.kind, ref) && ads_hashmap_crowded(a, ref) &&
+		    2ull * ads_collection_len(a, ref) > 1ull << ads_table_bits(ads_table_newest(a, ref.offset)))
 			ads_hashmap_grow(a, ref.offset);
 	}
 	return rc == ADS_ABSENT ? ADS_OK : rc;

@@ -7,6 +7,7 @@
  *
  *	offset 0      padding: nobody's, so that NULL stays NULL on both sides
  *	offset 64     struct ads_root
+ *	offset 1008   a word that stays 0 (ads_unknown_zero)
  *	offset 1016   first block header; the heap runs from here to the populated mark
  *	   ...        blocks (alloc.h), one after the other, each with an 8-byte header
  *	cursor        end of the last block

@@ -364,7 +364,7 @@ static inline int ads_arena_probe(int fd, __u64 *base, __u64 *size, int *kernel,
 /* Map the arena in `fd` and check its root. On success `a` owns the descriptor. */
 static inline int ads_arena_open(struct ads_arena *a, int fd, int readonly)
 {
-	__u64 base, size;
+	__u64 base = 0, size = 0;
 	__u32 map_type;
 	int kernel, rc;
 
@@ -390,6 +390,22 @@ static inline int ads_arena_open(struct ads_arena *a, int fd, int readonly)
 		}
 	}
 	munmap((void *)(unsigned long)base, size);
+	return rc;
+}
+
+/* Open the arena that is pinned at a path: in a bpf file system, or a file. */
+static inline int ads_arena_open_path(struct ads_arena *a, const char *path, int readonly)
+{
+	int fd = ads_bpf_get(path);
+	int rc;
+
+	if (fd < 0)
+		fd = open(path, (readonly ? O_RDONLY : O_RDWR) | O_CLOEXEC);
+	if (fd < 0)
+		return -errno;
+	rc = ads_arena_open(a, fd, readonly);
+	if (rc)
+		close(fd);
 	return rc;
 }
 

@@ -12,6 +12,7 @@
 #include "user.h" /* first: it says which declarations the system headers give */
 
 #include <stdio.h>
+#include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
@@ -52,17 +53,14 @@ static ADS_INLINE __u64 bpf_get_current_uid_gid(void)
 
 static inline long bpf_get_current_comm(void *buffer, __u32 size)
 {
-	FILE *comm = fopen("/proc/thread-self/comm", "re");
-	char *line = (char *)buffer;
+	char name[16] = {0};
 
 	if (!size)
 		return -22;
+	if (prctl(PR_GET_NAME, name))
+		return -errno;
 	memset(buffer, 0, size);
-	if (!comm)
-		return -2;
-	if (fgets(line, (int)size, comm))
-		line[strcspn(line, "\n")] = 0;
-	fclose(comm);
+	memcpy(buffer, name, size < sizeof(name) ? size - 1 : sizeof(name) - 1);
 	return 0;
 }
 

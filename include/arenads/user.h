@@ -3,15 +3,21 @@
  * user.h - everything, for the user side: C and C++ programs, and the Python extension.
  *
  *	struct ads_arena arena;
- *	struct ads_ref numbers = {.key_size = 8, .value_size = 8};
- *	struct ads_directory_value named;
+ *	struct ads_ref ages = {.key_size = 8, .value_size = 8};
  *	__u64 key = 1, value = 42;
  *	__u32 entry;
+ *	int rc;
  *
- *	ads_arena_create(&arena, 16 * ADS_MIB, 0, memfd_create("numbers", 0), 0);
- *	ads_collection_create(&arena, ADS_KIND_HASHMAP, &numbers, 1000);
- *	ads_hashmap_update(&arena, numbers, &key, &value, ADS_ANY, &entry);
- *	ads_hashmap_get(&arena, numbers, &key, &value);
+ *	rc = ads_arena_open_path(&arena, "/dev/shm/people", 0);	what another process has pinned
+ *	if (!rc)
+ *		rc = ads_structure_open(&arena, "ages", ADS_KIND_HASHMAP, &ages);
+ *	if (!rc)
+ *		rc = ads_hashmap_update(&arena, ages, &key, &value, ADS_ANY, &entry);
+ *	if (!rc)
+ *		rc = ads_hashmap_get(&arena, ages, &key, &value);
+ *
+ * Compile with `arenads cflags`. Every function returns 0 or a negative enum ads_error; those
+ * that open also other negative errno's. ads_arena_create() makes an arena of one's own.
  */
 #ifndef ARENADS_USER_H
 #define ARENADS_USER_H

@@ -1,0 +1,1106 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * fuzz.c - damages arena images and runs every operation that ships on them.
+ *
+ *	image	an arena with all structures in it, as writers left it: grown tables, deleted
+ *		entries still linked, shortcuts pending, claims unfinished
+ *	seed	names one damaged image: which image, what is changed in it, which operations
+ *		run, all drawn from one random sequence. The same seed does the same again.
+ *
+ * Every operation must come back, with a code of enum ads_error, having touched nothing but
+ * the arena: all the rest of its 4 GiB window is inaccessible, so a stray access is a
+ * signal, which names the seed and the operation. How long an operation may take is counted
+ * in shared operations (ADS_POINTS), so that the verdict does not depend on the machine.
+ *
+ *	fuzz [--count N] [--first SEED] [--seconds N] [--verbose]
+ *
+ * Damage may make an operation destroy other things in the arena; that is not a failure.
+ */
+#define _GNU_SOURCE
+#define ADS_POINTS 1
+#ifndef ADS_BUDGET_STEPS
+#define ADS_BUDGET_STEPS 1024 /* more than any walk in an undamaged image needs */
+#endif
+#include <sched.h>
+static int fuzz_cpu(void);
+#define sched_getcpu fuzz_cpu /* the shard is drawn as all else is */
+#include <arenads/user.h>
+
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <sys/time.h>
+#include <time.h>
+
+#define ARENA_BYTES (1 * ADS_MIB)
+#define GUARD_BYTES (1 * ADS_MIB) /* below the arena, and above its window */
+#define WORDS (ARENA_BYTES / 8)
+#define LINES (ARENA_BYTES / ADS_LINE)
+#define BASE 0x300000000000ull
+#define OTHER_BASE 0x310000000000ull
+#define IMAGES 4
+#define SCAN_LIMIT 4096 /* entries of one scan: there are fewer in any image */
+#define MOST_FAILURES 10
+
+/* Shared operations of one call: a pass over every shard and a walk, each a few a step; what a
+ * check may do grows with the memory. */
+#define POINTS_OF_CALL (64ull * ADS_BUDGET_STEPS)
+#define POINTS_OF_CHECK (16ull * WORDS)
+#define BYTES_OF_CALL (16 * ADS_KIB) /* of new memory, where a page is enough */
+
+/* --- structures -------------------------------------------------------------------------- */
+
+struct structure {
+	const char *name;
+	__u32 kind, key_size, value_size, max_entries, first;
+	struct ads_ref ref;
+};
+
+static struct structure structures[] = {
+	{"map", ADS_KIND_HASHMAP, 8, 16, 2000, 1, {0, 0, 0}},
+	{"wide", ADS_KIND_HASHMAP, 20, 200, 40, 1, {0, 0, 0}},
+	{"tiny", ADS_KIND_HASHMAP, 1, 0, 300, 300, {0, 0, 0}},
+	{"list", ADS_KIND_LIST, 0, 24, 80, 0, {0, 0, 0}},
+	{"queue", ADS_KIND_QUEUE, 0, 40, 16, 0, {0, 0, 0}},
+	{"pool", ADS_KIND_POOL, 0, 48, 100, 0, {0, 0, 0}},
+};
+#define STRUCTURES (sizeof(structures) / sizeof(structures[0]))
+#define OBJECTS 50
+
+/* --- one run ------------------------------------------------------------------------------ */
+
+static struct ads_arena arena, fresh; /* fresh: as it is before each image */
+static char images[IMAGES][ARENA_BYTES];
+static const char *image;
+static __u32 objects[OBJECTS];
+static int verbose;
+
+static __u64 seed, state;
+static int cpu;
+static const char *operation = "none";
+static __u64 points, point_limit;
+static volatile sig_atomic_t armed; /* an operation is running: jump back when it fails */
+static sigjmp_buf back;
+static __u64 most_points[2], failures, calls, codes[256];
+static const char *most_points_of[2];
+
+static unsigned char line_is_dirty[LINES];
+static __u32 dirty[LINES], dirty_count;
+static int all_dirty;
+static int dies_after = -1; /* while an image is made: writes before the caller dies */
+
+/* The words of an image that mean something, by what they mean. */
+enum role { ROOT, HEADER, POOL, SHARD, LINK, HASH, RECORD, SHORTCUT, TABLE, BLOCK, RING, ROLES };
+static __u32 targets[IMAGES][ROLES][WORDS / 8];
+static __u32 target_count[IMAGES][ROLES];
+static int image_number;
+
+static __u64 draw(void) /* SplitMix64 */
+{
+	__u64 z = state += 0x9e3779b97f4a7c15ull;
+
+	z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9ull;
+	z = (z ^ (z >> 27)) * 0x94d049bb133111ebull;
+	return z ^ (z >> 31);
+}
+
+static __u32 below(__u32 n)
+{
+	return (__u32)((draw() >> 32) * n >> 32);
+}
+
+static int fuzz_cpu(void)
+{
+	return cpu;
+}
+
+static void complain(const char *format, ...)
+{
+	static __u64 seed_of_last = ~0ull;
+	va_list list;
+
+	if (seed == seed_of_last && !verbose)
+		return; /* what follows from the first */
+	seed_of_last = seed;
+	failures++;
+	printf("FAILED: seed %llu, image %d, %s: ", seed, image_number, operation);
+	va_start(list, format);
+	vprintf(format, list);
+	va_end(list);
+	printf("\n");
+	fflush(stdout);
+}
+
+static void touch(__u64 at, __u32 bytes)
+{
+	__u64 line;
+
+	for (line = at / ADS_LINE; line <= (at + bytes - 1) / ADS_LINE && line < LINES; line++)
+		if (!line_is_dirty[line]) {
+			line_is_dirty[line] = 1;
+			dirty[dirty_count++] = (__u32)line;
+		}
+}
+
+static void on_point(int kind, const volatile void *word)
+{
+	__u64 at = (__u64)((const volatile char *)word - arena.base);
+
+	if (kind != ADS_POINT_LOAD) {
+		if (arena.flags & ADS_READONLY && at < ARENA_BYTES) {
+			complain("writes at offset %#llx through a read-only mapping", at);
+			siglongjmp(back, 1);
+		}
+		if (dies_after >= 0 && dies_after-- == 0)
+			siglongjmp(back, 1);
+		if (at < ARENA_BYTES)
+			touch(at, 8);
+	}
+	if (++points > point_limit && armed) {
+		complain("does not end: %llu shared operations", points);
+		siglongjmp(back, 1);
+	}
+}
+
+static void on_signal(int number, siginfo_t *info, void *context)
+{
+	static __u64 calls_seen;
+	static int ticks;
+
+	(void)context;
+	if (number == SIGALRM) { /* a loop without shared operations */
+		ticks = calls == calls_seen ? ticks + 1 : 0;
+		calls_seen = calls;
+		if (ticks < 20 || !armed)
+			return;
+		ticks = 0;
+		complain("does not come back");
+	} else {
+		__u64 at = (__u64)(unsigned long)info->si_addr - BASE;
+
+		if (number == SIGSEGV || number == SIGBUS)
+			complain("signal %d at base + %#llx", number, at);
+		else
+			complain("signal %d: undefined behaviour", number);
+	}
+	if (!armed)
+		_exit(3);
+	siglongjmp(back, 1);
+}
+
+/* Sanitizers end the process; they say where, this says on what. */
+extern void __sanitizer_set_death_callback(void (*callback)(void)) __attribute__((weak));
+
+static void on_death(void)
+{
+	complain("stopped by a sanitizer");
+}
+
+static void catch_signals(void)
+{
+	static char stack[64 * 1024];
+	static const int numbers[] = {SIGSEGV, SIGBUS, SIGILL, SIGTRAP, SIGFPE, SIGABRT, SIGALRM};
+	stack_t place;
+	struct itimerval second = {{1, 0}, {1, 0}};
+	struct sigaction action;
+	__u32 i;
+
+	memset(&place, 0, sizeof(place));
+	place.ss_sp = stack;
+	place.ss_size = sizeof(stack);
+	sigaltstack(&place, 0);
+	memset(&action, 0, sizeof(action));
+	action.sa_sigaction = on_signal;
+	/* Not deferred: the handler does not return. */
+	action.sa_flags = SA_SIGINFO | SA_ONSTACK | SA_NODEFER | SA_RESTART;
+	for (i = 0; i < sizeof(numbers) / sizeof(numbers[0]); i++)
+		sigaction(numbers[i], &action, 0);
+	setitimer(ITIMER_REAL, &second, 0);
+	if (__sanitizer_set_death_callback)
+		__sanitizer_set_death_callback(on_death);
+}
+
+/* --- images --------------------------------------------------------------------------------- */
+
+static void say(const char *what, long rc)
+{
+	printf("FAILED: the image could not be made: %s: %ld\n", what, rc);
+	fflush(stdout);
+	_exit(2);
+}
+
+static void key_of(const struct structure *s, __u64 number, char *key)
+{
+	__u32 i;
+
+	memset(key, 0, ADS_MAX_KEY);
+	for (i = 0; i < s->key_size && i < 8; i++)
+		key[i] = (char)(number >> (8 * i));
+}
+
+static void value_of(char *value, __u64 number)
+{
+	memset(value, (int)number, 512);
+}
+
+static void name_of(const char *text, char *name)
+{
+	memset(name, 0, ADS_NAME_SIZE);
+	memcpy(name, text, strlen(text));
+}
+
+/* Run a statement whose caller dies before its write number `writes`. */
+#define dying(writes, statement)                                               \
+	do {                                                                   \
+		dies_after = (writes);                                         \
+		if (!sigsetjmp(back, 0)) {                                     \
+			statement;                                             \
+		}                                                              \
+		dies_after = -1;                                               \
+	} while (0)
+
+static void must(const char *what, int rc)
+{
+	if (rc < 0)
+		say(what, rc);
+}
+
+static void fill_map(const struct structure *s, __u32 entries)
+{
+	char key[ADS_MAX_KEY], value[512];
+	__u32 entry, i;
+
+	for (i = 0; i < entries; i++) {
+		cpu = (int)(i & 3);
+		key_of(s, i, key);
+		value_of(value, i);
+		must("insert", ads_hashmap_update(&arena, s->ref, key, value, ADS_INSERT, &entry));
+	}
+	for (i = 0; i < entries; i += 3) {
+		key_of(s, i, key);
+		must("delete", ads_hashmap_delete(&arena, s->ref, key));
+	}
+	for (i = 0; i < entries; i += 6) {
+		key_of(s, i, key);
+		must("insert again", ads_hashmap_update(&arena, s->ref, key, value, ADS_INSERT, &entry));
+	}
+	/* Deleted or replaced, and not unlinked; entries taken, and not published. */
+	for (i = 1; i < entries; i += 24) {
+		key_of(s, i, key);
+		dying(1, ads_hashmap_delete(&arena, s->ref, key));
+	}
+	for (i = 13; i < entries; i += 48) {
+		key_of(s, i, key);
+		dying(3 + (int)(i / 48 % 6), ads_hashmap_update(&arena, s->ref, key, value, ADS_ANY, &entry));
+	}
+}
+
+/* Double the table and leave its shortcuts in all states. */
+static void grow_map(const struct structure *s)
+{
+	char key[ADS_MAX_KEY], value[512];
+	__u32 i;
+
+	ads_hashmap_grow(&arena, s->ref.offset);
+	for (i = 2; i < 300; i++) {
+		key_of(s, i * 7, key);
+		dying((int)(i % 5), ads_hashmap_get(&arena, s->ref, key, value));
+	}
+}
+
+static void make_structures(void)
+{
+	char name[ADS_NAME_SIZE], value[512];
+	__u32 i, entry;
+	__u64 order;
+
+	for (i = 0; i < STRUCTURES; i++) {
+		struct structure *s = &structures[i];
+		struct ads_directory_value named = {s->kind, 0, 0, 200};
+
+		s->ref.offset = 0;
+		s->ref.key_size = s->key_size;
+		s->ref.value_size = s->value_size;
+		must(s->name, s->kind == ADS_KIND_QUEUE
+				      ? ads_queue_create(&arena, &s->ref, s->max_entries)
+				      : ads_hashmap_create(&arena, s->kind, &s->ref, s->max_entries, s->first));
+		if (s->kind == ADS_KIND_HASHMAP)
+			ads_at(&arena, struct ads_header, s->ref.offset)->seed = 0x5eed + i;
+		must("schema", ads_alloc(&arena, 200, &named.schema_offset));
+		named.offset = s->ref.offset;
+		name_of(s->name, name);
+		must("name", ads_directory_add(&arena, name, &named));
+	}
+	fill_map(&structures[0], 400);
+	fill_map(&structures[1], 40);
+	fill_map(&structures[2], 100);
+	for (i = 0; i < 60; i++) {
+		value_of(value, i);
+		must("push", ads_list_push(&arena, structures[3].ref, value, &order, &entry));
+		if (i % 5 == 0)
+			must("pop", ads_list_delete(&arena, structures[3].ref, order));
+		if (i % 7 == 1)
+			dying(1, ads_list_delete(&arena, structures[3].ref, order));
+	}
+	for (i = 30; i < 60; i += 3)
+		dying(1, ads_list_delete(&arena, structures[3].ref, ADS_LIST_FIRST_ORDER - i));
+	for (i = 0; i < 40; i++) {
+		must("queue push", ads_queue_push(&arena, structures[4].ref, value));
+		if (i >= 9)
+			must("queue pop", ads_queue_pop(&arena, structures[4].ref, value));
+	}
+	for (i = 0; i < OBJECTS; i++)
+		must("object", ads_pool_alloc(&arena, structures[5].ref, &objects[i]));
+	for (i = 0; i < OBJECTS; i += 4)
+		must("object free", ads_pool_free(&arena, structures[5].ref, objects[i]));
+}
+
+static void target(enum role role, __u32 at, __u32 bytes)
+{
+	for (; bytes >= 8; at += 8, bytes -= 8)
+		if (target_count[image_number][role] < WORDS / 8)
+			targets[image_number][role][target_count[image_number][role]++] = at;
+}
+
+static void find_targets(void)
+{
+	__u64 cursor = ads_root_of(&arena)->cursor;
+	__u64 at;
+	__u32 i, k;
+
+	target(ROOT, ADS_ROOT_OFFSET, 136);
+	for (i = 0; i <= STRUCTURES; i++) {
+		__u32 offset = i < STRUCTURES ? structures[i].ref.offset : (__u32)ads_root_of(&arena)->directory;
+		__u64 table = ads_at(&arena, struct ads_header, offset)->table;
+
+		target(HEADER, offset, 40);
+		target(LINK, offset + 128, 8);
+		if (i < STRUCTURES && structures[i].kind == ADS_KIND_QUEUE) {
+			target(RING, offset + 128, 16);
+			target(RING, offset + 192, 16);
+			continue;
+		}
+		target(POOL, offset + 192, 16);
+		target(POOL, offset + 256, 8);
+		for (k = 0; k <= ADS_SHARDS; k++)
+			target(SHARD, offset + 320 + 64 * k, 16);
+		while (i < STRUCTURES && structures[i].kind == ADS_KIND_HASHMAP && table) {
+			target(TABLE, (__u32)table, 8);
+			target(SHORTCUT, (__u32)table + 64, 8u << ads_table_bits(table));
+			table = ads_table_previous(&arena, table);
+		}
+	}
+	for (at = ADS_HEAP_OFFSET; at <= cursor;) {
+		__u64 word = *ads_at(&arena, __u64, at);
+		__u64 bytes = ads_block_bytes(&arena, word);
+
+		target(BLOCK, (__u32)at, 8);
+		if ((word & 3) == ADS_BLOCK_CHUNK) {
+			__u32 stride = ads_at(&arena, struct ads_pool, (__u32)word & ~63u)->stride;
+
+			for (k = 0; k < word >> 32; k++) {
+				__u32 entry = (__u32)at + 8 + k * stride;
+
+				target(LINK, entry, 8);
+				target(HASH, entry + 8, 8);
+				target(RECORD, entry + 16, stride - 16 > 64 ? 64 : stride - 16);
+			}
+		}
+		if (!bytes)
+			break;
+		at += bytes;
+	}
+}
+
+static void make_image(int number, int fd)
+{
+	char key[ADS_MAX_KEY], value[512];
+	__u32 entry;
+	struct ads_root *root;
+
+	must("arena", ads_arena_create(&arena, ARENA_BYTES, BASE, fd, 0));
+	root = ads_root_of(&arena);
+	root->creation_id = 1;
+	image_number = number;
+	make_structures();
+	if (number > 0)
+		grow_map(&structures[0]);
+	if (number == 2) { /* a chunk claimed for a pool, nothing else done */
+		__u32 i;
+
+		for (i = 0; i < 100 && !ads_pool_alloc(&arena, structures[5].ref, &entry); i++)
+			dying(1, (cpu = (int)(4 + i % 8), ads_pool_alloc(&arena, structures[5].ref, &entry)));
+	}
+	if (number == 3) { /* a table claimed, nothing else done */
+		key_of(&structures[2], 1, key);
+		value_of(value, 1);
+		dying(1, ads_hashmap_grow(&arena, structures[1].ref.offset));
+	}
+	cpu = 0;
+	find_targets();
+	memcpy(images[number], arena.base, ARENA_BYTES);
+}
+
+/* What lies in the window but outside of the arena must not be touched. */
+static void guard(void)
+{
+	__u64 above = ADS_MAX_SIZE - ARENA_BYTES + GUARD_BYTES;
+
+	if (mmap(arena.base + ARENA_BYTES, above, PROT_NONE,
+		 MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED_NOREPLACE, -1, 0) == MAP_FAILED ||
+	    mmap(arena.base - GUARD_BYTES, GUARD_BYTES, PROT_NONE,
+		 MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED_NOREPLACE, -1, 0) == MAP_FAILED)
+		say("guard", errno);
+}
+
+static void restore(void)
+{
+	__u32 i;
+
+	if (all_dirty) {
+		memcpy(arena.base, image, ARENA_BYTES);
+		memset(line_is_dirty, 0, sizeof(line_is_dirty));
+	} else {
+		for (i = 0; i < dirty_count; i++) {
+			memcpy(arena.base + (__u64)dirty[i] * ADS_LINE, image + (__u64)dirty[i] * ADS_LINE, ADS_LINE);
+			line_is_dirty[dirty[i]] = 0;
+		}
+	}
+	dirty_count = 0;
+	all_dirty = 0;
+	arena = fresh;
+}
+
+/* --- damage --------------------------------------------------------------------------------- */
+
+static __u32 some_target(void)
+{
+	__u32 role = below(ROLES + 1);
+	__u32 count;
+
+	if (role == ROLES) /* anything */
+		return 8 * below((__u32)(fresh.limit / 8));
+	count = target_count[image_number][role];
+	return count ? targets[image_number][role][below(count)] : 64;
+}
+
+static __u32 wild_offset(void)
+{
+	static const __u32 edges[] = {0,	 1,	     8,		56,	    64,
+				      128,	 1016,	     1024,	0x7ffffff8, 0x80000000,
+				      0xfffff000, 0xffffffc0, 0xfffffff8, 0xffffffff, ARENA_BYTES - 8,
+				      ARENA_BYTES, ARENA_BYTES - 32, ARENA_BYTES - 64};
+
+	switch (below(8)) {
+	case 0:
+		return edges[below(sizeof(edges) / sizeof(edges[0]))];
+	case 1:
+		return (__u32)fresh.limit - 8 * below(64) + 8 * below(64);
+	case 2:
+		return (__u32)draw();
+	case 3:
+		return 8 * below((__u32)WORDS);
+	case 4: /* a structure */
+		return structures[below(STRUCTURES)].ref.offset + 64 * below(4);
+	case 5: /* not aligned */
+		return some_target() + below(8);
+	default:
+		return some_target();
+	}
+}
+
+static __u32 wild_count(void)
+{
+	switch (below(5)) {
+	case 0:
+		return below(70); /* sizes, shifts, numbers of entries */
+	case 1:
+		return 1u << below(32);
+	case 2:
+		return (1u << below(32)) - 1;
+	case 3:
+		return 0u - below(20);
+	default:
+		return (__u32)draw();
+	}
+}
+
+static __u64 damaged(__u64 word)
+{
+	switch (below(16)) {
+	case 0:
+	case 1:
+		return word ^ 1ull << below(64);
+	case 2:
+		return word ^ 1ull << below(64) ^ 1ull << below(64);
+	case 3:
+		return draw();
+	case 4:
+		return below(2) ? 0 : ~0ull;
+	case 5:
+	case 6:
+		return (word >> 32 << 32) | wild_offset();
+	case 7:
+		return (word >> 32 << 32) | wild_offset() | below(8);
+	case 8:
+		return (__u64)wild_count() << 32 | (__u32)word;
+	case 9:
+		return (__u64)wild_count() << 32 | wild_offset();
+	case 10:
+		return word ^ (below(2) ? ADS_LINK_MARK : 1ull << below(3));
+	case 11: /* another word: cycles, chains that run together */
+		return *ads_at(&arena, __u64, some_target() & ~7u);
+	case 12:
+		return word + (1ull << below(64));
+	case 13:
+		return word - 8 * (1 + below(16));
+	case 14:
+		return (word >> 32 << 32) | wild_count();
+	default: /* one field of a chunk word */
+		return (word & ~(0xffffull << 32)) | (__u64)below(0x10000) << (below(2) ? 32 : 48);
+	}
+}
+
+static void put(__u32 at, __u64 word)
+{
+	at &= ~7u;
+	if (at + 8 > ARENA_BYTES)
+		return;
+	if (verbose)
+		printf("  %#x: %#llx -> %#llx\n", at, *ads_at(&arena, __u64, at), word);
+	touch(at, 8);
+	*ads_at(&arena, __u64, at) = word;
+}
+
+static int root_is_damaged;
+
+static void damage(void)
+{
+	static const __u32 numbers[] = {1, 1, 1, 2, 2, 3, 5, 16};
+	__u32 n = numbers[below(8)];
+
+	root_is_damaged = 0;
+	while (n--) {
+		__u32 at = some_target();
+
+		root_is_damaged |= at < ADS_HEAP_OFFSET;
+		switch (below(16)) {
+		case 0: { /* swap */
+			__u32 other = some_target();
+			__u64 word = *ads_at(&arena, __u64, other);
+
+			put(other, *ads_at(&arena, __u64, at));
+			put(at, word);
+			break;
+		}
+		case 1: { /* a stretch of zeros, as of a page that was never written */
+			__u32 words = 1u << below(10);
+
+			for (; words--; at += 8)
+				put(at, 0);
+			break;
+		}
+		case 2: { /* a stretch that belongs elsewhere */
+			__u32 from = some_target(), words = 1u << below(7);
+
+			for (; words--; at += 8, from += 8)
+				put(at, *ads_at(&arena, __u64, from));
+			break;
+		}
+		default:
+			put(at, damaged(*ads_at(&arena, __u64, at)));
+		}
+	}
+}
+
+/* --- operations ------------------------------------------------------------------------------- */
+
+static const int known_codes[] = {ADS_OK,	  ADS_ABSENT,	 ADS_NO_MEMORY,	  ADS_EXISTS,	  ADS_INVALID,
+				  ADS_FULL,	  ADS_READ_ONLY, ADS_BUDGET,	  ADS_WRONG_ABI,  ADS_WRONG_ORDER,
+				  ADS_BASE_TAKEN, ADS_WRONG_TYPE, ADS_DAMAGED};
+
+static void judge(long rc, int more)
+{
+	__u32 i;
+
+	if (points > most_points[point_limit > POINTS_OF_CALL]) {
+		most_points[point_limit > POINTS_OF_CALL] = points;
+		most_points_of[point_limit > POINTS_OF_CALL] = operation;
+	}
+	if (arena.base != fresh.base || arena.size != fresh.size || arena.limit > arena.size)
+		complain("the view is damaged");
+	if (verbose && rc)
+		printf("  %s: %ld\n", operation, rc);
+	if (rc <= 0 && rc > -256)
+		codes[-rc]++;
+	if (more && rc >= 0)
+		return;
+	for (i = 0; i < sizeof(known_codes) / sizeof(known_codes[0]); i++)
+		if (rc == known_codes[i])
+			return;
+	complain("returned %ld", rc);
+}
+
+/* Run an expression as one operation; its value, or ADS_DAMAGED if it had to be ended. */
+#define attempt_within(limit, what, more, expression)                          \
+	({                                                                     \
+		volatile long rc_ = ADS_DAMAGED;                                   \
+		operation = what;                                              \
+		points = 0;                                                    \
+		point_limit = (limit);                                         \
+		calls++;                                                       \
+		if (!sigsetjmp(back, 0)) {                                     \
+			armed = 1;                                             \
+			rc_ = (long)(expression);                              \
+			armed = 0;                                             \
+			judge(rc_, more);                                      \
+		}                                                              \
+		armed = 0;                                                     \
+		rc_;                                                           \
+	})
+#define attempt(what, expression) attempt_within(POINTS_OF_CALL, what, 0, expression)
+#define attempt_number(what, expression) attempt_within(POINTS_OF_CALL, what, 1, expression)
+
+/* Private memory around which nothing may change. */
+static struct {
+	char before[64];
+	char key[ADS_MAX_KEY];
+	char between[64];
+	char value[ADS_MAX_VALUE];
+	char after[64];
+} buffers;
+
+static void check_buffers(void)
+{
+	int i;
+
+	for (i = 0; i < 64; i++)
+		if (buffers.before[i] | buffers.between[i] | buffers.after[i]) {
+			complain("wrote outside of its buffers");
+			memset(&buffers, 0, sizeof(buffers));
+		}
+}
+
+/* An entry that was returned must be one that can be read and written. */
+static void check_entry(long rc, const struct structure *s, __u32 entry)
+{
+	if (rc == ADS_OK && (entry & 7 || entry < ADS_LINE ||
+			     (__u64)entry + ads_entry_stride(s->ref) > arena.size))
+		complain("returned an entry at %#x", entry);
+}
+
+static void scan(const struct structure *s)
+{
+	struct ads_scan walk;
+	char last[ADS_MAX_KEY];
+	__u32 entry, n;
+	long rc = s->kind == ADS_KIND_HASHMAP
+			  ? attempt("scan start", ads_hashmap_scan(&arena, s->ref, &walk))
+			  : attempt("scan start", ads_scan_start(&arena, &walk, ads_list_head(s->ref)));
+
+	for (n = 0; rc == ADS_OK && n < SCAN_LIMIT; n++) {
+		rc = attempt("scan", ads_scan_next(&arena, &walk, s->ref, last, buffers.key, buffers.value, &entry));
+		check_entry(rc, s, entry);
+		memcpy(last, buffers.key, s->key_size);
+	}
+}
+
+/* A key that is there, was there, or never was; sometimes one from the damaged memory. */
+static void some_key(const struct structure *s)
+{
+	if (below(8))
+		key_of(s, below(s->max_entries), buffers.key);
+	else
+		memcpy(buffers.key, arena.base + some_target() / 2, s->key_size);
+}
+
+static __u64 some_order(void)
+{
+	switch (below(4)) {
+	case 0:
+		return draw();
+	case 1:
+		return 0;
+	default:
+		return ADS_LIST_FIRST_ORDER - below(70);
+	}
+}
+
+static void read_structure(const struct structure *s)
+{
+	__u32 entry = 0, i;
+	long rc;
+
+	switch (s->kind) {
+	case ADS_KIND_HASHMAP:
+		for (i = 0; i < 6; i++) {
+			some_key(s);
+			rc = attempt("find", ads_hashmap_find(&arena, s->ref, buffers.key, &entry));
+			check_entry(rc, s, entry);
+			attempt("get", ads_hashmap_get(&arena, s->ref, buffers.key, buffers.value));
+		}
+		scan(s);
+		attempt_number("len", ads_collection_len(&arena, s->ref));
+		break;
+	case ADS_KIND_LIST:
+		for (i = 0; i < 4; i++) {
+			__u64 order = some_order();
+
+			rc = attempt("list find", ads_list_find(&arena, s->ref, order, &entry));
+			check_entry(rc, s, entry);
+			attempt("list get", ads_list_get(&arena, s->ref, order, buffers.value));
+		}
+		scan(s);
+		attempt_number("list len", ads_collection_len(&arena, s->ref));
+		break;
+	case ADS_KIND_QUEUE:
+		attempt_number("queue len", (ads_queue_len(&arena, s->ref), 0));
+		break;
+	default:
+		attempt_number("pool len", ads_collection_len(&arena, s->ref));
+	}
+	check_buffers();
+}
+
+/* Memory that one call may take: what it needs, not all there is. */
+static void check_memory(__u64 before)
+{
+	__u64 after = ads_root_of(&arena)->cursor;
+
+	if (before >= ((const struct ads_root *)(const void *)(image + ADS_ROOT_OFFSET))->cursor &&
+	    after > before && after < ARENA_BYTES && after - before > BYTES_OF_CALL)
+		complain("took %llu bytes", after - before);
+}
+
+static __u64 cursor_if_free(void)
+{
+	__u64 cursor = ads_root_of(&arena)->cursor;
+
+	return cursor + 8 <= ARENA_BYTES && !(cursor & 7) && !*ads_at(&arena, __u64, cursor) ? cursor : 0;
+}
+
+static void write_structure(const struct structure *s)
+{
+	__u32 entry = 0, i;
+	__u64 order, before;
+	long rc;
+
+	value_of(buffers.value, draw());
+	switch (s->kind) {
+	case ADS_KIND_HASHMAP:
+		for (i = 0; i < 4; i++) {
+			enum ads_update_mode mode = (enum ads_update_mode)below(3);
+
+			some_key(s);
+			rc = attempt("update", ads_hashmap_update(&arena, s->ref, buffers.key, buffers.value, mode, &entry));
+			check_entry(rc, s, entry);
+			some_key(s);
+			attempt("pop", ads_hashmap_pop(&arena, s->ref, buffers.key, below(2) ? buffers.value : 0));
+		}
+		if (!below(4))
+			attempt("grow", ads_hashmap_grow(&arena, s->ref.offset));
+		break;
+	case ADS_KIND_LIST:
+		for (i = 0; i < 3; i++) {
+			before = cursor_if_free();
+			rc = attempt("push", ads_list_push(&arena, s->ref, buffers.value, &order, &entry));
+			check_entry(rc, s, entry);
+			if (before)
+				check_memory(before);
+			rc = attempt("list update", ads_list_update(&arena, s->ref, some_order(), buffers.value,
+								    (enum ads_update_mode)below(3), &entry));
+			check_entry(rc, s, entry);
+			attempt("list pop", ads_list_pop(&arena, s->ref, some_order(), below(2) ? buffers.value : 0));
+		}
+		break;
+	case ADS_KIND_QUEUE:
+		for (i = below(20); i; i--)
+			attempt("queue push", ads_queue_push(&arena, s->ref, buffers.value));
+		for (i = below(20); i; i--)
+			attempt("queue pop", ads_queue_pop(&arena, s->ref, buffers.value));
+		break;
+	default:
+		for (i = 0; i < 4; i++) {
+			before = cursor_if_free();
+			rc = attempt("pool alloc", ads_pool_alloc(&arena, s->ref, &entry));
+			if (before)
+				check_memory(before);
+			if (rc == ADS_OK)
+				check_entry(rc, s, entry - 16);
+			if (rc == ADS_OK && below(2))
+				attempt("pool free", ads_pool_free(&arena, s->ref, entry));
+			attempt("pool free", ads_pool_free(&arena, s->ref, objects[below(OBJECTS)]));
+			attempt("pool free", ads_pool_free(&arena, s->ref, wild_offset()));
+		}
+	}
+	check_buffers();
+}
+
+static void check_structure(const struct structure *s, int repair)
+{
+	struct ads_check_report report;
+
+	if (s->kind == ADS_KIND_QUEUE)
+		return;
+	attempt_within(POINTS_OF_CHECK, repair ? "repair" : "check",  0,
+		       ads_collection_check(&arena, s->kind, s->ref, repair, &report));
+}
+
+static void read_directory(void)
+{
+	struct ads_directory_value value;
+	struct ads_scan walk;
+	char name[ADS_NAME_SIZE];
+	volatile __u32 n;
+	volatile long rc = ADS_OK;
+
+	memset(&walk, 0, sizeof(walk));
+	memset(name, 0, sizeof(name));
+	for (n = 0; rc == ADS_OK && n < SCAN_LIMIT; n++)
+		rc = attempt("directory next", ads_directory_next(&arena, &walk, name, &value));
+	name_of("nobody", name);
+	attempt("directory find", ads_directory_find(&arena, name, &value));
+}
+
+/* Open each structure by its name, as it is now, with sizes that its header claims. */
+static void open_structures(int write)
+{
+	__u32 i;
+
+	for (i = 0; i < STRUCTURES; i++) {
+		struct ads_directory_value value;
+		struct structure found = structures[i];
+		const struct ads_header *h;
+		char name[ADS_NAME_SIZE];
+		int believe = (int)below(2);
+
+		name_of(found.name, name);
+		if (attempt("directory find", ads_directory_find(&arena, name, &value)))
+			continue;
+		found.kind = value.kind;
+		found.ref.offset = value.offset;
+		if (believe && value.offset <= ARENA_BYTES - sizeof(*h) && !(value.offset & 7)) {
+			h = ads_at(&arena, struct ads_header, value.offset);
+			if (found.kind == ADS_KIND_HASHMAP) /* the others have none to pass */
+				found.ref.key_size = found.key_size = h->key_size;
+			found.ref.value_size = found.value_size = h->value_size;
+			found.max_entries = h->max_entries;
+		}
+		if (attempt("structure check", ads_structure_check(&arena, found.kind, found.ref)))
+			continue;
+		if (found.key_size > ADS_MAX_KEY || found.value_size > ADS_MAX_VALUE ||
+		    found.kind < ADS_KIND_HASHMAP || found.kind > ADS_KIND_POOL) {
+			complain("believes kind %u, key size %u, value size %u", found.kind, found.key_size,
+				 found.value_size);
+			continue;
+		}
+		read_structure(&found);
+		check_structure(&found, 0);
+		if (write)
+			write_structure(&found);
+	}
+}
+
+static void write_arena(void)
+{
+	char name[ADS_NAME_SIZE];
+	struct ads_directory_value value = {ADS_KIND_LIST, structures[3].ref.offset, 0, 0};
+	__u32 offset;
+
+	attempt("alloc", ads_alloc(&arena, 1 + below(300), &offset));
+	if (!below(4))
+		attempt("alloc", ads_alloc(&arena, draw() >> below(64), &offset));
+	if (!below(8))
+		attempt("provision", ({
+				int rc = ads_arena_provision(&arena, below(2) ? 4096 : draw() >> below(64));
+				rc == 1 ? 0 : rc;
+			}));
+	if (!below(4))
+		attempt("directory grow", ads_directory_grow(&arena));
+	if (!below(4)) {
+		all_dirty = 1; /* what is made here is not written through the hook */
+		name_of(below(2) ? "another" : "map", name);
+		attempt("directory add", ads_directory_add(&arena, name, &value));
+	}
+}
+
+/* Open a file whose first page is that of the damaged image. */
+static void open_file(int file)
+{
+	char page[ADS_PAGE_SIZE];
+	struct ads_root *root = (struct ads_root *)(void *)(page + ADS_ROOT_OFFSET);
+	struct ads_arena view;
+	int readonly = (int)below(2);
+	int fd = dup(file);
+	int rc;
+
+	memcpy(page, arena.base, sizeof(page));
+	if (root->base == BASE)
+		root->base = OTHER_BASE;
+	if (pwrite(file, page, sizeof(page), 0) != sizeof(page))
+		complain("cannot write the file");
+	operation = "open";
+	memset(&view, 0, sizeof(view));
+	rc = ads_arena_open(&view, fd, readonly);
+	if (rc == ADS_OK) {
+		struct ads_directory_value value;
+		char name[ADS_NAME_SIZE];
+
+		name_of("map", name);
+		point_limit = POINTS_OF_CALL;
+		points = 0;
+		judge(ads_directory_find(&view, name, &value), 0);
+		ads_arena_close(&view);
+	} else {
+		close(fd);
+		if (rc != -EOVERFLOW && rc != -EINVAL && rc != -EPERM) /* mmap's own */
+			judge(rc, 0);
+	}
+}
+
+static void run_image(int file)
+{
+	__u32 i, order = below(4);
+
+	if (!below(16))
+		arena.flags |= ADS_READONLY;
+	damage();
+	if (root_is_damaged && !(arena.flags & ADS_READONLY) && !below(2))
+		open_file(file);
+	attempt("root check", ads_root_check(ads_root_of(&arena), BASE, ARENA_BYTES));
+	cpu = (int)below(20);
+	if (order) {
+		read_directory();
+		for (i = 0; i < STRUCTURES; i++)
+			read_structure(&structures[i]);
+	}
+	if (order == 1)
+		for (i = 0; i < STRUCTURES; i++)
+			check_structure(&structures[i], 0);
+	if (order == 2) /* what a repair does to it */
+		for (i = 0; i < STRUCTURES; i++)
+			check_structure(&structures[i], 1);
+	if (!below(4))
+		open_structures(order != 3);
+	for (i = 0; i < STRUCTURES; i++)
+		write_structure(&structures[below(STRUCTURES)]);
+	write_arena();
+	if (!below(4)) { /* on what the writers have made of it */
+		for (i = 0; i < STRUCTURES; i++)
+			check_structure(&structures[i], (int)below(2));
+		for (i = 0; i < STRUCTURES; i++)
+			read_structure(&structures[i]);
+		read_directory();
+	}
+}
+
+static void self_check(void)
+{
+	static struct structure *s;
+	struct ads_check_report report;
+
+	/* Undamaged, every image is in order but for what the dead left. */
+	for (s = structures; s < structures + STRUCTURES; s++) {
+		if (s->kind == ADS_KIND_QUEUE)
+			continue;
+		if (attempt_within(POINTS_OF_CHECK, "check of the undamaged image", 0,
+				   ads_collection_check(&arena, s->kind, s->ref, 0, &report)) ||
+		    report.errors)
+			complain("%s: %llu errors, the first at %#llx", s->name, report.errors, report.error_at);
+		if (verbose)
+			printf("image %d %s: %llu live, %llu deleted, %llu free, %llu leaked, %u shortcuts\n",
+			       image_number, s->name, report.live, report.deleted, report.free, report.leaked,
+			       s->kind == ADS_KIND_HASHMAP
+				       ? 1u << ads_table_bits(ads_table_newest(&arena, s->ref.offset))
+				       : 0);
+	}
+}
+
+static double now(void)
+{
+	struct timespec time;
+
+	clock_gettime(CLOCK_MONOTONIC, &time);
+	return (double)time.tv_sec + (double)time.tv_nsec / 1e9;
+}
+
+int fuzz(int count, char **words);
+__attribute__((visibility("default"))) int fuzz(int count, char **words)
+{
+	__u64 first = 0, number = 10000, done;
+	double seconds = 0, began = now();
+	int file = memfd_create("fuzz", 0);
+	int i, fd;
+
+	for (i = 0; i < count; i++) {
+		__u64 argument = i + 1 < count ? strtoull(words[i + 1], 0, 0) : 0;
+
+		if (!strcmp(words[i], "--verbose")) {
+			verbose = 1;
+			continue;
+		}
+		if (!strcmp(words[i], "--count"))
+			number = argument;
+		else if (!strcmp(words[i], "--first"))
+			first = argument;
+		else if (!strcmp(words[i], "--seconds"))
+			seconds = (double)argument;
+		else
+			return 2;
+		i++;
+	}
+	ads_point_hook = on_point;
+	point_limit = ~0ull;
+	if (ftruncate(file, ARENA_BYTES))
+		return 2;
+	for (i = 0; i < IMAGES; i++) {
+		fd = memfd_create("fuzz", 0);
+		make_image(i, fd);
+		if (i + 1 < IMAGES)
+			ads_arena_close(&arena);
+	}
+	guard();
+	catch_signals();
+	fresh = arena;
+	for (done = 0; done < number && failures < MOST_FAILURES; done++) {
+		int next;
+
+		seed = first + done;
+		if (seconds > 0 && done % 256 == 0 && now() - began > seconds)
+			break;
+		state = seed / 64 * 0x2545f4914f6cdd1dull + seed % 64;
+		next = (int)(seed / 64 % IMAGES); /* changes seldom: a change costs a copy of all */
+		if (next != image_number || !image) {
+			image_number = next;
+			image = images[next];
+			all_dirty = 1;
+		}
+		restore();
+		fresh.limit = ((const struct ads_root *)(const void *)(image + ADS_ROOT_OFFSET))->populated;
+		arena.limit = fresh.limit;
+		if (done % 1024 == 0 || verbose) {
+			if (memcmp(arena.base, image, ARENA_BYTES))
+				complain("the image was not restored");
+			self_check();
+			restore();
+		}
+		run_image(file);
+	}
+	printf("codes:");
+	for (i = 0; i < 256; i++)
+		if (codes[i])
+			printf(" %d: %llu", -i, codes[i]);
+	printf("\nmost shared operations of one call: %llu (%s), of a check: %llu (%s)\n", most_points[0],
+	       most_points_of[0], most_points[1], most_points_of[1]);
+	printf("total: %llu images, %llu calls, %llu failures, %.0f s\n", done, calls, failures, now() - began);
+	fflush(stdout);
+	return failures ? 1 : 0;
+}
+
+#ifdef FUZZ_MAIN
+int main(int count, char **words)
+{
+	return fuzz(count - 1, words + 1);
+}
+#endif

@@ -1,0 +1,337 @@
+"""Every interleaving of the shipped operations, and a death at every point; see interleave.c.
+
+The headers are compiled as they are, with ADS_POINTS. Then the explorer itself is tested: on
+copies of the headers with one mistake each, it must find the mistake.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from arenads import compiler
+
+SOURCE = Path(__file__).with_name("interleave.c")
+RUN = """\
+import ctypes, sys
+words = [word.encode() for word in sys.argv[2:]]
+sys.exit(ctypes.CDLL(sys.argv[1]).interleave(len(words), (ctypes.c_char_p * len(words))(*words)))
+"""
+TOTAL = re.compile(r"^total: \d+ scenarios, (\d+) schedules, (\d+) deaths, ", re.MULTILINE)
+SUBJECTS = ("map", "list", "pool", "queue", "names")
+
+Explorer = Callable[..., subprocess.CompletedProcess[str]]
+
+
+def build(directory: Path, include_dir: Path | None = None) -> Path:
+    return compiler.compile_shared(
+        SOURCE,
+        directory / "interleave.so",
+        include_dirs=[] if include_dir is None else [include_dir],
+        # Unused functions of the headers are no mistake of the mutants.
+        flags=["-O0", "-g0", "-w"] if include_dir else ["-O2"],
+    )
+
+
+def run(library: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    """In a process of its own: a mutant may crash."""
+    return subprocess.run(
+        [sys.executable, "-c", RUN, str(library), *words],
+        capture_output=True,
+        text=True,
+        timeout=3000,
+        check=False,
+    )
+
+
+@pytest.fixture(scope="module")
+def explorer(tmp_path_factory: pytest.TempPathFactory) -> Explorer:
+    library = build(tmp_path_factory.mktemp("interleave"))
+    return lambda *words: run(library, *words)
+
+
+def explored(result: subprocess.CompletedProcess[str]) -> tuple[int, int]:
+    """How many schedules and deaths there were; fails with the one that went wrong."""
+    assert result.returncode == 0, result.stdout[-20_000:] + result.stderr
+    found = TOTAL.search(result.stdout)
+    assert found, result.stdout
+    print(result.stdout)
+    return int(found[1]), int(found[2])
+
+
+@pytest.mark.parametrize("subject", SUBJECTS)
+def test_every_interleaving_and_every_death_is_explained_by_some_order(
+    explorer: Explorer, subject: str
+) -> None:
+    """Two actors with up to three preemptions, three with up to two."""
+    schedules, deaths = explored(explorer(subject))
+    assert schedules > 5_000
+    assert deaths > 10_000
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("subject", SUBJECTS)
+def test_one_more_preemption_changes_nothing(explorer: Explorer, subject: str) -> None:
+    explored(explorer(subject, "--long"))
+
+
+@pytest.mark.parametrize(
+    "subject",
+    [
+        pytest.param("map", marks=pytest.mark.slow),
+        "list",
+        pytest.param("pool", marks=pytest.mark.slow),
+        "queue",
+    ],
+)
+def test_points_that_the_search_leaves_out_lead_nowhere_else(
+    explorer: Explorer, subject: str
+) -> None:
+    outcomes = []
+    for words in (["--short"], ["--short", "--every-point"]):
+        result = explorer(subject, "--outcomes", *words)
+        explored(result)
+        outcomes.append(re.findall(r"^outcomes: .*$", result.stdout, re.MULTILINE))
+    assert outcomes[0] == outcomes[1]
+    assert outcomes[0]
+
+
+# --- the test of the test ---------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Mistake:
+    """Texts of the headers replaced by others: each must be there exactly once.
+
+    White space counts as one space.
+    """
+
+    name: str
+    group: str  # of the explorer's scenarios, or the beginning of some
+    changes: dict[str, str]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+MISTAKES = (
+    Mistake(
+        "a walk does not look again whether its way has changed",
+        "map",
+        {"if (ADS_UNLIKELY(ads_load(ads_link_of(a, w->prev)) != w->prev_link)) {": "if (0) {"},
+    ),
+    Mistake(
+        "the version of a link stays",
+        "map",
+        {"(((link >> 32) + 1) << 33 >> 1)": "((link >> 32) << 33 >> 1)"},
+    ),
+    Mistake(
+        "deleted entries pass for live ones",
+        "map",
+        {"if (ADS_LIKELY(!(w->link & ADS_LINK_MARK)))": "if (1)"},
+    ),
+    Mistake(
+        "an entry is published before it is filled",
+        "map",
+        {
+            "ads_copy_in(a, *entry + ads_entry_value_offset(ref), value, ref.value_size);": (
+                "(void)value;"
+            ),
+            "*entry = w.held; return ADS_OK; } } else {": (
+                "*entry = w.held; ads_copy_in(a, w.held + ads_entry_value_offset(ref), value, "
+                "ref.value_size); return ADS_OK; } } else {"
+            ),
+        },
+    ),
+    Mistake(
+        "a value is not looked at again after it was copied",
+        "map-programs",
+        {"if (ads_load(ads_link_of(a, w.entry)) == w.link) return ADS_OK;": "return ADS_OK;"},
+    ),
+    Mistake(
+        "a key is not looked at again after it was compared",
+        "map-programs",
+        {
+            "if (ads_load(ads_link_of(a, w->entry)) != w->link) continue; /* deleted or "
+            "reused under us: look again */": ""
+        },
+    ),
+    Mistake(
+        "delete unlinks without marking: the commit is elsewhere",
+        "map",
+        {
+            "if (ads_cas(ads_link_of(a, w.entry), w.link, ads_link_change(w.link, "
+            "ads_link_next(w.link)) | ADS_LINK_MARK) == w.link) { ads_walk_unlink(a, &w, "
+            "ref, ads_link_next(w.link));": (
+                "if (ads_cas(ads_link_of(a, w.prev), w.prev_link, ads_link_change(w.prev_link, "
+                "ads_link_next(w.link))) == w.prev_link) { ads_store(ads_link_of(a, w.entry), "
+                "ads_link_change(w.link, 0) | ADS_LINK_MARK); ads_pool_give(a, "
+                "ads_pool_of(ref), w.entry);"
+            )
+        },
+    ),
+    Mistake(
+        "replace marks first and links then: two commits",
+        "map",
+        {
+            "if (ads_cas(ads_link_of(a, w.entry), w.link, ads_link_change(w.link, w.held) |"
+            " ADS_LINK_MARK) == w.link) {": (
+                "__u64 marked = ads_link_change(w.link, ads_link_next(w.link)) | ADS_LINK_MARK;"
+                " if (ads_cas(ads_link_of(a, w.entry), w.link, marked) == w.link) { "
+                "ads_store(ads_link_of(a, w.entry), ads_link_change(marked, w.held) | "
+                "ADS_LINK_MARK);"
+            )
+        },
+    ),
+    Mistake(
+        "who fails to unlink an entry frees it all the same",
+        "map",
+        {
+            "if (ads_cas(ads_link_of(a, w->prev), w->prev_link, "
+            "ads_link_change(w->prev_link, next)) == w->prev_link) ads_pool_give(a, "
+            "ads_pool_of(ref), w->entry);": (
+                "ads_cas(ads_link_of(a, w->prev), w->prev_link, ads_link_change(w->prev_link, "
+                "next)); ads_pool_give(a, ads_pool_of(ref), w->entry);"
+            )
+        },
+    ),
+    Mistake(
+        "an entry is unlinked with another one in hand",
+        "list-programs",
+        {"if (w->held) {": "if (0) {"},
+    ),
+    Mistake(
+        "an entry taken for replacing is used for inserting",
+        "map-programs",
+        {"if (w.held && made_to_replace && rc == ADS_ABSENT) {": "if (0) {"},
+    ),
+    Mistake(
+        "an iteration that was disturbed starts over",
+        "map",
+        {"if (s->started && w->hash <= s->hash) {": "if (0) {"},
+    ),
+    Mistake(
+        "a walk stops at shortcuts that were linked after it began",
+        "map",
+        {"if (first > hash) return 0;": "return 0;"},
+    ),
+    Mistake(
+        "two actors link one shortcut",
+        "map",
+        {"if (!owner) return ADS_EXISTS;": ""},
+    ),
+    Mistake(
+        "a newer shortcut goes before an older one of the same hash",
+        "map-programs",
+        {"|| (its_first == first && its_table >> 32 > table >> 32)": ""},
+    ),
+    Mistake(
+        "a shortcut is used before it is linked",
+        "map",
+        {"return (__u32)link && !(link & ADS_LINK_PENDING);": "return (__u32)link;"},
+    ),
+    Mistake(
+        "a stack does not count its versions",
+        "pool-frees",
+        {
+            "(((top >> 32) + 1) << 32) | (__u32)below)": "((top >> 32) << 32) | (__u32)below)",
+            "(((top >> 32) + 1) << 32) | entry)": "((top >> 32) << 32) | entry)",
+        },
+    ),
+    Mistake(
+        "a chunk is claimed though another one has come",
+        "pool",
+        {"if ((claim & 3) == ADS_BLOCK_CHUNK) return ads_load": "if (0) return ads_load"},
+    ),
+    Mistake(
+        "the cursor moves before the chunk is where it belongs",
+        "pool",
+        {
+            "ads_cas(&root->cursor, at, at + bytes); /* R1 */": "",
+            "if ((word & 3) == ADS_BLOCK_CHUNK) { struct ads_pool_ref pool": (
+                "ads_cas(&root->cursor, at, at + bytes); if ((word & 3) == ADS_BLOCK_CHUNK) { "
+                "struct ads_pool_ref pool"
+            ),
+        },
+    ),
+    Mistake(
+        "inserts take spare entries",
+        "map",
+        {"if (!got && replacing)": "if (!got)"},
+    ),
+    Mistake(
+        "the depth of a stack may be stale",
+        "map",
+        {"return ads_load(&shard->free) == top ? -1 : 0;": "return -1;"},
+    ),
+    Mistake(
+        "the length is made of depths that may be stale",
+        "map-length",
+        {
+            "available = was; /* its depths were read between the two readings of the tops "
+            "*/": "(void)was;"
+        },
+    ),
+    Mistake(
+        "an object is freed without a look at who was first",
+        "pool-frees",
+        {
+            "ads_cas(link, word, ads_link_change(word, 0) | ADS_LINK_MARK) != word)": (
+                "(ads_store(link, ads_link_change(word, 0) | ADS_LINK_MARK), 0))"
+            )
+        },
+    ),
+    Mistake(
+        "a record is published before it is written",
+        "queue",
+        {
+            "ads_copy_in(a, slot, value, ref.value_size);": "",
+            "ads_store_release(&ring->tail, tail + 1); /* R4. Commit. */": (
+                "ads_store_release(&ring->tail, tail + 1); ads_copy_in(a, slot, value, "
+                "ref.value_size);"
+            ),
+        },
+    ),
+    Mistake(
+        "a slot is given up before it is read",
+        "queue",
+        {
+            "ads_store_release(&ring->head, head + 1); /* R5. Commit. */": "",
+            "ads_copy_out(a, value, slot, ref.value_size);": (
+                "ads_store_release(&ring->head, head + 1); ads_copy_out(a, value, slot, "
+                "ref.value_size);"
+            ),
+        },
+    ),
+)
+
+
+def build_with(mistake: Mistake, directory: Path) -> Path:
+    headers = directory / "include" / "arenads"
+    shutil.copytree(compiler.include_dir() / "arenads", headers)
+    for right, wrong in mistake.changes.items():
+        pattern = re.compile(r"\s+".join(map(re.escape, right.split())))
+        places = [
+            (path, found)
+            for path in headers.glob("*.h")
+            for found in pattern.finditer(path.read_text())
+        ]
+        assert len(places) == 1, f"the headers have changed: adapt the mistake {right!r}"
+        path, found = places[0]
+        text = path.read_text()
+        path.write_text(text[: found.start()] + wrong + text[found.end() :])
+    return build(directory, headers.parent)
+
+
+@pytest.mark.parametrize("mistake", MISTAKES, ids=str)
+def test_the_explorer_finds_a_mistake(mistake: Mistake, tmp_path: Path) -> None:
+    result = run(build_with(mistake, tmp_path), mistake.group)
+    assert result.returncode != 0, result.stdout
+    assert result.returncode < 0 or "FAILED: " in result.stdout, result.stdout + result.stderr
