@@ -161,6 +161,31 @@ static int core_pool_alloc(const core_structure *s, const char *value, __u32 *ob
 	return rc;
 }
 
+static __u32 core_entry_stride(const core_structure *s)
+{
+	return ads_entry_stride(s->ref);
+}
+
+/* The chunk that an object of the pool is in; 0: it is none of the pool's. */
+static int core_pool_chunk_of(const core_structure *s, __u32 object, __u32 *chunk, __u32 *count)
+{
+	CORE_OPEN(s);
+	return ads_pool_chunk_of(s->arena, s->ref, object, chunk, count);
+}
+
+/* Whether an object of the pool is in use. */
+static int core_pool_used(const core_structure *s, __u32 object)
+{
+	__u32 entry = object - ads_entry_value_offset(s->ref);
+	__u64 link;
+
+	CORE_OPEN(s);
+	if (ads_bad(s->arena, entry, ads_entry_stride(s->ref)))
+		return 0;
+	link = ads_load_acquire(ads_link_of(s->arena, entry));
+	return link && !(link & ADS_LINK_MARK);
+}
+
 static int core_pool_free(const core_structure *s, __u32 object)
 {
 	CORE_OPEN(s);

@@ -112,6 +112,9 @@ int core_list_update(const core_structure *, __u64 order, const char *value, int
 int core_list_pop(const core_structure *, __u64 order, char *value);
 int core_list_push(const core_structure *, const char *value, __u64 *order);
 int core_pool_alloc(const core_structure *, const char *value, __u32 *object);
+__u32 core_entry_stride(const core_structure *);
+int core_pool_chunk_of(const core_structure *, __u32 object, __u32 *chunk, __u32 *count);
+int core_pool_used(const core_structure *, __u32 object);
 int core_pool_free(const core_structure *, __u32 object);
 int core_queue_push(const core_structure *, const char *value);
 int core_queue_pop(const core_structure *, char *value);

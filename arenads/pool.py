@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TypeVar
+from bisect import bisect_right, insort
+from typing import Any, TypeVar
 
 from arenads._core import ffi, lib
-from arenads.errors import DamagedError, KeyAbsentError
+from arenads.errors import KeyAbsentError
 from arenads.structure import Collection
 
 __all__ = ["Pool"]
@@ -32,6 +33,11 @@ class Pool(Collection[V]):
     kind = lib.ADS_KIND_POOL
     kind_name = "pool"
 
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self._chunks: list[tuple[int, int]] = []
+        self._stride = int(lib.core_entry_stride(self._handle))
+
     def alloc(self, value: V) -> int:
         """Allocate an object with this value; return its address.
 
@@ -50,40 +56,57 @@ class Pool(Collection[V]):
         Raises
         ------
         KeyAbsentError
-            The address is of no object, or it is free already.
+            The address is of no object of this pool in use.
         """
         code = lib.core_pool_free(self._handle, self._offset(address))
         if code == lib.ADS_INVALID:
-            raise KeyAbsentError(f"{address:#x} is no object in use of pool {self.name!r}")
+            raise self._absent(address)
         self._check(code)
 
     def __getitem__(self, address: int) -> V:
         """Return a copy of an object. Its 8-byte words are whole; several may be of two writes."""
-        memory, view = buffer = self._take_buffer()
         offset = self._offset(address)
-        if lib.core_read(self._core, offset, memory, self._value_codec.size):
-            raise self._outside(address)
+        memory, view = buffer = self._take_buffer()
+        self._check(lib.core_read(self._core, offset, memory, self._value_codec.size))
         value = self._value_codec.unpack(view)
         self._buffers.append(buffer)
         return value
 
     def __setitem__(self, address: int, value: V) -> None:
+        """Store an object anew, 8-byte word by word."""
         packed = self._value_codec.pack(value)
-        code = lib.core_write(self._core, self._offset(address), packed, len(packed))
-        if code == lib.ADS_DAMAGED:
-            raise self._outside(address)
-        self._check(code)
+        self._check(lib.core_write(self._core, self._offset(address), packed, len(packed)))
+
+    # An address is not a position: no walking by counting up, no searching for values.
+    __iter__ = None
+    __contains__ = None
 
     def _offset(self, address: int) -> int:
+        """Return the offset of an object in use, KeyAbsentError if it is none of this pool's."""
+        self.arena._open()
         offset = address - self.arena.base if isinstance(address, int) else -1
-        if not 0 < offset < self.arena.size or offset % 8:
-            raise self._outside(address)
-        return offset
+        if 0 < offset < self.arena.size:
+            # Chunks never change: looking one up walks the heap, so they are remembered.
+            where = bisect_right(self._chunks, (offset, 1 << 33)) - 1
+            if where < 0 or not self._chunks[where][0] <= offset < self._chunks[where][1]:
+                where = self._find_chunk(offset)
+            if where >= 0 and (offset - self._chunks[where][0]) % self._stride == 0:
+                used = lib.core_pool_used(self._handle, offset)
+                self._check(min(used, 0))
+                if used:
+                    return offset
+        raise self._absent(address)
 
-    def _outside(self, address: object) -> DamagedError:
+    def _find_chunk(self, offset: int) -> int:
+        chunk, count = ffi.new("__u32 *"), ffi.new("__u32 *")
+        found = lib.core_pool_chunk_of(self._handle, offset, chunk, count)
+        self._check(min(found, 0))
+        if not found:
+            return -1
+        first = int(chunk[0])
+        insort(self._chunks, (first, first + int(count[0]) * self._stride))
+        return bisect_right(self._chunks, (offset, 1 << 33)) - 1
+
+    def _absent(self, address: object) -> KeyAbsentError:
         shown = f"{address:#x}" if isinstance(address, int) else repr(address)
-        return DamagedError(
-            f"{shown} is no address of an object: expected one between {self.arena.base:#x} and"
-            f" {self.arena.base + self.arena.populated:#x}, a multiple of 8",
-            offset=address,
-        )
+        return KeyAbsentError(f"{shown} is no object in use of pool {self.name!r}", key=address)

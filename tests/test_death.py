@@ -121,7 +121,8 @@ class World:
 
     def open(self) -> None:
         self.names = itertools.count()
-        self.arena = arenads.create("64MiB", engine=self.engine)
+        # All populated: whether an operation has to do it would change the number of points.
+        self.arena = arenads.create("64MiB", engine=self.engine, populate="64MiB", provision=None)
         self.program = arenads.load(self.object, arena=self.arena)
         self.arena.pin(self.pin)
         self.victims.ask({"open": str(self.pin)})

@@ -47,7 +47,7 @@ def test_the_test_command_is_the_one_that_ci_runs(text: str) -> None:
 
 def test_the_demo_command_sets_up_everything_and_needs_no_root(text: str) -> None:
     assert block(text, "demo-command") == (
-        "python3 -m venv .venv && .venv/bin/pip install -e '.[cli]' &&"
+        "python3 -m venv .venv && .venv/bin/pip install -e '.[cli,compiler]' &&"
         " .venv/bin/python -m arenads demo\n"
     )
 

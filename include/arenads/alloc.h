@@ -212,7 +212,7 @@ ADS_GLOBAL int ads_block_claim(struct ads_arena *a, __u64 claim, __u64 saw, __u6
 		__u64 word = 0;
 
 #if !ADS_BPF
-		if (cursor % ADS_LINE != 56 || cursor >= a->size || populated > a->size)
+		if (cursor % ADS_LINE != 56 || cursor < ADS_HEAP_OFFSET || cursor >= a->size || populated > a->size)
 			return ADS_DAMAGED;
 #endif
 		if (cursor + 8 <= populated)
@@ -224,6 +224,10 @@ ADS_GLOBAL int ads_block_claim(struct ads_arena *a, __u64 claim, __u64 saw, __u6
 				return ADS_DAMAGED;
 			if (ads_claim_gone(a, claim, saw, saw_chunk))
 				return ADS_EXISTS;
+			/* Words of finished claims name places before the cursor. One that does not
+			 * could never be replaced: claim after claim would be lost. */
+			if ((claim & 3) != ADS_BLOCK_RAW && ((__u32)saw >= cursor || (__u32)saw_chunk > cursor))
+				return ADS_DAMAGED;
 			if (cursor + bytes > populated) {
 #if !ADS_BPF
 				int rc = ads_arena_populate(a, cursor + bytes);
@@ -411,6 +415,8 @@ ADS_GLOBAL __s64 ads_pool_refill(struct ads_arena *a, __u32 pool_offset, __u32 s
 	__u32 s, i, entry;
 	int rc = ADS_BUDGET;
 
+	if (p->stride != stride)
+		return ADS_DAMAGED;
 	for (ads_each(s, ADS_SHARDS)) {
 		entry = ads_shard_pop(a, ads_shard_of(a, pool, (mine + s) & (ADS_SHARDS - 1)), stride);
 		if (entry)
@@ -533,14 +539,15 @@ static ADS_INLINE int ads_pool_alloc(struct ads_arena *a, struct ads_ref ref, __
 static ADS_INLINE int ads_pool_free(struct ads_arena *a, struct ads_ref ref, __u32 object)
 {
 	__u32 entry = object - ads_entry_value_offset(ref);
-	__u64 __arena *link = &ads_at(a, struct ads_entry, entry)->link;
+	__u64 __arena *link;
 	__u64 word;
 
 	if (!ads_writable(a))
 		return ADS_READ_ONLY;
-	if (object < ADS_HEAP_OFFSET || ads_bad(a, entry, ads_entry_stride(ref)) ||
+	if (object < ADS_HEAP_OFFSET || object & 7 || ads_bad(a, entry, ads_entry_stride(ref)) ||
 	    (__u64)entry + ads_entry_stride(ref) > ads_load(&ads_root_of(a)->populated))
 		return ADS_INVALID;
+	link = &ads_at(a, struct ads_entry, entry)->link;
 	word = ads_load(link);
 	/* One CAS decides who frees it, so that a double free is an error and not a loop. */
 	if (word & ADS_LINK_MARK || !word ||

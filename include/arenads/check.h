@@ -263,6 +263,32 @@ static inline void ads_check_chunks(struct ads_check *c, __u32 kind, struct ads_
 		ads_check_error(c, pool.offset); /* something linked or free lies in no chunk */
 }
 
+/*
+ * Whether `object` is one of the pool's, at `chunk` or in a chunk behind it: 1 with *chunk and
+ * *count set to its chunk's first object and number of objects, 0 if not. Start with 0.
+ */
+static inline int ads_pool_chunk_of(struct ads_arena *a, struct ads_ref ref, __u32 object, __u32 *chunk, __u32 *count)
+{
+	struct ads_pool_ref pool = ads_pool_of(ref);
+	__u64 at = ADS_HEAP_OFFSET;
+
+	while (ads_arena_reaches(a, at + 8)) {
+		__u64 word = ads_load_acquire(ads_at(a, __u64, at));
+		__u64 bytes = ads_block_bytes(a, word);
+
+		if (!bytes || at > object)
+			break;
+		if ((word & 3) == ADS_BLOCK_CHUNK && ((__u32)word & ~63u) == pool.offset && object < at + bytes) {
+			*chunk = (__u32)at + 8 + ads_entry_value_offset(ref);
+			*count = (__u32)(word >> 32);
+			return object >= *chunk && !((object - *chunk) % pool.stride) &&
+			       (object - *chunk) / pool.stride < *count;
+		}
+		at += bytes;
+	}
+	return 0;
+}
+
 /* Do what the dead left undone: the claim at the cursor, and deleted entries still linked. */
 static inline void ads_check_sweep(struct ads_arena *a, __u32 kind, struct ads_ref ref)
 {
@@ -270,7 +296,7 @@ static inline void ads_check_sweep(struct ads_arena *a, __u32 kind, struct ads_r
 	struct ads_walk w;
 	__u64 step;
 
-	if (cursor % ADS_LINE == 56 && ads_arena_reaches(a, cursor + 8)) {
+	if (cursor % ADS_LINE == 56 && cursor < a->size && ads_arena_reaches(a, cursor + 8)) {
 		__u64 word = ads_load_acquire(ads_at(a, __u64, cursor));
 
 		if (word)

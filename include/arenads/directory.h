@@ -151,7 +151,7 @@ static inline int ads_structure_check(struct ads_arena *a, __u32 kind, struct ad
 	const struct ads_header *h;
 	__u64 table_bytes;
 
-	if (ref.offset % ADS_LINE ||
+	if (ref.key_size > ADS_MAX_KEY || ref.value_size > ADS_MAX_VALUE || ref.offset % ADS_LINE ||
 	    ads_bad(a, ref.offset, kind == ADS_KIND_QUEUE ? sizeof(struct ads_ring) : sizeof(struct ads_collection)))
 		return ADS_DAMAGED;
 	h = ads_at(a, struct ads_header, ref.offset);

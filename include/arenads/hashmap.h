@@ -86,11 +86,14 @@ static ADS_INLINE int ads_shortcut_link(struct ads_arena *a, __u32 map, __u32 st
 	struct ads_pool_ref pool = {map + (__u32)__builtin_offsetof(struct ads_collection, pool), stride};
 	__u32 at = ads_table_link(table, first);
 	__u64 __arena *word = ads_at(a, __u64, at);
-	__u64 mine = ads_load(word);
 	struct ads_walk w = ads_walk_from(from);
 	int owner = 0;
+	__u64 mine;
 	__u32 i;
 
+	if (ads_bad(a, at, 8))
+		return ADS_DAMAGED;
+	mine = ads_load(word);
 	if (!(__u32)mine) {
 		__u64 claimed = ads_link_change(mine, ADS_LINK_PENDING);
 

@@ -83,8 +83,8 @@ def perform(arena: arenads.Arena, command: dict[str, Any]) -> int:
         return int(lib.core_list_push(it, value, pushed))
     if operation == "delete":
         if kind == "hashmap":
-            return int(lib.core_hashmap_delete(it, key))
-        return int(lib.core_list_delete(it, order))
+            return int(lib.core_hashmap_pop(it, key, ffi.NULL))
+        return int(lib.core_list_pop(it, order, ffi.NULL))
     if kind == "hashmap":
         return int(lib.core_hashmap_update(it, key, value, MODES[operation]))
     return int(lib.core_list_update(it, order, value, MODES[operation]))
