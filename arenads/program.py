@@ -162,6 +162,7 @@ class Program(Mapping[str, Structure[Any]]):
             result = self._bpf.run(name, context)
             return RunResult(result.return_value, result.context)
         function = self._entry_point(name)
+        context = _as_bytes(context)
         memory = self._context_memory(name, len(context))
         ffi.memmove(memory, context, len(context))
         self.arena._open()
@@ -268,6 +269,12 @@ def _context_sizes(file: ObjectFile) -> dict[str, int]:
     return sizes
 
 
+def _as_bytes(context: object) -> bytes:
+    if not isinstance(context, bytes | bytearray | memoryview):
+        raise SchemaError(f"a context is bytes; found {type(context).__name__}")
+    return bytes(context)
+
+
 class _NativeRunner:
     """Calls an entry point with memory of its own."""
 
@@ -282,6 +289,7 @@ class _NativeRunner:
         self._owner._expect_open()
         self._owner.arena._open()  # the code is about to follow pointers into it
         if context is not None:
+            context = _as_bytes(context)
             if len(context) != self._size:
                 raise SchemaError(f"expected a context of {self._size} bytes, found {len(context)}")
             self.context[:] = context
@@ -326,7 +334,12 @@ def load(
         The kernel refused it: the verifier's last lines are in the message, all in `log`.
     LibbpfMissingError, PrivilegeError, LockdownError, CompileError
     """
-    place = Path(path)
+    try:
+        place = Path(path)
+    except TypeError:
+        place = Path()
+    if not place.name:
+        raise ObjectError(f"expected the path of a BPF object or its source, found {path!r}")
     if place.name.endswith(".c"):
         with tempfile.TemporaryDirectory(prefix="arenads-") as directory:
             chosen, reason = (arena.engine, "") if arena is not None else take_engine(engine)
@@ -362,8 +375,9 @@ def load(
             for name, found in file.declarations.items()
         }
         if arena.engine == "native":
-            program._native = NativeObject(native)
-            program._native.bind(arena._open(), handles)
+            compiled = NativeObject(native)
+            compiled.bind(arena._open(), handles)
+            program._native = compiled
         else:
             program._bpf = _load_bpf(place, arena, declared, file, handles, programs)
     except BaseException:
@@ -387,11 +401,24 @@ def _create_structures(program: Program, file: ObjectFile) -> None:
     """Make or open what the object declares. Layouts are compared before anything is made."""
     arena = program.arena
     planned: list[tuple[Declaration, Schema | None, Schema]] = []
+    makers: dict[int, Callable[..., Structure[Any]]] = {
+        lib.ADS_KIND_HASHMAP: arena.hashmap,
+        lib.ADS_KIND_LIST: arena.list,
+        lib.ADS_KIND_QUEUE: arena.queue,
+        lib.ADS_KIND_POOL: arena.pool,
+    }
     for found in file.declarations.values():
-        if found.value is None or (found.key is None) == (found.kind == lib.ADS_KIND_HASHMAP):
+        keyed = found.kind == lib.ADS_KIND_HASHMAP
+        if found.kind not in makers or found.value is None or (found.key is None) == keyed:
             raise ObjectError(
                 f"{program.path}: declaration {found.name!r} of kind {found.kind} lacks its key or"
                 " value type, or is of a kind that this version does not know",
+                path=str(program.path),
+            )
+        if not 0 < found.max_entries <= 1 << 31:
+            raise ObjectError(
+                f"{program.path}: declaration {found.name!r} is of {found.max_entries} entries;"
+                " expected 1 to 2147483648",
                 path=str(program.path),
             )
         key = None if found.key is None else from_btf(file.btf, found.key.id)
@@ -401,17 +428,8 @@ def _create_structures(program: Program, file: ObjectFile) -> None:
         if existing is not None:
             arena._compared(found.name, existing, found.kind, key, value)
     for found, key, value in planned:
-        if found.kind == lib.ADS_KIND_HASHMAP:
-            made: Structure[Any] = arena.hashmap(
-                found.name, key=key, value=value, max_entries=found.max_entries
-            )
-        else:
-            make = {
-                lib.ADS_KIND_LIST: arena.list,
-                lib.ADS_KIND_QUEUE: arena.queue,
-                lib.ADS_KIND_POOL: arena.pool,
-            }[found.kind]
-            made = make(found.name, value=value, max_entries=found.max_entries)
+        types = {"value": value} if key is None else {"key": key, "value": value}
+        made = makers[found.kind](found.name, max_entries=found.max_entries, **types)
         program._structures[found.name] = made
 
 

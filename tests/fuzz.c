@@ -759,6 +759,12 @@ static void read_structure(const struct structure *s)
 		break;
 	default:
 		attempt_number("pool len", ads_collection_len(&arena, s->ref));
+		for (i = 0; i < 3; i++) {
+			__u32 object = i ? objects[below(OBJECTS)] : wild_offset();
+			__u32 chunk = 0, count = 0;
+
+			attempt_number("pool chunk", ads_pool_chunk_of(&arena, s->ref, object, &chunk, &count));
+		}
 	}
 	check_buffers();
 }
@@ -887,6 +893,8 @@ static void open_structures(int write)
 			found.ref.value_size = found.value_size = h->value_size;
 			found.max_entries = h->max_entries;
 		}
+		attempt("structure open", ads_structure_open(&arena, name, structures[i].kind, &(struct ads_ref){
+				0, structures[i].key_size, structures[i].value_size}));
 		if (attempt("structure check", ads_structure_check(&arena, found.kind, found.ref)))
 			continue;
 		if (found.key_size > ADS_MAX_KEY || found.value_size > ADS_MAX_VALUE ||

@@ -1,0 +1,346 @@
+"""Damaged arenas: every operation ends, with an error of ours, inside the arena; see fuzz.c.
+
+The headers are compiled as they are. Then the fuzzer itself is tested: on copies of the
+headers that trust the memory in one place each, it must find that place. Last, what Python
+makes of damaged arenas.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from arenads import compiler
+
+SOURCE = Path(__file__).with_name("fuzz.c")
+RUN = """\
+import ctypes, sys
+words = [word.encode() for word in sys.argv[2:]]
+sys.exit(ctypes.CDLL(sys.argv[1]).fuzz(len(words), (ctypes.c_char_p * len(words))(*words)))
+"""
+TOTAL = re.compile(r"^total: (\d+) images, (\d+) calls, 0 failures", re.MULTILINE)
+# Traps need no runtime library: undefined behaviour is a signal, which names the seed.
+TRAPS = ["-fsanitize=undefined", "-fsanitize-undefined-trap-on-error"]
+
+
+def build(directory: Path, *flags: str, include_dir: Path | None = None) -> Path:
+    return compiler.compile_shared(
+        SOURCE,
+        directory / "fuzz.so",
+        include_dirs=[] if include_dir is None else [include_dir],
+        flags=["-O1", "-g1", *flags],
+    )
+
+
+def run(*command: object) -> subprocess.CompletedProcess[str]:
+    """In a process of its own, which may crash."""
+    return subprocess.run(
+        [*map(str, command)], capture_output=True, text=True, timeout=3000, check=False
+    )
+
+
+def run_library(library: Path, *words: object) -> subprocess.CompletedProcess[str]:
+    return run(sys.executable, "-c", RUN, library, *words)
+
+
+def images(result: subprocess.CompletedProcess[str]) -> int:
+    """How many damaged images were survived; fails with the seeds of those that were not."""
+    assert result.returncode == 0, result.stdout[-20_000:] + result.stderr[-20_000:]
+    found = TOTAL.search(result.stdout)
+    assert found, result.stdout
+    print(result.stdout)
+    return int(found[1])
+
+
+@pytest.fixture(scope="module")
+def fuzzer(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build(tmp_path_factory.mktemp("fuzz"), *TRAPS)
+
+
+def test_operations_on_damaged_memory_end_with_a_code_and_stay_inside(fuzzer: Path) -> None:
+    assert images(run_library(fuzzer, "--count", 40_000)) == 40_000
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("million", range(1, 5))
+def test_millions_of_damaged_images_change_nothing(fuzzer: Path, million: int) -> None:
+    """Seeds that the quick test has not seen."""
+    first = million * 1_000_000
+    assert images(run_library(fuzzer, "--first", first, "--count", 1_000_000)) == 1_000_000
+
+
+@pytest.fixture(scope="module")
+def sanitized(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The fuzzer as a program under AddressSanitizer; skips where the compiler has none."""
+    program = tmp_path_factory.mktemp("sanitized") / "fuzz"
+    found = compiler.find_host_compiler()
+    flags = ["-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-DFUZZ_MAIN"]
+    result = run(
+        *found.command, "-O1", "-g1", "-w", *flags, "-I", compiler.include_dir(), SOURCE,
+        "-o", program,
+    )  # fmt: skip
+    if result.returncode or run(program, "--count", 1).returncode == 127:
+        pytest.skip(f"{found.command[0]} has no AddressSanitizer here")
+    return program
+
+
+def test_address_sanitizer_finds_nothing_in_damaged_memory(sanitized: Path) -> None:
+    assert images(run(sanitized, "--first", 500_000, "--count", 10_000)) == 10_000
+
+
+@pytest.mark.slow
+def test_address_sanitizer_finds_nothing_in_many_damaged_images(sanitized: Path) -> None:
+    assert images(run(sanitized, "--first", 20_000_000, "--count", 500_000)) == 500_000
+
+
+# --- the test of the test ---------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Trust:
+    """A check taken out of a copy of the headers; white space counts as one space."""
+
+    name: str
+    header: str
+    check: str
+    instead: str
+
+    def __str__(self) -> str:
+        return self.name
+
+
+TRUSTS = (
+    Trust(
+        "a walk follows any link",
+        "list.h",
+        "if (ads_bad(a, w->entry, pool.stride)) return ADS_LOOK_DAMAGED;",
+        "",
+    ),
+    Trust(
+        "a walk follows any shortcut",
+        "list.h",
+        "if (first == ADS_NO_SHORTCUT || ads_bad(a, at, 8)) return -1;",
+        "",
+    ),
+    Trust(
+        "a scan follows any shortcut",
+        "list.h",
+        "w->start = w->entry & ~ADS_LINK_TAG; if (ads_bad(a, w->start, 8)) return ADS_DAMAGED;",
+        "w->start = w->entry & ~ADS_LINK_TAG;",
+    ),
+    Trust(
+        "the free list leads to entries",
+        "alloc.h",
+        "if (ads_bad(a, entry, stride)) return ADS_NOWHERE; /* May",
+        "/* May",
+    ),
+    Trust(
+        "the cursor is where it should be",
+        "alloc.h",
+        "cursor >= a->size || populated > a->size)",
+        "0)",
+    ),
+    Trust(
+        "the slots of a queue are where its header says",
+        "queue.h",
+        "slot = ads_queue_slot(a, ref, head); "
+        "if (ads_bad(a, slot, ads_round_up(ref.value_size, 8)))",
+        "slot = ads_queue_slot(a, ref, head); if (0)",
+    ),
+    Trust(
+        "the populated mark is inside",
+        "layout.h",
+        "if (populated > a->size) return 0;",
+        "",
+    ),
+    Trust(
+        "a check follows free lists round and round",
+        "check.h",
+        "if (ads_bad(c->a, at, pool.stride) || ads_check_mark(c->freed, at)) {",
+        "if (ads_bad(c->a, at, pool.stride)) {",
+    ),
+    Trust(
+        "a check believes the sizes of blocks",
+        "check.h",
+        "if (!bytes || !ads_arena_reaches(c->a, at + bytes)) {",
+        "if (!bytes) {",
+    ),
+)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("trust", TRUSTS, ids=str)
+def test_the_fuzzer_finds_where_memory_is_trusted(trust: Trust, tmp_path: Path) -> None:
+    headers = tmp_path / "include" / "arenads"
+    shutil.copytree(compiler.include_dir() / "arenads", headers)
+    path = headers / trust.header
+    pattern = re.compile(r"\s+".join(map(re.escape, trust.check.split())))
+    text, count = pattern.subn(lambda _: trust.instead, path.read_text())
+    assert count == 1, f"the headers have changed: adapt {trust.check!r}"
+    path.write_text(text)
+    library = build(tmp_path, "-w", include_dir=headers.parent)
+    result = run_library(library, "--count", 200_000)
+    assert result.returncode != 0, result.stdout
+    assert result.returncode < 0 or "FAILED: seed" in result.stdout, result.stdout + result.stderr
+
+
+# --- Python -----------------------------------------------------------------------------
+
+MAKE = """
+import sys
+import arenads
+import msgspec
+from arenads import Str, u32, u64
+
+
+class Pair(msgspec.Struct):
+    a: u32
+    b: u64
+
+
+with arenads.create("1MiB", engine="native", populate="64KiB", provision=None) as arena:
+    numbers = arena.hashmap("numbers", key=u64, value=u64, max_entries=1000, initial_entries=1)
+    names = arena.hashmap("names", key=Str[16], value=Pair, max_entries=20)
+    recent = arena.list("recent", value=u64, max_entries=100)
+    inbox = arena.queue("inbox", value=u64, max_entries=16)
+    objects = arena.pool("objects", value=u64, max_entries=40)
+    for i in range(300):
+        numbers[i] = i
+    for i in range(0, 300, 3):
+        del numbers[i]
+    for i in range(20):
+        names[f"name {i}"] = Pair(i, i)
+        recent.push(i)
+        objects.alloc(i)
+        if i < 12:
+            inbox.push(i)
+    arena.pin(sys.argv[1])
+"""
+
+USE = """
+import itertools, random, sys
+import arenads
+from arenads import u64
+
+pin, first, count = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
+image = open(pin, "rb").read()
+used = [at for at in range(64, len(image), 8) if any(image[at : at + 8])]
+outcomes = {}
+
+
+def attempt(function):
+    try:
+        function()
+        outcome = "ok"
+    except arenads.ArenadsError as error:
+        assert str(error)
+        outcome = type(error).__name__
+    outcomes[outcome] = outcomes.get(outcome, 0) + 1
+    return outcome == "ok"
+
+
+def damage(memory, draw):
+    for _ in range(draw.choice([1, 1, 2, 4])):
+        # The root, the first structures and their schemas lie at the front.
+        at = draw.choice(used) if draw.random() < 0.5 else draw.choice(used[:150])
+        word = int.from_bytes(memory[at : at + 8], "little")
+        word = draw.choice([
+            word ^ 1 << draw.randrange(64),
+            word ^ 1 << draw.randrange(64),
+            draw.getrandbits(64),
+            word >> 32 << 32 | draw.choice(used),
+            word & 0xFFFFFFFF | draw.getrandbits(32) << 32,
+            int.from_bytes(image[(other := draw.choice(used)) : other + 8], "little"),
+            0,
+        ])
+        memory[at : at + 8] = word.to_bytes(8, "little")
+
+
+def use(structure, readonly):
+    attempt(lambda: repr(structure))
+    attempt(lambda: len(structure))
+    attempt(structure.counters)
+    if hasattr(structure, "check"):
+        attempt(structure.check)
+        attempt(lambda: structure.check(repair=True))
+    if structure.kind_name == "hash map":
+        attempt(lambda: list(itertools.islice(structure.items(), 5000)))
+        key = "name 1" if structure.name == "names" else 1
+        value = []
+        attempt(lambda: value.append(structure.get(key)))
+        attempt(lambda: key in structure)
+        if value and value[0] is not None:
+            attempt(lambda: structure.__setitem__(key, value[0]))
+        attempt(lambda: structure.pop(key, None))
+    elif structure.kind_name == "list":
+        attempt(lambda: list(itertools.islice(structure.items(), 5000)))
+        attempt(lambda: structure.push(1))
+    elif structure.kind_name == "queue":
+        attempt(lambda: structure.push(1))
+        attempt(lambda: structure.pop())
+    elif structure.kind_name == "pool":
+        made = []
+        attempt(lambda: made.append(structure.alloc(1)))
+        for address in [*made, structure.arena.base + 0x8000, structure.arena.base + 0x8010]:
+            attempt(lambda: structure[address])
+            attempt(lambda: structure.free(address))
+
+
+def visit(seed):
+    draw = random.Random(seed)
+    memory = bytearray(image)
+    damage(memory, draw)
+    damaged = pin + ".damaged"
+    with open(damaged, "wb") as file:
+        file.write(memory)
+    readonly = draw.random() < 0.25
+    found = []
+    if not attempt(lambda: found.append(arenads.open(damaged, readonly=readonly))):
+        return
+    with found[0] as arena:
+        attempt(lambda: repr(arena))
+        attempt(arena.statistics)
+        names = []
+        attempt(lambda: names.extend(itertools.islice(arena.structures, 100)))
+        structures = []
+        for name in {*names, "numbers", "names", "recent", "inbox", "objects"}:
+            attempt(lambda: structures.append(arena.structures[name]))
+        for structure in structures:
+            use(structure, readonly)
+        attempt(lambda: arena.hashmap("numbers", key=u64, value=u64, max_entries=1000))
+        attempt(lambda: arena.queue("another", value=u64, max_entries=4))
+        attempt(lambda: arena.populate("128KiB"))
+
+
+for seed in range(first, first + count):
+    try:
+        visit(seed)
+    except BaseException:
+        print("seed", seed, flush=True)
+        raise
+print(count, "images:", outcomes)
+"""
+
+
+def test_python_says_of_damaged_arenas_that_they_are(
+    python: Callable[..., subprocess.CompletedProcess[str]], tmp_path: Path
+) -> None:
+    pin = tmp_path / "pin" if tmp_path.is_relative_to("/dev/shm") else Path("/dev/shm") / (
+        f"arenads-damage-{tmp_path.name}"
+    )
+    pin.unlink(missing_ok=True)
+    try:
+        python(MAKE, pin)
+        done = python(USE, pin, 0, 200)
+        print(done.stdout)
+        assert "DamagedError" in done.stdout
+    finally:
+        pin.unlink(missing_ok=True)
+        Path(f"{pin}.damaged").unlink(missing_ok=True)
