@@ -1056,13 +1056,17 @@ class _HintReader:
             return Scalar("f64")
         if hint is Ptr:
             return PointerType()
+        kind = origin or hint
         advice = {
             int: "say how wide it is: u8 ... u64, i8 ... i64",
             str: "say how long it is: Str[16]",
             bytes: "say how long it is: Bytes[16]",
             list: "say what it holds and how many: Array[u32, 8]",
             tuple: "say what it holds and how many: Array[u32, 8]",
-        }.get(origin or hint, "use the C types of arenads.schema, enum.IntEnum or msgspec.Struct")
+        }.get(
+            kind if isinstance(kind, type) else object,
+            "use the C types of arenads.schema, enum.IntEnum or msgspec.Struct",
+        )
         _refuse(f"{path or 'type'}: {_hint_name(hint)} has no C form of its own; {advice}")
 
     def _target(self, target: Any, names: Mapping[str, object]) -> str:

@@ -217,9 +217,10 @@ class Collection(Structure[V]):
             batch = batches[0]
             count = lib.core_scan(handle, scan, last, batch, _BATCH)
             self._check(count)
-            yield from decode(ffi.buffer(batch), size, count)
-            if count < _BATCH:
+            # Not at a short batch: that ends before an error, which the next call returns.
+            if not count:
                 return
+            yield from decode(ffi.buffer(batch), size, count)
             # The last key is where the next batch goes on; it must outlive this batch.
             last = batch + (size * (count - 1) + 8)
             batches.reverse()

@@ -7,16 +7,18 @@ makes of damaged arenas.
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
+import arenads
 from arenads import compiler
 
 SOURCE = Path(__file__).with_name("fuzz.c")
@@ -247,7 +249,7 @@ def attempt(function):
 
 
 def damage(memory, draw):
-    for _ in range(draw.choice([1, 1, 2, 4])):
+    for _ in range(draw.choice([1, 2, 6, 40])):
         # The root, the first structures and their schemas lie at the front.
         at = draw.choice(used) if draw.random() < 0.5 else draw.choice(used[:150])
         word = int.from_bytes(memory[at : at + 8], "little")
@@ -329,18 +331,41 @@ print(count, "images:", outcomes)
 """
 
 
+@pytest.fixture
+def pin(tmp_path: Path) -> Iterator[Path]:
+    """A path in /dev/shm for a native arena; `pin.damaged` beside it is removed too."""
+    place = Path("/dev/shm") / f"arenads-damage-{os.getpid()}-{tmp_path.name}"
+    yield place
+    for path in (place, Path(f"{place}.damaged")):
+        path.unlink(missing_ok=True)
+
+
 def test_python_says_of_damaged_arenas_that_they_are(
-    python: Callable[..., subprocess.CompletedProcess[str]], tmp_path: Path
+    python: Callable[..., subprocess.CompletedProcess[str]], pin: Path
 ) -> None:
-    pin = tmp_path / "pin" if tmp_path.is_relative_to("/dev/shm") else Path("/dev/shm") / (
-        f"arenads-damage-{tmp_path.name}"
-    )
-    pin.unlink(missing_ok=True)
-    try:
-        python(MAKE, pin)
-        done = python(USE, pin, 0, 200)
-        print(done.stdout)
-        assert "DamagedError" in done.stdout
-    finally:
-        pin.unlink(missing_ok=True)
-        Path(f"{pin}.damaged").unlink(missing_ok=True)
+    python(MAKE, pin)
+    done = python(USE, pin, 0, 200)
+    print(done.stdout)
+    assert "DamagedError" in done.stdout
+
+
+@pytest.mark.slow
+def test_python_says_of_many_damaged_arenas_that_they_are(
+    python: Callable[..., subprocess.CompletedProcess[str]], pin: Path
+) -> None:
+    python(MAKE, pin)
+    for first in range(1000, 11_000, 1000):
+        print(python(USE, pin, first, 1000).stdout)
+
+
+def test_an_iteration_that_meets_damage_does_not_end_as_if_it_were_whole(pin: Path) -> None:
+    with arenads.create("1MiB", engine="native", provision=None) as arena:
+        recent = arena.list("recent", value=arenads.u64, max_entries=100)
+        orders = [recent.push(i) for i in range(20)]
+        arena.pin(pin)
+        with pin.open("r+b") as file:
+            middle = file.read().index(orders[10].to_bytes(8, "little"))
+            file.seek(middle - 8)  # the link before the order
+            file.write((0xFFFFFFF8).to_bytes(8, "little"))
+        with pytest.raises(arenads.DamagedError):
+            list(recent.items())
