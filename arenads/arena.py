@@ -435,8 +435,10 @@ class Arena:
         """
         distance = parse_size(size)
         core = self._writable()
-        root = lib.core_root(core)
-        self._check(lib.ads_arena_populate(core, int(root.cursor) + distance))
+        cursor = int(lib.core_root(core).cursor)
+        if cursor > self.size:
+            self._damaged(f"the cursor is at {cursor:#x}", lib.ADS_ROOT_OFFSET)
+        self._check(lib.ads_arena_populate(core, cursor + distance))
 
     def provision(self, distance: int | str | None) -> None:
         """Keep `distance` bytes populated ahead of what is used, from a thread of its own.

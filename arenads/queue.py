@@ -73,6 +73,8 @@ class Queue(Structure[V]):
         if count <= 0:
             return []
         size = self._value_codec.size
+        if size * count > self.arena.size:
+            self.arena._damaged(f"queue {self.name!r} counts {count} records", self.offset)
         memory = ffi.new("char[]", size * count)
         taken = lib.core_queue_pop_many(self._handle, memory, count)
         self._check(taken)

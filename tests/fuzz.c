@@ -18,6 +18,12 @@
  */
 #define _GNU_SOURCE
 #define ADS_POINTS 1
+#if defined(__GNUC__) && !defined(__clang__)
+/* No variable of ours that is not volatile changes between a setjmp and its longjmp and is
+ * used after it. */
+#pragma GCC diagnostic ignored "-Wclobbered"
+#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
+#endif
 #ifndef ADS_BUDGET_STEPS
 #define ADS_BUDGET_STEPS 1024 /* more than any walk in an undamaged image needs */
 #endif
@@ -325,13 +331,13 @@ static void make_structures(void)
 		must(s->name, s->kind == ADS_KIND_QUEUE
 				      ? ads_queue_create(&arena, &s->ref, s->max_entries)
 				      : ads_hashmap_create(&arena, s->kind, &s->ref, s->max_entries, s->first));
-		if (s->kind == ADS_KIND_HASHMAP)
-			ads_at(&arena, struct ads_header, s->ref.offset)->seed = 0x5eed + i;
+		ads_at(&arena, struct ads_header, s->ref.offset)->seed = 0x5eed + i; /* no chance */
 		must("schema", ads_alloc(&arena, 200, &named.schema_offset));
 		named.offset = s->ref.offset;
 		name_of(s->name, name);
 		must("name", ads_directory_add(&arena, name, &named));
 	}
+	ads_at(&arena, struct ads_header, ads_root_of(&arena)->directory)->seed = 0;
 	fill_map(&structures[0], 400);
 	fill_map(&structures[1], 40);
 	fill_map(&structures[2], 100);
@@ -783,13 +789,13 @@ static __u64 cursor_if_free(void)
 {
 	__u64 cursor = ads_root_of(&arena)->cursor;
 
-	return cursor + 8 <= ARENA_BYTES && !(cursor & 7) && !*ads_at(&arena, __u64, cursor) ? cursor : 0;
+	return cursor <= ARENA_BYTES - 8 && !(cursor & 7) && !*ads_at(&arena, __u64, cursor) ? cursor : 0;
 }
 
 static void write_structure(const struct structure *s)
 {
 	__u32 entry = 0, i;
-	__u64 order, before;
+	__u64 order = 0, before;
 	long rc;
 
 	value_of(buffers.value, draw());

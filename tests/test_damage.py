@@ -67,7 +67,12 @@ def fuzzer(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_operations_on_damaged_memory_end_with_a_code_and_stay_inside(fuzzer: Path) -> None:
-    assert images(run_library(fuzzer, "--count", 40_000)) == 40_000
+    assert images(run_library(fuzzer, "--count", 30_000)) == 30_000
+
+
+def test_a_seed_does_the_same_again(fuzzer: Path) -> None:
+    once, again = (run_library(fuzzer, "--first", 64, "--count", 500).stdout for _ in range(2))
+    assert once.split("total:")[0] == again.split("total:")[0]
 
 
 @pytest.mark.slow
@@ -93,12 +98,8 @@ def sanitized(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return program
 
 
-def test_address_sanitizer_finds_nothing_in_damaged_memory(sanitized: Path) -> None:
-    assert images(run(sanitized, "--first", 500_000, "--count", 10_000)) == 10_000
-
-
 @pytest.mark.slow
-def test_address_sanitizer_finds_nothing_in_many_damaged_images(sanitized: Path) -> None:
+def test_address_sanitizer_finds_nothing_in_damaged_memory(sanitized: Path) -> None:
     assert images(run(sanitized, "--first", 20_000_000, "--count", 500_000)) == 500_000
 
 
@@ -126,10 +127,10 @@ TRUSTS = (
         "",
     ),
     Trust(
-        "a walk follows any shortcut",
-        "list.h",
-        "if (first == ADS_NO_SHORTCUT || ads_bad(a, at, 8)) return -1;",
-        "",
+        "the newest table has room for every shortcut",
+        "hashmap.h",
+        "if (ads_bad(a, at, 8)) return ADS_DAMAGED; mine = ads_load(word);",
+        "mine = ads_load(word);",
     ),
     Trust(
         "a scan follows any shortcut",
@@ -312,7 +313,7 @@ def visit(seed):
         names = []
         attempt(lambda: names.extend(itertools.islice(arena.structures, 100)))
         structures = []
-        for name in {*names, "numbers", "names", "recent", "inbox", "objects"}:
+        for name in sorted({*names, "numbers", "names", "recent", "inbox", "objects"}):
             attempt(lambda: structures.append(arena.structures[name]))
         for structure in structures:
             use(structure, readonly)

@@ -17,7 +17,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 import pytest
@@ -27,7 +27,7 @@ import arenads
 from arenads import compiler, u64
 
 ALL_CPUS = os.sched_getaffinity(0)
-INSERT, REPLACE, UPDATE, DELETE, GET, PUSH, LEN = range(7)
+INSERT, REPLACE, UPDATE, DELETE, GET, PUSH, LEN, CHECK = range(8)
 ABSENT, EXISTS = -2, -17
 OLD, NEW, OTHER = (1, 10), (2, 20), (3, 30)
 KEY = 100
@@ -62,58 +62,37 @@ def another_cpu() -> Iterator[None]:
     os.sched_setaffinity(0, before)
 
 
-class Victims:
-    """The process whose children die or stop."""
-
-    def __init__(self, core: Path, **environment: str) -> None:
-        self.process = subprocess.Popen(
-            [sys.executable, str(PROGRAMS / "victim.py"), str(core)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            env=child_environment(**environment),
-        )
-
-    def ask(self, command: dict[str, Any]) -> dict[str, Any]:
-        assert self.process.stdin is not None and self.process.stdout is not None
-        self.process.stdin.write(json.dumps(command) + "\n")
-        self.process.stdin.flush()
-        line = self.process.stdout.readline()
-        assert line, "the process of the victims has ended"
-        return dict(json.loads(line))
-
-    def close(self) -> None:
-        self.process.communicate()
-        assert self.process.returncode == 0
+@pytest.fixture(scope="session")
+def victim(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """programs/victim.c, compiled."""
+    program = tmp_path_factory.mktemp("victim") / "victim"
+    found = compiler.find_host_compiler()
+    flags = ["-std=gnu11", "-O1", "-Wall", "-Wextra", "-Werror", f"-I{compiler.include_dir()}"]
+    source = PROGRAMS / "victim.c"
+    subprocess.run([*found.command, *flags, str(source), "-o", str(program)], check=True)
+    return program
 
 
-@pytest.fixture(scope="module")
-def victims(points_core: Path) -> Iterator[Victims]:
-    """Children of it are killed."""
-    victims = Victims(points_core)
-    yield victims
-    victims.close()
+class Reply(NamedTuple):
+    """How an operation went: it ended with a code, died, or stopped."""
 
+    how: str
+    number: int  # the code, the signal or the process
+    points: int = 0
 
-@pytest.fixture(scope="module")
-def stoppable(points_core: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Victims]:
-    """Children of it are stopped instead."""
-    library = compiler.compile_shared(
-        PROGRAMS / "stop_instead.c", tmp_path_factory.mktemp("stop") / "stop_instead.so"
-    )
-    victims = Victims(points_core, LD_PRELOAD=str(library))
-    yield victims
-    victims.close()
+    @property
+    def ended(self) -> bool:
+        return self.how == "ended"
 
 
 class World:
-    """A pinned arena, this process's view of it, a program that works on it, and victims."""
+    """A pinned arena, this process's view of it, a program that works on it, and the victims."""
 
-    def __init__(self, engine: str, program: Path, pin: Path, victims: Victims) -> None:
+    def __init__(self, engine: str, program: Path, pin: Path, victim: Path) -> None:
         self.engine: Any = engine
         self.object = program
         self.pin = pin
-        self.victims = victims
+        self.victim = victim
         # Found by trying, when they are needed.
         self.deadly_point: dict[str, int] = {}
         self.growing_seed = 0
@@ -122,19 +101,26 @@ class World:
     def open(self) -> None:
         self.names = itertools.count()
         # All populated: whether an operation has to do it would change the number of points.
-        self.arena = arenads.create("64MiB", engine=self.engine, populate="64MiB", provision=None)
+        self.arena = arenads.create("16MiB", engine=self.engine, populate="16MiB", provision=None)
         self.program = arenads.load(self.object, arena=self.arena)
         self.arena.pin(self.pin)
-        self.victims.ask({"open": str(self.pin)})
+        self.process = subprocess.Popen(
+            [str(self.victim), str(self.pin)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
         self.runners = {
-            kind: self.program.runner(f"on_{kind}", 32) for kind in ("hashmap", "list", "queue")
+            kind: self.program.runner(f"on_{kind}", 32)
+            for kind in ("hashmap", "list", "queue", "pool")
         }
 
     def close(self) -> None:
-        self.victims.ask({"close": str(self.pin)})
+        self.process.communicate()
         self.program.close()
         self.arena.close()
         arenads.unlink(self.pin)
+        assert self.process.returncode == 0
 
     def make(self, kind: str, max_entries: int = CAPACITY, *, seed: int = SEED, **more: Any) -> Any:
         number = next(self.names)
@@ -184,7 +170,7 @@ class World:
         for stop in [*known, *range(1, MOST_POINTS)]:
             if 90 not in contents(it):
                 it.insert(90, Pair(*OTHER))
-            self.let_die(it, "delete", stop, key=90)
+            self.let_die(it, DELETE, stop, key=90)
             if it.check().deleted:
                 assert 90 not in contents(it)
                 self.deadly_point[kind] = stop
@@ -210,29 +196,34 @@ class World:
     def let_die(
         self,
         it: Any,
-        operation: str,
+        operation: int,
         stop: int,
         *,
         key: int = 0,
         value: tuple[int, int] | None = None,
-    ) -> dict[str, Any]:
-        """Let a child do an operation and die, or stop, before its shared operation `stop`."""
-        command = {
-            "path": str(self.pin),
-            "kind": type(it).__name__.lower(),
-            "offset": it.offset,
-            "operation": operation,
-            "key": key,
-            "value": value or (0, 0),
-            "stop": stop,
-        }
-        return self.ask(command)
-
-    def ask(self, command: dict[str, Any]) -> dict[str, Any]:
-        reply = self.victims.ask(command)
-        if not reply["ended"]:
-            assert reply.get("signal") == signal.SIGKILL or reply.get("stopped"), reply
+        number: int = signal.SIGKILL,
+    ) -> Reply:
+        """Let a child do an operation, and die before its shared operation `stop`."""
+        first, second = value or (0, 0)
+        reply = self.ask(it.kind, operation, it.offset, key, first, second, stop, int(number))
+        assert reply.ended or reply.how == "stopped" or reply.number == number
         return reply
+
+    def let_stop(self, *arguments: Any, **more: Any) -> Reply:
+        """Let a child do an operation, and stop before its shared operation `stop`."""
+        return self.let_die(*arguments, number=signal.SIGSTOP, **more)
+
+    def go_on(self, stopped: Reply) -> Reply:
+        """Let a child that has stopped go on to the end."""
+        assert stopped.how == "stopped"
+        return self.ask(0, stopped.number)
+
+    def ask(self, *numbers: int) -> Reply:
+        assert self.process.stdin is not None and self.process.stdout is not None
+        self.process.stdin.write(" ".join(map(str, numbers)) + "\n")
+        self.process.stdin.flush()
+        how, *found = self.process.stdout.readline().split()
+        return Reply(how, *map(int, found))
 
     def run(
         self, on: Any, operation: int, key: int = 0, value: tuple[int, int] = (0, 0)
@@ -257,20 +248,9 @@ def table_of(it: Any) -> int:
 
 @pytest.fixture(scope="module")
 def world(
-    engine: str, compiled: Callable[..., Path], pin_directory: Path, victims: Victims
+    engine: str, compiled: Callable[..., Path], pin_directory: Path, victim: Path
 ) -> Iterator[World]:
-    """Here writers die."""
-    world = World(engine, compiled("anywhere", engine), pin_directory / "dying", victims)
-    yield world
-    world.close()
-
-
-@pytest.fixture(scope="module")
-def stopping_world(
-    engine: str, compiled: Callable[..., Path], pin_directory: Path, stoppable: Victims
-) -> Iterator[World]:
-    """Here writers stop."""
-    world = World(engine, compiled("anywhere", engine), pin_directory / "stopping", stoppable)
+    world = World(engine, compiled("anywhere", engine), pin_directory / "dying", victim)
     yield world
     world.close()
 
@@ -348,11 +328,11 @@ def expect_books(it: Any, most_leaked: int) -> None:
 
 STATES = ["untouched", "fresh", "spent", "freed", "freed elsewhere", "full", "replaced", "marked"]
 OPERATIONS = {
-    "insert": ("insert", None, NEW),
-    "replace": ("replace", OLD, NEW),
-    "update of an absent key": ("update", None, NEW),
-    "update of a present key": ("update", OLD, NEW),
-    "delete": ("delete", OLD, None),
+    "insert": (INSERT, None, NEW),
+    "replace": (REPLACE, OLD, NEW),
+    "update of an absent key": (UPDATE, None, NEW),
+    "update of a present key": (UPDATE, OLD, NEW),
+    "delete": (DELETE, OLD, None),
 }
 # The code that dies is the same on both engines; only what goes on afterwards is not.
 ALSO_NATIVE = ("fresh", "freed", "full", "grown")
@@ -386,7 +366,7 @@ def each_case(*without: str) -> pytest.MarkDecorator:
 def test_death_of_a_writer_leaves_the_old_state_or_the_new(
     world: World,
     kind: str,
-    operation: str,
+    operation: int,
     before: tuple[int, int] | None,
     after: tuple[int, int] | None,
     state: str,
@@ -415,10 +395,10 @@ def test_death_of_a_writer_leaves_the_old_state_or_the_new(
             remove(it, 300)
             found.pop(300)
         go_on(world, it, found)
-        expect_books(it, leaked_before + (0 if reply["ended"] else 1))
-        if reply["ended"]:
-            assert reply["code"] == 0
-            assert reply["points"] == stop - 1, "not every point was reached"
+        expect_books(it, leaked_before + (0 if reply.ended else 1))
+        if reply.ended:
+            assert reply.number == 0
+            assert reply.points == stop - 1, "not every point was reached"
             break
     else:
         raise AssertionError("the operation never ended by itself")
@@ -432,7 +412,7 @@ def test_death_of_a_push_onto_a_list_leaves_all_or_nothing(world: World, state: 
         it = world.prepare("list", state)
         old = contents(it)
         leaked_before = it.check().leaked
-        reply = world.let_die(it, "push", stop, value=NEW)
+        reply = world.let_die(it, PUSH, stop, value=NEW)
         found = contents(it)
         order = min(old) - 1 if old else 1 << 63
         assert found in (old, {**old, order: NEW})
@@ -443,10 +423,10 @@ def test_death_of_a_push_onto_a_list_leaves_all_or_nothing(world: World, state: 
         assert (code, pushed) == (0, min(found) - 1 if found else 1 << 63)
         it.delete(pushed)
         go_on(world, it, found)
-        expect_books(it, leaked_before + (0 if reply["ended"] else 1))
-        if reply["ended"]:
+        expect_books(it, leaked_before + (0 if reply.ended else 1))
+        if reply.ended:
             assert order in found
-            assert reply["points"] == stop - 1
+            assert reply.points == stop - 1
             break
     else:
         raise AssertionError("the operation never ended by itself")
@@ -458,12 +438,12 @@ def test_death_of_a_reader_leaves_no_trace(world: World, kind: str) -> None:
     it = world.prepare(kind, "marked")
     it.insert(KEY, Pair(*OLD))
     before = ctypes.string_at(world.arena.base, world.arena.used)
-    for operation, step in (("get", 1), ("check", 9)):
+    for operation, step in ((GET, 1), (CHECK, 9)):
         for stop in range(1, MOST_POINTS, step):
             reply = world.let_die(it, operation, stop, key=KEY)
             assert ctypes.string_at(world.arena.base, world.arena.used) == before
-            if reply["ended"]:
-                assert reply["code"] == 0
+            if reply.ended:
+                assert reply.number == 0
                 break
         assert stop > 5
 
@@ -477,7 +457,7 @@ def test_death_of_a_producer_leaves_all_or_nothing(
     for stop in range(1, MOST_POINTS):
         expected = [Pair(number, stop) for number in range(waiting)]
         queue.push_many(expected)
-        reply = world.let_die(queue, "push", stop, value=NEW)
+        reply = world.let_die(queue, PUSH, stop, value=NEW)
         assert len(queue) in (waiting, waiting + 1)
         seen.add(len(queue) - waiting)
         expected += [Pair(*NEW)] * (len(queue) - waiting)
@@ -489,7 +469,7 @@ def test_death_of_a_producer_leaves_all_or_nothing(
         assert (code, Pair(*value)) == (0, expected[0])
         assert queue.drain() == expected[1:]
         assert world.run(queue, GET)[0] == ABSENT
-        if reply["ended"]:
+        if reply.ended:
             break
     else:
         raise AssertionError("the operation never ended by itself")
@@ -506,7 +486,7 @@ def test_death_of_a_consumer_leaves_all_or_nothing(
     for stop in range(1, MOST_POINTS):
         expected = [Pair(number, stop) for number in range(waiting)]
         queue.push_many(expected)
-        reply = world.let_die(queue, "pop", stop)
+        reply = world.let_die(queue, GET, stop)
         assert len(queue) in (waiting - 1, waiting)
         seen.add(waiting - len(queue))
         expected = expected[waiting - len(queue) :]
@@ -514,11 +494,77 @@ def test_death_of_a_consumer_leaves_all_or_nothing(
             assert world.run(queue, PUSH, 0, OTHER)[0] == 0
             expected.append(Pair(*OTHER))
         assert queue.drain() == expected
-        if reply["ended"]:
+        if reply.ended:
             break
     else:
         raise AssertionError("the operation never ended by itself")
     assert seen == {0, 1}
+
+
+@pytest.mark.parametrize("state", ["untouched", "spent", "freed", "full"])
+def test_death_of_who_allocates_an_object_leaks_at_most_that(world: World, state: str) -> None:
+    for stop in range(1, MOST_POINTS):
+        pool = world.make("pool")
+        held = {}
+        count = {"untouched": 0, "full": CAPACITY - 1}.get(state, 5)
+        for number in range(count):
+            held[pool.alloc(Pair(number, stop))] = Pair(number, stop)
+        if state == "spent":
+            while pool.check().unused:
+                held[pool.alloc(Pair(*OTHER))] = Pair(*OTHER)
+        if state == "freed":
+            pool.free(held.popitem()[0])
+        reply = world.let_die(pool, INSERT, stop)
+        report = pool.check()
+        assert report.errors == 0
+        assert report.leaked <= 1
+        assert report.live in (len(held), len(held) + 1)
+        for address, value in held.items():
+            assert pool[address] == value
+        # Both sides go on.
+        room = CAPACITY - len(held) - 1
+        fresh = [pool.alloc(Pair(*NEW)) for _ in range(room)]
+        assert not set(fresh) & set(held)
+        for address in fresh:
+            assert pool[address] == Pair(*NEW)
+            assert world.run(pool, DELETE, address)[0] == 0
+        if room:
+            code, address, _ = world.run(pool, INSERT, 0, OTHER)
+            assert code == 0
+            assert pool[address] == Pair(*OTHER)
+            pool.free(address)
+        if reply.ended:
+            assert reply.number == 0
+            assert (report.leaked, report.live) == (0, len(held) + 1)
+            break
+    else:
+        raise AssertionError("the operation never ended by itself")
+    assert stop > 3
+
+
+def test_death_of_who_frees_an_object_leaks_at_most_that(world: World) -> None:
+    for stop in range(1, MOST_POINTS):
+        pool = world.make("pool")
+        held = {pool.alloc(Pair(number, stop)): Pair(number, stop) for number in range(5)}
+        victim = next(iter(held))
+        reply = world.let_die(pool, DELETE, stop, key=victim - world.arena.base)
+        report = pool.check()
+        assert report.errors == 0
+        assert report.leaked <= 1
+        assert report.live in (4, 5)
+        for address in list(held)[1:]:
+            assert pool[address] == held[address]
+            assert world.run(pool, DELETE, address)[0] == 0
+        fresh = [pool.alloc(Pair(*NEW)) for _ in range(CAPACITY - 1)]
+        assert len(set(fresh)) == CAPACITY - 1
+        assert pool.check(repair=True).errors == 0
+        assert pool.check().leaked == 0
+        if reply.ended:
+            assert reply.number == 0
+            break
+    else:
+        raise AssertionError("the operation never ended by itself")
+    assert stop > 3
 
 
 @pytest.mark.parametrize("kind", ["hashmap", "list"])
@@ -529,8 +575,8 @@ def test_many_deaths_leak_at_most_one_entry_each_and_a_repair_returns_all(
     fill(it, NEIGHBOURS)
     deaths = 0
     for stop in range(2, 34):
-        for operation, key in (("update", KEY), ("delete", KEY), ("update", 50)):
-            deaths += not world.let_die(it, operation, stop, key=key, value=NEW)["ended"]
+        for operation, key in ((UPDATE, KEY), (DELETE, KEY), (UPDATE, 50)):
+            deaths += not world.let_die(it, operation, stop, key=key, value=NEW).ended
     assert deaths > 40
     report = it.check()
     assert report.errors == 0
@@ -546,10 +592,38 @@ def test_many_deaths_leak_at_most_one_entry_each_and_a_repair_returns_all(
 # --- death of who makes a structure ----------------------------------------------------------
 
 
+class Makers:
+    """The process whose children die while they make structures, in Python."""
+
+    def __init__(self, core: Path) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, str(PROGRAMS / "victim.py"), str(core)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env=child_environment(),
+        )
+
+    def ask(self, **command: Any) -> dict[str, Any]:
+        assert self.process.stdin is not None and self.process.stdout is not None
+        self.process.stdin.write(json.dumps(command) + "\n")
+        self.process.stdin.flush()
+        reply = dict(json.loads(self.process.stdout.readline()))
+        assert reply["ended"] or reply["status"] == signal.SIGKILL, reply
+        return reply
+
+
+@pytest.fixture(scope="module")
+def makers(points_core: Path) -> Iterator[Makers]:
+    makers = Makers(points_core)
+    yield makers
+    makers.process.communicate()
+
+
 @pytest.mark.parametrize("first", [False, True], ids=["in a used arena", "in an empty arena"])
 @pytest.mark.parametrize("kind", ["hashmap", "list", "queue"])
 def test_death_of_who_makes_a_structure_leaves_it_whole_or_absent(
-    engine: str, victims: Victims, pin: Path, kind: str, first: bool
+    engine: str, makers: Makers, pin: Path, kind: str, first: bool
 ) -> None:
     others = [] if first else ["other"]
     made, ended = 0, {}
@@ -560,10 +634,7 @@ def test_death_of_who_makes_a_structure_leaves_it_whole_or_absent(
             if not first:
                 arena.list("other", value=u64).push(7)
             arena.pin(pin)
-            victims.ask({"open": str(pin)})
-            command = {"path": str(pin), "make": kind, "name": "new", "stop": stop}
-            reply = victims.ask(command)
-            victims.ask({"close": str(pin)})
+            reply = makers.ask(path=str(pin), make=kind, name="new", stop=stop)
             arenads.unlink(pin)
             ended[stop] = reply["ended"]
             if not stop:
@@ -591,21 +662,19 @@ def test_death_of_who_makes_a_structure_leaves_it_whole_or_absent(
 
 
 def test_death_of_who_populates_leaves_an_arena_that_grows(
-    engine: str, victims: Victims, pin: Path
+    engine: str, makers: Makers, pin: Path
 ) -> None:
     with arenads.create("64MiB", engine=engine, provision=None) as arena:  # type: ignore[arg-type]
         arena.pin(pin)
-        victims.ask({"open": str(pin)})
         for stop in range(1, 50):
             before = arena.populated
             more = before - arena.used + 1
-            reply = victims.ask({"path": str(pin), "populate": more, "stop": stop})
+            reply = makers.ask(path=str(pin), populate=more, stop=stop)
             arena.populate(more)
             assert arena.populated > before
             arena.list(f"list {stop}", value=u64).push(stop)
             if reply["ended"]:
                 break
-        victims.ask({"close": str(pin)})
     assert stop > 2
 
 
@@ -633,14 +702,13 @@ def disturb(world: World, it: Any) -> None:
 
 @each_case("untouched", "full", "marked")
 def test_a_stopped_writer_delays_nobody_and_spoils_nothing_when_it_goes_on(
-    stopping_world: World,
+    world: World,
     kind: str,
-    operation: str,
+    operation: int,
     before: tuple[int, int] | None,
     after: tuple[int, int] | None,
     state: str,
 ) -> None:
-    world = stopping_world
     for stop in range(1, MOST_POINTS):
         it = world.prepare(kind, state)
         if before is not None:
@@ -650,14 +718,13 @@ def test_a_stopped_writer_delays_nobody_and_spoils_nothing_when_it_goes_on(
             if before is None:
                 del it[KEY]
         old = {key: value for key, value in contents(it).items() if key != KEY}
-        reply = world.let_die(it, operation, stop, key=KEY, value=after)
-        if reply["ended"]:
+        reply = world.let_stop(it, operation, stop, key=KEY, value=after)
+        if reply.ended:
             break
-        assert reply["stopped"]
         disturb(world, it)
-        reply = world.ask({"continue": reply["pid"]})
-        assert reply["ended"]
-        assert reply["code"] in (0, ABSENT)
+        reply = world.go_on(reply)
+        assert reply.ended
+        assert reply.number in (0, ABSENT)
         found = contents(it)
         left = found.pop(KEY, None)
         assert found == old
@@ -671,38 +738,36 @@ def test_a_stopped_writer_delays_nobody_and_spoils_nothing_when_it_goes_on(
 
 
 def test_a_stopped_producer_does_not_stop_the_consumer(
-    stopping_world: World, request: pytest.FixtureRequest
+    world: World, request: pytest.FixtureRequest
 ) -> None:
-    world = stopping_world
     queue = world.arena.queue(request.node.name[-63:], value=Pair, max_entries=8)
     for stop in range(1, MOST_POINTS):
         queue.push_many([Pair(number, stop) for number in range(7)])
-        reply = world.let_die(queue, "push", stop, value=NEW)
+        reply = world.let_stop(queue, PUSH, stop, value=NEW)
         for number in range(7):
             code, _, value = world.run(queue, GET)
             assert (code, value) == (0, (number, stop))
         before = queue.drain()
-        if reply["ended"]:
+        if reply.ended:
             assert before == [Pair(*NEW)]
             break
-        assert world.ask({"continue": reply["pid"]})["code"] == 0
+        assert world.go_on(reply)[:2] == ("ended", 0)
         assert before + queue.drain() == [Pair(*NEW)]
     assert stop > 5
     assert queue.counters().full == 0
 
 
 def test_a_stopped_consumer_does_not_stop_the_producer(
-    stopping_world: World, request: pytest.FixtureRequest
+    world: World, request: pytest.FixtureRequest
 ) -> None:
-    world = stopping_world
     queue = world.arena.queue(request.node.name[-63:], value=Pair, max_entries=8)
     for stop in range(1, MOST_POINTS):
         queue.push_many([Pair(number, stop) for number in range(4)])
-        reply = world.let_die(queue, "pop", stop)
-        if reply["ended"]:
+        reply = world.let_stop(queue, GET, stop)
+        if reply.ended:
             break
         for number in range(4, 7):
             assert world.run(queue, PUSH, 0, (number, stop))[0] == 0
-        assert world.ask({"continue": reply["pid"]})["code"] == 0
+        assert world.go_on(reply)[:2] == ("ended", 0)
         assert queue.drain() == [Pair(number, stop) for number in range(1, 7)]
     assert stop > 5

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -371,3 +372,16 @@ def test_a_name_of_another_kind_is_taken(events: Any, kind: str) -> None:
     key = {"key": u64} if kind == "hashmap" else {}
     with pytest.raises(arenads.NameExistsError, match="list"):
         getattr(events.arena, kind)("events", value=u64, **key)
+
+
+def test_a_walk_that_does_not_end_is_cut_off(engine: str) -> None:
+    """An entry that leads to itself: the budget ends the walk, and the counter says so."""
+    with arenads.create("1MiB", engine=engine) as arena:  # type: ignore[arg-type]
+        events = arena.list("events", value=u64)
+        events.insert(5, 50)
+        head = ctypes.c_uint64.from_address(arena.base + events.offset + 128)
+        entry = head.value & 0xFFFFFFFF
+        ctypes.c_uint32.from_address(arena.base + entry).value = entry
+        with pytest.raises(arenads.BudgetError, match="budget"):
+            events.get(6)
+        assert events.counters().budget == 1

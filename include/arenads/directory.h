@@ -175,9 +175,15 @@ static inline int ads_structure_check(struct ads_arena *a, __u32 kind, struct ad
 			return ADS_DAMAGED;
 		table_bytes = 8;
 	} else {
+		/* Slots follow the ring in its block, which says how large it is. */
+		__u64 block = ads_load_acquire(ads_at(a, __u64, ref.offset - 8));
+
 		if (h->max_entries & (h->max_entries - 1))
 			return ADS_DAMAGED;
 		table_bytes = (__u64)h->max_entries * ads_round_up(ref.value_size, 8);
+		if (h->table != ref.offset + sizeof(struct ads_ring) ||
+		    8 + sizeof(struct ads_ring) + table_bytes > ads_block_bytes(a, block))
+			return ADS_DAMAGED;
 	}
 	return ads_bad(a, (__u32)h->table, table_bytes) ? ADS_DAMAGED : ADS_OK;
 }

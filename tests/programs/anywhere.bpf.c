@@ -103,3 +103,31 @@ SEC("syscall") int on_queue(struct step *step)
 	}
 	return 1;
 }
+
+/* Objects are given and taken as the addresses that user space knows. */
+SEC("syscall") int on_pool(struct step *step)
+{
+	struct ads_ref ref = {step->offset, 0, sizeof(struct pair)};
+	struct ads_arena *a = ads_here();
+	struct pair __arena *object;
+	__u32 at = 0;
+	int rc;
+
+	(void)a;
+	switch (step->operation) {
+	case INSERT:
+		rc = ads_pool_alloc(a, ref, &at);
+		if (rc)
+			return rc;
+		object = ads_at(a, struct pair, at);
+		ads_store(&object->first, step->first);
+		ads_store(&object->second, step->second);
+		step->key = (__u64)ads_user_form(object);
+		return 0;
+	case DELETE:
+		return ads_pool_free(a, ref, (__u32)step->key);
+	case LEN:
+		return (int)ads_collection_len(a, ref);
+	}
+	return 1;
+}
