@@ -139,7 +139,7 @@ class Victim(msgspec.Struct):
 @pytest.fixture
 def victim(engine: str) -> Iterator[Victim]:
     with arenads.create("2MiB", engine=engine, provision=None) as arena:  # type: ignore[arg-type]
-        numbers = arena.hashmap("numbers", key=u64, value=u64, max_entries=100)
+        numbers = arena.hashmap("numbers", key=u64, value=u64, max_entries=100, initial_entries=100)
         numbers.update((number, number) for number in range(50))
         events = arena.list("events", value=u64, max_entries=100)
         for order in range(10):
