@@ -44,6 +44,15 @@ static int core_write(struct ads_arena *a, __u32 offset, const void *from, __u32
 	return ADS_OK;
 }
 
+/* What the structure at an offset was made with: enum ads_structure_flags, or an error. */
+static int core_structure_flags(struct ads_arena *a, __u32 offset)
+{
+	if (ads_bad(a, offset, sizeof(struct ads_header)) ||
+	    ads_at(a, struct ads_header, offset)->flags > ADS_FLAGS_ALL)
+		return ADS_DAMAGED;
+	return (int)ads_at(a, struct ads_header, offset)->flags;
+}
+
 static __u32 core_max_entries(const core_structure *s)
 {
 	return ads_at(s->arena, struct ads_header, s->ref.offset)->max_entries;
@@ -54,12 +63,13 @@ static int core_counters(const core_structure *s, struct ads_counters *to)
 	CORE_OPEN(s);
 	struct ads_collection *c = ads_at(s->arena, struct ads_collection, s->ref.offset);
 
-	if (ads_bad(s->arena, s->ref.offset, sizeof(struct ads_ring)))
+	if (ads_bad(s->arena, s->ref.offset, sizeof(struct ads_queue)))
 		return ADS_DAMAGED;
 	to->full = ads_load(&c->counters.full);
 	to->no_memory = ads_load(&c->counters.no_memory);
 	to->budget = ads_load(&c->counters.budget);
 	to->damaged = ads_load(&c->counters.damaged);
+	to->dropped = ads_load(&c->counters.dropped);
 	return ADS_OK;
 }
 
@@ -323,15 +333,15 @@ static const core_layout layouts[] = {
 	RECORD(ads_pool), FIELD(ads_pool, stride), FIELD(ads_pool, capacity), FIELD(ads_pool, spares), FIELD(ads_pool, carved),
 	FIELD(ads_pool, shards),
 	RECORD(ads_counters), FIELD(ads_counters, full), FIELD(ads_counters, no_memory),
-	FIELD(ads_counters, budget), FIELD(ads_counters, damaged),
+	FIELD(ads_counters, budget), FIELD(ads_counters, damaged), FIELD(ads_counters, dropped),
 	RECORD(ads_header), FIELD(ads_header, kind), FIELD(ads_header, key_size), FIELD(ads_header, value_size),
 	FIELD(ads_header, max_entries), FIELD(ads_header, seed), FIELD(ads_header, table), FIELD(ads_header, first),
-	FIELD(ads_header, most), RECORD(ads_table), FIELD(ads_table, previous),
+	FIELD(ads_header, most), FIELD(ads_header, flags), FIELD(ads_header, removed), RECORD(ads_table), FIELD(ads_table, previous),
 	RECORD(ads_collection), FIELD(ads_collection, header), FIELD(ads_collection, counters),
 	FIELD(ads_collection, head), FIELD(ads_collection, pool),
 	RECORD(ads_entry), FIELD(ads_entry, link), FIELD(ads_entry, hash),
-	RECORD(ads_ring), FIELD(ads_ring, header), FIELD(ads_ring, counters), FIELD(ads_ring, tail),
-	FIELD(ads_ring, head_seen), FIELD(ads_ring, head), FIELD(ads_ring, tail_seen),
+	RECORD(ads_queue), FIELD(ads_queue, header), FIELD(ads_queue, counters), FIELD(ads_queue, tail),
+	FIELD(ads_queue, head_seen), FIELD(ads_queue, head), FIELD(ads_queue, tail_seen),
 	RECORD(ads_directory_value), FIELD(ads_directory_value, kind), FIELD(ads_directory_value, offset),
 	FIELD(ads_directory_value, schema_offset), FIELD(ads_directory_value, schema_size),
 };

@@ -43,6 +43,7 @@ from arenads.errors import (
     StructureAbsentError,
     WrongMapTypeError,
 )
+from arenads.kinds import KINDS
 from arenads.schema import (
     Schema,
     compare,
@@ -178,8 +179,8 @@ class Statistics(msgspec.Struct, frozen=True, kw_only=True):
 class _Stored(msgspec.Struct, frozen=True, omit_defaults=True):
     """What the directory says of a structure's records."""
 
-    value: msgspec.Raw
-    key: msgspec.Raw = msgspec.Raw()  # empty: no key
+    value: msgspec.Raw = msgspec.Raw()  # empty: no value
+    key: msgspec.Raw = msgspec.Raw()  # likewise
 
 
 _open_arenas: weakref.WeakSet[Arena] = weakref.WeakSet()
@@ -486,49 +487,69 @@ class Arena:
             It exists with other types; the message shows both.
         ArenaFullError, SchemaError, NameExistsError
         """
-        from arenads.hashmap import HashMap
+        kind = lib.ADS_KIND_HASHMAP
+        _check_count("initial_entries", initial_entries)
 
-        return self._structure(
-            HashMap, lib.ADS_KIND_HASHMAP, name, key, value, max_entries, initial_entries
-        )
+        def create(core: Any, ref: Any) -> int:
+            return int(lib.ads_hashmap_create(core, kind, ref, max_entries, initial_entries))
+
+        made: HashMap[Any, Any] = self._structure(kind, name, key, value, max_entries, create)
+        return made
 
     def list(self, name: str, *, value: object, max_entries: int = 1024) -> List[Any]:
         """Make the ordered list `name`, or open it. See `hashmap`."""
-        from arenads.list import List
-
-        return self._structure(List, lib.ADS_KIND_LIST, name, None, value, max_entries)
+        made: List[Any] = self._collection(lib.ADS_KIND_LIST, name, value, max_entries)
+        return made
 
     def queue(self, name: str, *, value: object, max_entries: int = 1024) -> Queue[Any]:
         """Make the queue `name`, or open it; its slots are rounded up to a power of two."""
-        from arenads.queue import Queue
 
-        return self._structure(Queue, lib.ADS_KIND_QUEUE, name, None, value, max_entries)
+        def create(core: Any, ref: Any) -> int:
+            return int(lib.ads_queue_create(core, ref, max_entries))
+
+        kind = lib.ADS_KIND_QUEUE
+        made: Queue[Any] = self._structure(kind, name, None, value, max_entries, create)
+        return made
 
     def pool(self, name: str, *, value: object, max_entries: int = 1024) -> Pool[Any]:
         """Make the pool of objects `name`, or open it. See `hashmap`."""
-        from arenads.pool import Pool
+        made: Pool[Any] = self._collection(lib.ADS_KIND_POOL, name, value, max_entries)
+        return made
 
-        return self._structure(Pool, lib.ADS_KIND_POOL, name, None, value, max_entries)
+    def _collection(self, kind: int, name: str, value: object, max_entries: int) -> Any:
+        def create(core: Any, ref: Any) -> int:
+            return int(lib.ads_hashmap_create(core, kind, ref, max_entries, 1))
+
+        return self._structure(kind, name, None, value, max_entries, create)
 
     def _structure(
         self,
-        make: Callable[..., T],
         kind: int,
         name: str,
         key: object,
         value: object,
         max_entries: int,
-        initial_entries: int = 1,
-    ) -> T:
+        create: Callable[[Any, Any], int],
+        flags: int = 0,
+    ) -> Any:
+        """Make or open a structure. `create(arena, ref)` makes it, with the flags in ref.flags."""
         padded = _padded_name(name)
+        for what, type_, wanted in (
+            ("key", key, KINDS[kind].keyed),
+            ("value", value, KINDS[kind].valued),
+        ):
+            if wanted and type_ is None:
+                raise SchemaError(f"{what} of {name!r}: expected a C type, found None")
         key_schema = None if key is None else schema_of(key)
-        value_schema = schema_of(value)
+        value_schema = None if value is None else schema_of(value)
         if key_schema is not None:
             _check_padding(name, key_schema)
         found = self._find(padded)
         if found is None:
-            found = self._add(padded, kind, key_schema, value_schema, max_entries, initial_entries)
-        offset = self._compared(name, found, kind, key_schema, value_schema)
+            _check_count("max_entries", max_entries)
+            found = self._add(padded, kind, key_schema, value_schema, flags, create)
+        offset = self._compared(name, found, kind, key_schema, value_schema, flags)
+        make = KINDS[kind].structure_type()
         return make(self, name, offset, key, value, key_schema, value_schema)
 
     def _add(
@@ -536,28 +557,25 @@ class Arena:
         padded: bytes,
         kind: int,
         key: Schema | None,
-        value: Schema,
-        max_entries: int,
-        initial_entries: int,
+        value: Schema | None,
+        flags: int,
+        create: Callable[[Any, Any], int],
     ) -> Any:
         core = self._writable()
-        for what, number in ("max_entries", max_entries), ("initial_entries", initial_entries):
-            if not isinstance(number, int) or not 0 < number <= 1 << 31:
-                raise SchemaError(f"{what}: expected 1 to 2147483648, found {number!r}")
         ref = ffi.new("struct ads_ref *")
         ref.key_size = 0 if key is None else key.size
-        ref.value_size = value.size
+        ref.value_size = 0 if value is None else value.size
+        ref.flags = flags
         _check_record_size("key", ref.key_size, lib.ADS_MAX_KEY)
         _check_record_size("value", ref.value_size, lib.ADS_MAX_VALUE)
-        stored = {"value": msgspec.Raw(encode_schema(value))}
-        if key is not None:
-            stored["key"] = msgspec.Raw(encode_schema(key))
+        stored = {
+            what: msgspec.Raw(encode_schema(schema))
+            for what, schema in (("value", value), ("key", key))
+            if schema is not None
+        }
         text = msgspec.json.encode(stored)
         at = ffi.new("__u32 *")
-        if kind == lib.ADS_KIND_QUEUE:
-            self._check(lib.ads_queue_create(core, ref, max_entries))
-        else:
-            self._check(lib.ads_hashmap_create(core, kind, ref, max_entries, initial_entries))
+        self._check(create(core, ref))
         self._check(lib.ads_alloc(core, len(text), at))
         self._check(lib.core_write(core, at[0], text, len(text)))
         named = ffi.new("struct ads_directory_value *", (kind, ref.offset, at[0], len(text)))
@@ -574,22 +592,39 @@ class Arena:
         self._check(code)
         return named
 
-    def _compared(self, name: str, named: Any, kind: int, key: Schema | None, value: Schema) -> int:
+    def _compared(
+        self,
+        name: str,
+        named: Any,
+        kind: int,
+        key: Schema | None,
+        value: Schema | None,
+        flags: int = 0,
+    ) -> int:
         """Compare a directory entry with what is expected; return the structure's offset."""
         if named.kind != kind:
-            kinds = _kind_names()
+            found = KINDS[named.kind].name if named.kind in KINDS else "structure of unknown kind"
             raise NameExistsError(
-                f"{name!r} exists as a {kinds.get(named.kind, 'structure of an unknown kind')};"
-                f" expected a {kinds[kind]}. Choose another name.",
+                f"{name!r} exists as a {found}; expected a {KINDS[kind].name}. Choose another"
+                " name.",
                 name=name,
             )
         found_key, found_value = self._schemas(name, named)
         if key is not None and found_key is not None:
             compare(key, found_key, what=f"key of {name!r}")
-        compare(value, found_value, what=f"value of {name!r}")
+        if value is not None and found_value is not None:
+            compare(value, found_value, what=f"value of {name!r}")
+        found_flags = lib.core_structure_flags(self._open(), named.offset)
+        self._check(found_flags)
+        if found_flags != flags:
+            raise NameExistsError(
+                f"{name!r} exists with other options: expected {flag_names(flags)}, found"
+                f" {flag_names(int(found_flags))}. Choose another name.",
+                name=name,
+            )
         return int(named.offset)
 
-    def _schemas(self, name: str, named: Any) -> tuple[Schema | None, Schema]:
+    def _schemas(self, name: str, named: Any) -> tuple[Schema | None, Schema | None]:
         if not 0 < named.schema_size <= 1 << 20:
             self._damaged(f"the schema of {name!r} claims {named.schema_size} bytes", named.offset)
         text = bytearray(named.schema_size)
@@ -600,17 +635,15 @@ class Arena:
         )
         try:
             stored = msgspec.json.decode(text, type=_Stored)
-            key = decode_schema(bytes(stored.key)) if bytes(stored.key) else None
-            return key, decode_schema(bytes(stored.value))
+            key, value = (
+                decode_schema(bytes(each)) if bytes(each) else None
+                for each in (stored.key, stored.value)
+            )
+            return key, value
         except (msgspec.MsgspecError, SchemaError) as error:
             self._damaged(f"the schema of {name!r} is none: {error}", int(named.schema_offset))
 
     def _open_structure(self, name: str) -> Structure[Any]:
-        from arenads.hashmap import HashMap
-        from arenads.list import List
-        from arenads.pool import Pool
-        from arenads.queue import Queue
-
         named = self._find(_padded_name(name))
         if named is None:
             have = ", ".join(map(repr, self.structures)) or "nothing"
@@ -618,17 +651,15 @@ class Arena:
                 f"no structure {name!r} in this arena; its directory has {have}", name=name
             )
         key, value = self._schemas(name, named)
-        kinds: dict[int, Callable[..., Structure[Any]]] = {
-            lib.ADS_KIND_HASHMAP: HashMap,
-            lib.ADS_KIND_LIST: List,
-            lib.ADS_KIND_QUEUE: Queue,
-            lib.ADS_KIND_POOL: Pool,
-        }
-        if named.kind not in kinds:
+        kind = KINDS.get(named.kind)
+        if kind is None:
             self._damaged(f"{name!r} is of unknown kind {named.kind}", int(named.offset))
-        if (key is None) == (named.kind == lib.ADS_KIND_HASHMAP):
+        if (key is not None, value is not None) != (kind.keyed, kind.valued):
             self._damaged(f"{name!r} has the schema of another kind", int(named.schema_offset))
-        return kinds[named.kind](self, name, int(named.offset), key, value, key, value)
+        opened: Structure[Any] = kind.structure_type()(
+            self, name, int(named.offset), key, value, key, value
+        )
+        return opened
 
     def _names(self) -> Iterator[str]:
         scan = ffi.new("struct ads_scan *")
@@ -776,13 +807,15 @@ class _Provisioner:
 # --- helpers --------------------------------------------------------------------------------
 
 
-def _kind_names() -> dict[int, str]:
-    return {
-        lib.ADS_KIND_HASHMAP: "hash map",
-        lib.ADS_KIND_LIST: "list",
-        lib.ADS_KIND_QUEUE: "queue",
-        lib.ADS_KIND_POOL: "pool",
-    }
+def flag_names(flags: int) -> str:
+    """Return the options that a structure was made with, for messages."""
+    names = {lib.ADS_GRACE: "grace", lib.ADS_OVERWRITE: "overwrite", lib.ADS_SIGNED: "signed keys"}
+    return ", ".join(name for flag, name in names.items() if flags & flag) or "none"
+
+
+def _check_count(what: str, number: object) -> None:
+    if not isinstance(number, int) or not 0 < number <= 1 << 31:
+        raise SchemaError(f"{what}: expected 1 to 2147483648, found {number!r}")
 
 
 def _padded_name(name: str) -> bytes:

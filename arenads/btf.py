@@ -686,7 +686,7 @@ class Declaration(msgspec.Struct, frozen=True):
     name : str
         Name of the variable and of the structure.
     kind : int
-        1 hash map, 2 list, 3 queue.
+        Of `enum ads_kind`, see `arenads.kinds`.
     key, value : Type or None
         The record types as written (a typedef stays one); None where the
         declaration has no such member. `V *value` and `V (*value)[1]` both give V.
@@ -695,6 +695,8 @@ class Declaration(msgspec.Struct, frozen=True):
         Offset of the 8-byte member `handle` in the variable.
     offset, size : int
         Of the variable in its section, in bytes.
+    numbers : dict of str to int
+        Numbers that other members carry, by the members' names.
     """
 
     name: str
@@ -705,6 +707,7 @@ class Declaration(msgspec.Struct, frozen=True):
     handle_offset: int
     offset: int
     size: int
+    numbers: dict[str, int] = {}
 
 
 class ArenaMap(msgspec.Struct, frozen=True):
@@ -1074,6 +1077,11 @@ class ObjectFile:
                 handle_offset=handle.bit_offset // 8,
                 offset=offset,
                 size=record.size,
+                numbers={
+                    each: self._number(name, member)
+                    for each, member in members.items()
+                    if each not in ("kind", "key", "value", "max_entries", "handle")
+                },
             )
         return found
 

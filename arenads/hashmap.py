@@ -54,7 +54,7 @@ class HashMap(Collection[V], MutableMapping[K, V], Generic[K, V]):
         key: object,
         value: object,
         key_schema: Schema | None,
-        value_schema: Schema,
+        value_schema: Schema | None,
     ) -> None:
         assert key_schema is not None
         super().__init__(arena, name, offset, key, value, key_schema, value_schema)

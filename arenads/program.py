@@ -24,6 +24,7 @@ from arenads.errors import (
     SchemaError,
     StructureAbsentError,
 )
+from arenads.kinds import KINDS
 from arenads.native import NativeObject
 from arenads.schema import Schema, from_btf
 from arenads.structure import Structure
@@ -400,16 +401,11 @@ def _declared_size(place: Path, declared: ArenaMap) -> int:
 def _create_structures(program: Program, file: ObjectFile) -> None:
     """Make or open what the object declares. Layouts are compared before anything is made."""
     arena = program.arena
-    planned: list[tuple[Declaration, Schema | None, Schema]] = []
-    makers: dict[int, Callable[..., Structure[Any]]] = {
-        lib.ADS_KIND_HASHMAP: arena.hashmap,
-        lib.ADS_KIND_LIST: arena.list,
-        lib.ADS_KIND_QUEUE: arena.queue,
-        lib.ADS_KIND_POOL: arena.pool,
-    }
+    planned: list[tuple[Declaration, dict[str, Schema], dict[str, Any]]] = []
     for found in file.declarations.values():
-        keyed = found.kind == lib.ADS_KIND_HASHMAP
-        if found.kind not in makers or found.value is None or (found.key is None) == keyed:
+        kind = KINDS.get(found.kind)
+        has = (found.key is not None, found.value is not None)
+        if kind is None or has != (kind.keyed, kind.valued):
             raise ObjectError(
                 f"{program.path}: declaration {found.name!r} of kind {found.kind} lacks its key or"
                 " value type, or is of a kind that this version does not know",
@@ -421,16 +417,28 @@ def _create_structures(program: Program, file: ObjectFile) -> None:
                 " expected 1 to 2147483648",
                 path=str(program.path),
             )
-        key = None if found.key is None else from_btf(file.btf, found.key.id)
-        value = from_btf(file.btf, found.value.id)
-        planned.append((found, key, value))
+        types = {
+            what: from_btf(file.btf, record.id)
+            for what, record in (("key", found.key), ("value", found.value))
+            if record is not None
+        }
+        options = kind.structure_type().declared_options(found)
+        planned.append((found, types, options))
         existing = arena._find(found.name.encode().ljust(lib.ADS_NAME_SIZE, b"\0"))
         if existing is not None:
-            arena._compared(found.name, existing, found.kind, key, value)
-    for found, key, value in planned:
-        types = {"value": value} if key is None else {"key": key, "value": value}
-        made = makers[found.kind](found.name, max_entries=found.max_entries, **types)
-        program._structures[found.name] = made
+            arena._compared(
+                found.name,
+                existing,
+                found.kind,
+                types.get("key"),
+                types.get("value"),
+                found.numbers.get("flags", 1) - 1,
+            )
+    for found, types, options in planned:
+        make = getattr(arena, KINDS[found.kind].maker)
+        program._structures[found.name] = make(
+            found.name, max_entries=found.max_entries, **types, **options
+        )
 
 
 def _load_bpf(

@@ -19,6 +19,7 @@ from arenads.schema import Codec, Scalar, Schema
 
 if TYPE_CHECKING:
     from arenads.arena import Arena
+    from arenads.btf import Declaration
 
 __all__ = ["CheckReport", "Counters", "Structure"]
 
@@ -36,6 +37,8 @@ class Counters(msgspec.Struct, frozen=True):
     no_memory: int
     budget: int
     damaged: int
+    dropped: int
+    """Records of an overwriting ring that made room before anybody took them."""
 
 
 class CheckReport(msgspec.Struct, frozen=True):
@@ -72,6 +75,7 @@ class Structure(Generic[V]):
 
     kind = 0
     kind_name = "structure"
+    _core: Any
 
     def __init__(
         self,
@@ -81,23 +85,33 @@ class Structure(Generic[V]):
         key: object,
         value: object,
         key_schema: Schema | None,
-        value_schema: Schema,
+        value_schema: Schema | None,
     ) -> None:
         self.arena = arena
         self.name = name
         self.offset = offset
-        self._value_codec: Codec[V] = _codec(value, value_schema)
+        self._value_codec: Codec[V]
+        if value_schema is not None:
+            self._value_codec = _codec(value, value_schema)
         self._core = arena._open()
         self._handle = ffi.new("core_structure *")
         self._handle.arena = self._core
         self._handle.kind = self.kind
         self._handle.ref.offset = offset
         self._handle.ref.key_size = 0 if key_schema is None else key_schema.size
-        self._handle.ref.value_size = value_schema.size
+        self._handle.ref.value_size = 0 if value_schema is None else value_schema.size
+        flags = lib.core_structure_flags(self._core, offset)
+        arena._check(flags)
+        self._handle.ref.flags = flags
         arena._check(lib.ads_structure_check(self._core, self.kind, self._handle.ref))
         # Idle (C buffer, view of it) pairs; taking one from a list is atomic among threads.
         self._buffers: list[tuple[Any, Any]] = []
         self._fields: dict[str, tuple[int, Scalar]] = {}
+
+    @classmethod
+    def declared_options(cls, declaration: Declaration) -> dict[str, Any]:
+        """Return what a declaration in a BPF object adds to the call that makes the structure."""
+        return {}
 
     @property
     def value_type(self) -> Schema:
@@ -115,7 +129,7 @@ class Structure(Generic[V]):
         self.arena._open()
         to = ffi.new("struct ads_counters *")
         self._check(lib.core_counters(self._handle, to))
-        return Counters(int(to.full), int(to.no_memory), int(to.budget), int(to.damaged))
+        return Counters(*(int(getattr(to, field)) for field in Counters.__struct_fields__))
 
     def __repr__(self) -> str:
         if self.arena.closed:

@@ -52,7 +52,7 @@ static int actor_cpu(void);
 
 /* --- what is explored -------------------------------------------------------------- */
 
-enum subject { MAP, LIST, POOL, QUEUE, NAMES };
+enum subject { MAP, LIST, POOL, QUEUE, NAMES, OTHERS /* a structure with a file of its own, see struct exploration */ };
 
 /*
  * A start state: operations, as of struct op, run one after the other.
@@ -479,6 +479,31 @@ static __u64 id_of(char key)
 	return subject == LIST ? order_of(key) : (__u64)(10 + key - 'a');
 }
 
+/* --- structures with a file of their own --------------------------------------------- */
+
+struct model;
+
+/*
+ * What interleave_NAME.h says of a structure, in a table of them at the end of this file. Verbs and
+ * states mean what the functions here make of them.
+ */
+struct exploration {
+	const char *name;	/* of its groups: NAME-... */
+	__u32 kind;		/* for ads_collection_check(); 0: not checked */
+	const char *survivor;	/* operations that a survivor runs after a death */
+	const char *closing;	/* operations that tell what is in the structure at the end */
+	const char *changes;	/* verbs that may have an entry in hand */
+	void (*create)(void);	/* make the structure in the blank arena, put it into ref */
+	void (*run)(struct op *op, __u32 *object); /* one operation; sets op->rc and what it found */
+	/* Let op happen now: 1 if the model allows its result. A pending one happens if it can. */
+	int (*apply)(struct model *m, const struct op *op);
+	/* What is wrong with memory at the end, NULL: nothing. May be NULL. */
+	const char *(*books)(int dead);
+	void (*explore)(void); /* run_scenario() and explore_pairs() for all that matters */
+	int keeps_order; /* the model is a queue: oldest first, ids not sorted */
+};
+static const struct exploration *exploration; /* the one that subject OTHERS is about */
+
 /* --- operations -------------------------------------------------------------------- */
 
 static void scan_all(struct op *op)
@@ -548,6 +573,10 @@ static void run_op(struct op *op, __u32 *object)
 	__u32 at = 0;
 	int rc = ADS_INVALID;
 
+	if (exploration) {
+		exploration->run(op, object);
+		return;
+	}
 	switch (op->verb) {
 	case 'S':
 		scan_all(op);
@@ -683,13 +712,18 @@ static int model_find(const struct model *m, __u64 id)
 	return -1;
 }
 
+static int in_sequence(void)
+{
+	return exploration ? exploration->keeps_order : subject == QUEUE;
+}
+
 static int model_add(struct model *m, __u64 id, __u64 value)
 {
 	int i;
 
 	if (m->count == RECORDS)
 		return 0;
-	for (i = m->count++; i > 0 && subject != QUEUE && m->ids[i - 1] > id; i--) {
+	for (i = m->count++; i > 0 && !in_sequence() && m->ids[i - 1] > id; i--) {
 		m->ids[i] = m->ids[i - 1];
 		m->values[i] = m->values[i - 1];
 	}
@@ -708,7 +742,7 @@ static void model_remove(struct model *m, int at)
 
 static int changes_entries(const struct op *op)
 {
-	return !!strchr("IRUDPAFf", op->verb);
+	return !!strchr(exploration ? exploration->changes : "IRUDPAFf", op->verb);
 }
 
 /* Entries that others may have had in their hands while `op` ran. */
@@ -758,6 +792,8 @@ static int model_apply(struct model *m, const struct op *op)
 	int pending = op->rc == PENDING;
 	int full = (__u32)m->count >= state->capacity;
 
+	if (exploration)
+		return exploration->apply(m, op);
 	switch (op->verb) {
 	case 'G':
 	case 'n':
@@ -948,9 +984,13 @@ static void create_subject(void)
 	int rc = ADS_OK;
 
 	memcpy(arena.base, blank, ARENA_BYTES);
-	ref.offset = 0;
+	memset(&ref, 0, sizeof(ref));
 	ref.key_size = subject == MAP ? 16 : 0;
 	ref.value_size = 16;
+	if (exploration) {
+		exploration->create();
+		return;
+	}
 	if (subject == QUEUE)
 		rc = ads_queue_create(&arena, &ref, state->capacity);
 	else if (subject != NAMES)
@@ -998,7 +1038,7 @@ static void set_up(const struct state *chosen)
 			continue;
 		}
 		if (*word == '%') {
-			struct ads_ring *ring = ads_at(&arena, struct ads_ring, ref.offset);
+			struct ads_queue *ring = ads_at(&arena, struct ads_queue, ref.offset);
 
 			ring->head = ring->tail = ring->head_seen = ring->tail_seen = 0 - (__u64)(word[1] - '0');
 			continue;
@@ -1018,7 +1058,7 @@ static void set_up(const struct state *chosen)
 	}
 	start_model.count = 0;
 	start_lost = 0;
-	if (subject == MAP || subject == LIST || subject == POOL) {
+	if (subject == MAP || subject == LIST || subject == POOL || (exploration && exploration->kind)) {
 		if (run_check(&report, 0) || report.errors)
 			give_up("the start state is damaged", (int)report.errors);
 		start_lost = (int)(report.leaked + report.deleted);
@@ -1083,6 +1123,8 @@ static int run_check(struct ads_check_report *report, int repair)
 			return rc == ADS_ABSENT ? ADS_OK : rc;
 		return ads_collection_check(&arena, ADS_KIND_LIST, checked, repair, report);
 	}
+	if (exploration)
+		return ads_collection_check(&arena, exploration->kind, ref, repair, report);
 	return ads_collection_check(&arena, kinds[subject], ref, repair, report);
 }
 
@@ -1114,6 +1156,11 @@ static void perform_all(const char *words, int actor)
 		perform(words, actor, &object);
 }
 
+static int has_length(void)
+{
+	return subject != NAMES && subject != OTHERS;
+}
+
 static const char *books_problem(int dead)
 {
 	struct ads_check_report report;
@@ -1121,7 +1168,7 @@ static const char *books_problem(int dead)
 	__u64 live = 0;
 	int rc;
 
-	if (subject == QUEUE)
+	if (subject == QUEUE || (exploration && !exploration->kind))
 		return NULL;
 	rc = run_check(&report, 0);
 	if (rc)
@@ -1139,7 +1186,7 @@ static const char *books_problem(int dead)
 	if (report.leaked > lost)
 		return "entries were leaked";
 	if (!dead && !start_dead) {
-		if (subject != NAMES && ads_collection_len(&arena, ref) != report.live + report.deleted)
+		if (has_length() && ads_collection_len(&arena, ref) != report.live + report.deleted)
 			return "the pool counts other entries than the check";
 		return NULL;
 	}
@@ -1149,7 +1196,7 @@ static const char *books_problem(int dead)
 	rc = run_check(&report, 0);
 	if (rc || report.errors || report.leaked || report.deleted)
 		return "repair left something undone";
-	if (subject != NAMES && ads_collection_len(&arena, ref) != report.live + report.deleted)
+	if (has_length() && ads_collection_len(&arena, ref) != report.live + report.deleted)
 		return "after a repair the pool counts other entries than the check";
 	return NULL;
 }
@@ -1243,7 +1290,9 @@ static const char *judge(void)
 			return NULL;
 	}
 	if (deaths)
-		perform_all(survivor_program[subject], ACTORS);
+		perform_all(exploration ? exploration->survivor : survivor_program[subject], ACTORS);
+	if (exploration)
+		perform_all(exploration->closing, ACTORS + 1);
 	if (subject == MAP || subject == LIST)
 		perform_all("S", ACTORS + 1);
 	if (subject == QUEUE)
@@ -1253,7 +1302,9 @@ static const char *judge(void)
 	if (!history_is_explained())
 		return "no order of the operations explains the results";
 	wrong = heap_problem();
-	return wrong ? wrong : books_problem(deaths);
+	if (!wrong)
+		wrong = books_problem(deaths);
+	return !wrong && exploration && exploration->books ? exploration->books(deaths) : wrong;
 }
 
 static const char *run_schedule(void)
@@ -1298,11 +1349,12 @@ static void show_history(void)
 
 static void report_failure(const char *wrong)
 {
-	static const char *const names[] = {"map", "list", "pool", "queue", "directory"};
+	static const char *const names[] = {"map", "list", "pool", "queue", "directory", ""};
 	struct ads_check_report report;
 	int i;
 
-	say("FAILED: %s\n  %s from state '%s' (%s), capacity %u:", wrong, names[subject], state->name,
+	say("FAILED: %s\n  %s from state '%s' (%s), capacity %u:", wrong,
+	    exploration ? exploration->name : names[subject], state->name,
 	    state->setup, state->capacity);
 	for (i = 0; i < actor_count; i++)
 		say("  [%s] on CPU %d", programs[i], actors[i].cpu);
@@ -1310,7 +1362,7 @@ static void report_failure(const char *wrong)
 	for (i = 0; i < start_model.count; i++)
 		say("  at the start: %llu:%llu\n", start_model.ids[i], start_model.values[i]);
 	show_history();
-	if (subject == MAP || subject == LIST || subject == POOL) {
+	if (subject == MAP || subject == LIST || subject == POOL || (exploration && exploration->kind)) {
 		run_check(&report, 0);
 		say("  check: live %llu deleted %llu free %llu unused %llu carved %llu leaked %llu errors %llu at %llu,"
 		    " length %u\n",
@@ -1724,6 +1776,12 @@ static const struct {
 	{"queue-pairs", QUEUE, explore_queue},	     {"names-pairs", NAMES, explore_names},
 };
 
+/* interleave_NAME.h goes here, and into the table. */
+
+static const struct exploration *const explorations[] = {
+	NULL, /* so that the table is never empty */
+};
+
 /* --- entry ------------------------------------------------------------------------- */
 
 static void create_arena(void)
@@ -1776,6 +1834,16 @@ __attribute__((visibility("default"))) int interleave(int argc, const char *cons
 				subject = groups[g].subject;
 				groups[g].explore();
 				tell(groups[g].name);
+				break;
+			}
+	for (g = 0; g < COUNT(explorations); g++)
+		for (i = 0; i < argc; i++)
+			if (explorations[g] && !strncmp(argv[i], explorations[g]->name, strlen(argv[i]))) {
+				subject = OTHERS;
+				exploration = explorations[g];
+				exploration->explore();
+				tell(exploration->name);
+				exploration = NULL;
 				break;
 			}
 	say("total: %llu scenarios, %llu schedules, %llu deaths, %.1f s\n", scenarios, schedules, deaths_seen,

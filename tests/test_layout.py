@@ -26,7 +26,7 @@ RECORDS = [
     "ads_table",
     "ads_collection",
     "ads_entry",
-    "ads_ring",
+    "ads_queue",
     "ads_directory_value",
 ]
 
@@ -72,7 +72,8 @@ class Counters(msgspec.Struct):
     no_memory: u64
     budget: u64
     damaged: u64
-    pad: Array[u64, 4]
+    dropped: u64
+    pad: Array[u64, 3]
 
 
 class Header(msgspec.Struct):
@@ -84,7 +85,10 @@ class Header(msgspec.Struct):
     table: u64
     first: u32
     most: u32
-    pad: Array[u64, 3]
+    flags: u32
+    pad0: u32
+    removed: u64
+    pad1: u64
 
 
 class Table(msgspec.Struct):
@@ -105,7 +109,7 @@ class Entry(msgspec.Struct):
     hash: u64
 
 
-class Ring(msgspec.Struct):
+class Queue(msgspec.Struct):
     header: Header
     counters: Counters
     tail: u64
@@ -126,7 +130,7 @@ class DirectoryValue(msgspec.Struct):
 CLASSES = dict(
     zip(
         RECORDS,
-        [Root, Shard, Pool, Counters, Header, Table, Collection, Entry, Ring, DirectoryValue],
+        [Root, Shard, Pool, Counters, Header, Table, Collection, Entry, Queue, DirectoryValue],
         strict=True,
     )
 )

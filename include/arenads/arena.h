@@ -91,7 +91,10 @@ enum ads_error {
 	ADS_WRONG_ORDER = -84, /* EILSEQ: an arena of the other byte order */
 	ADS_BASE_TAKEN = -98, /* EADDRINUSE: the arena's addresses are in use here */
 	ADS_WRONG_TYPE = -124, /* EMEDIUMTYPE: not an arena */
+	ADS_REMOVED = -116, /* ESTALE: the structure was removed from the arena */
 	ADS_DAMAGED = -117, /* EUCLEAN: arena memory cannot be what it claims */
+	ADS_TOO_LONG = -90, /* EMSGSIZE: a record longer than the ring can hold */
+	ADS_NOT_RESERVED = -77, /* EBADFD: a commit without a reservation */
 };
 
 enum ads_arena_flags {

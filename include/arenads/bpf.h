@@ -132,7 +132,7 @@
 	};                                                                     \
 	static ADS_INLINE struct ads_ref name##_ref(void)                      \
 	{                                                                      \
-		struct ads_ref ref = {(__u32)name.handle, sizeof(K), sizeof(V)}; \
+		struct ads_ref ref = {(__u32)name.handle, sizeof(K), sizeof(V), 0}; \
 		return ref;                                                    \
 	}                                                                      \
 	static ADS_INLINE int name##_find(const K *key, V __arena **value)     \
@@ -245,7 +245,7 @@
 	};                                                                     \
 	static ADS_INLINE struct ads_ref name##_ref(void)                      \
 	{                                                                      \
-		struct ads_ref ref = {(__u32)name.handle, 0, sizeof(V)};       \
+		struct ads_ref ref = {(__u32)name.handle, 0, sizeof(V), 0};    \
 		return ref;                                                    \
 	}                                                                      \
 	static ADS_NOINLINE int name##_push(const V *value, __u64 *order)      \
@@ -313,7 +313,7 @@
 	ADS_DECLARE(name, ADS_KIND_QUEUE, V, slots);                           \
 	static ADS_INLINE struct ads_ref name##_ref(void)                      \
 	{                                                                      \
-		struct ads_ref ref = {(__u32)name.handle, 0, sizeof(V)};       \
+		struct ads_ref ref = {(__u32)name.handle, 0, sizeof(V), 0};    \
 		return ref;                                                    \
 	}                                                                      \
 	static ADS_INLINE int name##_push(const V *value)                      \
@@ -344,7 +344,7 @@
 	ADS_DECLARE(name, ADS_KIND_POOL, T, entries);                          \
 	static ADS_INLINE struct ads_ref name##_ref(void)                      \
 	{                                                                      \
-		struct ads_ref ref = {(__u32)name.handle, 0, sizeof(T)};       \
+		struct ads_ref ref = {(__u32)name.handle, 0, sizeof(T), 0};    \
 		return ref;                                                    \
 	}                                                                      \
 	static ADS_NOINLINE T __arena *name##_alloc(void)                      \

@@ -92,6 +92,7 @@ static inline int ads_hashmap_create(struct ads_arena *a, __u32 kind, struct ads
 	c->header.kind = kind;
 	c->header.key_size = ref->key_size;
 	c->header.value_size = ref->value_size;
+	c->header.flags = ref->flags;
 	c->header.max_entries = max_entries;
 	c->header.seed = ads_random();
 	c->header.table = ads_list_head(*ref);
@@ -123,7 +124,7 @@ static inline int ads_collection_create(struct ads_arena *a, __u32 kind, struct 
 /* Create a queue; `slots` is rounded up to a power of two. */
 static inline int ads_queue_create(struct ads_arena *a, struct ads_ref *ref, __u32 slots)
 {
-	struct ads_ring *ring;
+	struct ads_queue *ring;
 	__u32 bits = 0;
 	int rc;
 
@@ -133,14 +134,14 @@ static inline int ads_queue_create(struct ads_arena *a, struct ads_ref *ref, __u
 		bits++;
 	if ((__u64)ads_round_up(ref->value_size, 8) << bits >= a->size)
 		return ADS_NO_MEMORY;
-	rc = ads_alloc(a, sizeof(struct ads_ring) + ((__u64)ads_round_up(ref->value_size, 8) << bits), &ref->offset);
+	rc = ads_alloc(a, sizeof(struct ads_queue) + ((__u64)ads_round_up(ref->value_size, 8) << bits), &ref->offset);
 	if (rc)
 		return rc;
-	ring = ads_at(a, struct ads_ring, ref->offset);
+	ring = ads_at(a, struct ads_queue, ref->offset);
 	ring->header.kind = ADS_KIND_QUEUE;
 	ring->header.value_size = ref->value_size;
 	ring->header.max_entries = 1u << bits;
-	ring->header.table = ref->offset + (__u32)sizeof(struct ads_ring);
+	ring->header.table = ref->offset + (__u32)sizeof(struct ads_queue);
 	return ADS_OK;
 }
 
@@ -152,10 +153,11 @@ static inline int ads_structure_check(struct ads_arena *a, __u32 kind, struct ad
 	__u64 table_bytes;
 
 	if (ref.key_size > ADS_MAX_KEY || ref.value_size > ADS_MAX_VALUE || ref.offset % ADS_LINE ||
-	    ads_bad(a, ref.offset, kind == ADS_KIND_QUEUE ? sizeof(struct ads_ring) : sizeof(struct ads_collection)))
+	    ads_bad(a, ref.offset, kind == ADS_KIND_QUEUE ? sizeof(struct ads_queue) : sizeof(struct ads_collection)))
 		return ADS_DAMAGED;
 	h = ads_at(a, struct ads_header, ref.offset);
-	if (h->kind != kind || h->key_size != ref.key_size || h->value_size != ref.value_size || !h->max_entries)
+	if (h->kind != kind || h->key_size != ref.key_size || h->value_size != ref.value_size || !h->max_entries ||
+	    h->flags != ref.flags)
 		return ADS_DAMAGED;
 	if (kind != ADS_KIND_QUEUE) {
 		const struct ads_pool *p = &ads_at(a, struct ads_collection, ref.offset)->pool;
@@ -181,8 +183,8 @@ static inline int ads_structure_check(struct ads_arena *a, __u32 kind, struct ad
 		if (h->max_entries & (h->max_entries - 1))
 			return ADS_DAMAGED;
 		table_bytes = (__u64)h->max_entries * ads_round_up(ref.value_size, 8);
-		if (h->table != ref.offset + sizeof(struct ads_ring) ||
-		    8 + sizeof(struct ads_ring) + table_bytes > ads_block_bytes(a, block))
+		if (h->table != ref.offset + sizeof(struct ads_queue) ||
+		    8 + sizeof(struct ads_queue) + table_bytes > ads_block_bytes(a, block))
 			return ADS_DAMAGED;
 	}
 	return ads_bad(a, (__u32)h->table, table_bytes) ? ADS_DAMAGED : ADS_OK;
@@ -190,7 +192,7 @@ static inline int ads_structure_check(struct ads_arena *a, __u32 kind, struct ad
 
 static inline struct ads_ref ads_directory_ref(__u32 offset)
 {
-	struct ads_ref ref = {offset, ADS_NAME_SIZE, sizeof(struct ads_directory_value)};
+	struct ads_ref ref = {offset, ADS_NAME_SIZE, sizeof(struct ads_directory_value), 0};
 
 	return ref;
 }
@@ -282,12 +284,13 @@ static inline int ads_structure_open(struct ads_arena *a, const char *name, __u3
 
 	if (rc)
 		return rc;
-	if (ads_bad(a, value.offset, sizeof(struct ads_ring)))
+	if (ads_bad(a, value.offset, sizeof(struct ads_queue)))
 		return ADS_DAMAGED;
 	h = ads_at(a, struct ads_header, value.offset);
 	if (value.kind != kind || h->key_size != ref->key_size || h->value_size != ref->value_size)
 		return ADS_WRONG_TYPE;
 	ref->offset = value.offset;
+	ref->flags = h->flags;
 	return ads_structure_check(a, kind, *ref);
 }
 
@@ -323,7 +326,7 @@ static inline int ads_directory_grow(struct ads_arena *a)
 	memset(&scan, 0, sizeof(scan));
 	memset(name, 0, sizeof(name));
 	while (!(rc = ads_directory_next(a, &scan, name, &value))) {
-		struct ads_ref ref = {value.offset, 0, 0};
+		struct ads_ref ref = {value.offset, 0, 0, 0};
 		const struct ads_header *h;
 
 		if (value.kind != ADS_KIND_HASHMAP || ads_bad(a, value.offset, sizeof(struct ads_collection)))
@@ -331,6 +334,7 @@ static inline int ads_directory_grow(struct ads_arena *a)
 		h = ads_at(a, struct ads_header, value.offset);
 		ref.key_size = h->key_size;
 		ref.value_size = h->value_size;
+		ref.flags = h->flags;
 		if (!ads_structure_check(a, value.kind, ref) && ads_hashmap_crowded(a, ref) &&
 		    2ull * ads_collection_len(a, ref) > 1ull << ads_table_bits(ads_table_newest(a, ref.offset)))
 			ads_hashmap_grow(a, ref.offset);

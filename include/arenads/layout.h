@@ -20,7 +20,7 @@
 #include "arena.h"
 #include "atomic.h"
 
-#define ADS_ABI_VERSION 1u
+#define ADS_ABI_VERSION 2u
 #define ADS_MAGIC 0x53444e4552410a89ull /* "\x89\nARENDS" on a little endian machine */
 #define ADS_BYTE_ORDER 0x01020304u
 #define ADS_ROOT_OFFSET 64u
@@ -35,6 +35,22 @@ enum ads_kind {
 	ADS_KIND_LIST = 2,
 	ADS_KIND_QUEUE = 3,
 	ADS_KIND_POOL = 4,
+	ADS_KIND_SET = 5,
+	ADS_KIND_ORDEREDMAP = 6,
+	ADS_KIND_ARRAY = 7,
+	ADS_KIND_RING = 8,
+	ADS_KIND_MPMC = 9,
+	ADS_KIND_INTRUSIVE = 10,
+};
+
+/* What a structure was made with, beyond sizes. Part of its identity: both sides must agree. */
+enum ads_structure_flags {
+	ADS_GRACE = 1,	   /* hash map, set, ordered map: entries are reused after a grace period */
+	ADS_OVERWRITE = 2, /* ring: when it is full the oldest records make room */
+	ADS_SIGNED = 4,	   /* ordered map: keys are signed integers */
+	ADS_BYTES = 8,	   /* ordered map: keys are byte strings; else they are integers */
+	ADS_LIVES = 16,	   /* entries count their lives, in a word behind the value */
+	ADS_FLAGS_ALL = 31,
 };
 
 /* --- the link word -------------------------------------------------------------- */
@@ -152,12 +168,13 @@ struct ads_counters {
 	__u64 no_memory; /* refused: the arena had nothing populated */
 	__u64 budget;    /* given up: the loop budget ran out */
 	__u64 damaged;   /* given up: impossible memory */
-	__u64 pad[4];
+	__u64 dropped;   /* records that were overwritten before anybody took them */
+	__u64 pad[3];
 };
 
 ADS_STATIC_ASSERT(sizeof(struct ads_counters) == 64, "counters are one line");
 
-/* The first line of every structure, constant after creation. */
+/* The first line of every structure, constant after creation but for `table` and `removed`. */
 struct ads_header {
 	__u32 kind; /* enum ads_kind */
 	__u32 key_size;
@@ -168,7 +185,10 @@ struct ads_header {
 			 * word here that changes. list, pool: offset of its head link. queue: of its slots */
 	__u32 first;    /* hash map: offset of the first shortcut of all, where iteration starts */
 	__u32 most;     /* hash map: log2 of the most shortcuts it may grow to */
-	__u64 pad[3];
+	__u32 flags;    /* enum ads_structure_flags */
+	__u32 pad0;
+	__u64 removed;  /* 1: the structure has no name any more, nobody may change it */
+	__u64 pad1;
 };
 
 /*
@@ -195,6 +215,8 @@ ADS_STATIC_ASSERT(__builtin_offsetof(struct ads_header, seed) == 16, "ABI");
 ADS_STATIC_ASSERT(__builtin_offsetof(struct ads_header, table) == 24, "ABI");
 ADS_STATIC_ASSERT(__builtin_offsetof(struct ads_header, first) == 32, "ABI");
 ADS_STATIC_ASSERT(__builtin_offsetof(struct ads_header, most) == 36, "ABI");
+ADS_STATIC_ASSERT(__builtin_offsetof(struct ads_header, flags) == 40, "ABI");
+ADS_STATIC_ASSERT(__builtin_offsetof(struct ads_header, removed) == 48, "ABI");
 
 /* A hash map, a list or a pool of objects: header, counters, the list's head link, pool. */
 struct ads_collection {
@@ -235,7 +257,7 @@ ADS_STATIC_ASSERT(__builtin_offsetof(struct ads_entry, hash) == 8, "ABI");
  * An SPSC ring of fixed-size records. Producer and consumer each write one line.
  * Positions are free-running 64-bit counts of records.
  */
-struct ads_ring {
+struct ads_queue {
 	struct ads_header header;
 	struct ads_counters counters;
 	__u64 tail;        /* producer: records published */
@@ -246,9 +268,9 @@ struct ads_ring {
 	__u64 pad1[6];
 };
 
-ADS_STATIC_ASSERT(sizeof(struct ads_ring) == 256, "ABI");
-ADS_STATIC_ASSERT(__builtin_offsetof(struct ads_ring, tail) == 128, "ABI");
-ADS_STATIC_ASSERT(__builtin_offsetof(struct ads_ring, head) == 192, "ABI");
+ADS_STATIC_ASSERT(sizeof(struct ads_queue) == 256, "ABI");
+ADS_STATIC_ASSERT(__builtin_offsetof(struct ads_queue, tail) == 128, "ABI");
+ADS_STATIC_ASSERT(__builtin_offsetof(struct ads_queue, head) == 192, "ABI");
 
 /*
  * The directory is a list (list.h) whose key is a name and whose value is this:
@@ -272,6 +294,7 @@ struct ads_ref {
 	__u32 offset; /* of the structure */
 	__u32 key_size;
 	__u32 value_size;
+	__u32 flags; /* enum ads_structure_flags */
 };
 
 static ADS_INLINE __u32 ads_round_up(__u32 value, __u32 to)
@@ -287,7 +310,9 @@ static ADS_INLINE __u32 ads_entry_value_offset(struct ads_ref ref)
 /* 32-byte steps: an entry's link, hash and 8-byte key never straddle a line. */
 static ADS_INLINE __u32 ads_entry_stride(struct ads_ref ref)
 {
-	return ads_round_up(ads_entry_value_offset(ref) + ads_round_up(ref.value_size, 8), 32);
+	return ads_round_up(ads_entry_value_offset(ref) + ads_round_up(ref.value_size, 8) +
+				    (ref.flags & ADS_LIVES ? 8 : 0),
+			    32);
 }
 
 #define ads_root_of(arena) ads_at(arena, struct ads_root, ADS_ROOT_OFFSET)

@@ -39,13 +39,13 @@ static ADS_INLINE __u32 ads_queue_slot(struct ads_arena *a, struct ads_ref ref, 
 /* Append a record; ADS_FULL if no slot is free. */
 static ADS_INLINE int ads_queue_push(struct ads_arena *a, struct ads_ref ref, const void *value)
 {
-	struct ads_ring __arena *ring = ads_at(a, struct ads_ring, ref.offset);
+	struct ads_queue __arena *ring = ads_at(a, struct ads_queue, ref.offset);
 	__u64 tail, slots;
 	__u32 slot;
 
 	if (!ads_writable(a))
 		return ADS_READ_ONLY;
-	if (ads_bad(a, ref.offset, sizeof(struct ads_ring)))
+	if (ads_bad(a, ref.offset, sizeof(struct ads_queue)))
 		return ADS_DAMAGED;
 	slots = ring->header.max_entries;
 	tail = ads_load(&ring->tail);
@@ -67,13 +67,13 @@ static ADS_INLINE int ads_queue_push(struct ads_arena *a, struct ads_ref ref, co
 /* Take the oldest record; ADS_ABSENT if there is none. */
 static ADS_INLINE int ads_queue_pop(struct ads_arena *a, struct ads_ref ref, void *value)
 {
-	struct ads_ring __arena *ring = ads_at(a, struct ads_ring, ref.offset);
+	struct ads_queue __arena *ring = ads_at(a, struct ads_queue, ref.offset);
 	__u64 head, tail;
 	__u32 slot;
 
 	if (!ads_writable(a))
 		return ADS_READ_ONLY;
-	if (ads_bad(a, ref.offset, sizeof(struct ads_ring)))
+	if (ads_bad(a, ref.offset, sizeof(struct ads_queue)))
 		return ADS_DAMAGED;
 	head = ads_load(&ring->head);
 	tail = ads_load_acquire(&ring->tail_seen); /* A7, pairs with R7 of a consumer before us */
@@ -96,7 +96,7 @@ static ADS_INLINE int ads_queue_pop(struct ads_arena *a, struct ads_ref ref, voi
 /* Records waiting; while others push and pop, about that many. */
 static ADS_INLINE __u64 ads_queue_len(struct ads_arena *a, struct ads_ref ref)
 {
-	struct ads_ring __arena *ring = ads_at(a, struct ads_ring, ref.offset);
+	struct ads_queue __arena *ring = ads_at(a, struct ads_queue, ref.offset);
 	__u64 head = ads_load(&ring->head);
 
 	(void)a;

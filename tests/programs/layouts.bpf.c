@@ -14,7 +14,7 @@ NAMED(ads_header);
 NAMED(ads_table);
 NAMED(ads_collection);
 NAMED(ads_entry);
-NAMED(ads_ring);
+NAMED(ads_queue);
 NAMED(ads_directory_value);
 
 SEC("syscall") int nothing(void *ctx)

@@ -1,0 +1,61 @@
+"""The kinds of structures: their numbers, names, and the classes that open them.
+
+>>> KINDS[1].name
+'hash map'
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+import msgspec
+
+from arenads._core import lib
+
+__all__ = ["KINDS", "KindOfStructure"]
+
+
+class KindOfStructure(msgspec.Struct, frozen=True):
+    """What is known of a kind.
+
+    Attributes
+    ----------
+    number : int
+        Of `enum ads_kind` in layout.h.
+    name : str
+        As it stands in messages and tables.
+    maker : str
+        The method of `Arena` that makes one.
+    module, type_name : str
+        Where its class is.
+    keyed, valued : bool
+        Whether its records have a key, a value.
+    """
+
+    number: int
+    name: str
+    maker: str
+    module: str
+    type_name: str
+    keyed: bool
+    valued: bool
+
+    def structure_type(self) -> Any:
+        """Return the class; modules of structures are loaded when they are needed."""
+        return getattr(importlib.import_module(self.module), self.type_name)
+
+
+KINDS: dict[int, KindOfStructure] = {
+    each.number: each
+    for each in (
+        KindOfStructure(
+            lib.ADS_KIND_HASHMAP, "hash map", "hashmap", "arenads.hashmap", "HashMap", True, True
+        ),
+        KindOfStructure(lib.ADS_KIND_LIST, "list", "list", "arenads.list", "List", False, True),
+        KindOfStructure(
+            lib.ADS_KIND_QUEUE, "queue", "queue", "arenads.queue", "Queue", False, True
+        ),
+        KindOfStructure(lib.ADS_KIND_POOL, "pool", "pool", "arenads.pool", "Pool", False, True),
+    )
+}
