@@ -76,7 +76,7 @@ struct ads_root {
 };
 struct ads_counters { __u64 full, no_memory, budget, damaged, dropped; ...; };
 struct ads_check_report {
-    __u64 live, deleted, free, unused, carved, leaked, repaired, errors, error_at;
+    __u64 live, deleted, free, waiting, unused, carved, leaked, repaired, errors, error_at;
 };
 
 int ads_arena_create(struct ads_arena *, __u64 size, __u64 base, int fd, __u64 populate);

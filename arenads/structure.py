@@ -50,6 +50,8 @@ class CheckReport(msgspec.Struct, frozen=True):
         Linked; the deleted ones wait for the next writer that passes.
     free, unused : int
         To be taken by the next insert.
+    waiting : int
+        Free when a grace period has passed.
     leaked : int
         In no place: a writer died with it in its hands. On a structure that is being
         written to, an entry in the hands of a live writer counts here too.
@@ -62,6 +64,7 @@ class CheckReport(msgspec.Struct, frozen=True):
     live: int
     deleted: int
     free: int
+    waiting: int
     unused: int
     carved: int
     leaked: int

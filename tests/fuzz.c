@@ -389,7 +389,7 @@ static void find_targets(void)
 		}
 		target(POOL, offset + 192, 16);
 		target(POOL, offset + 256, 8);
-		for (k = 0; k <= ADS_SHARDS; k++)
+		for (k = 0; k < ADS_ALL_SHARDS; k++)
 			target(SHARD, offset + 320 + 64 * k, 16);
 		while (i < STRUCTURES && structures[i].kind == ADS_KIND_HASHMAP && table) {
 			target(TABLE, (__u32)table, 8);

@@ -1638,7 +1638,7 @@ static void explore_map_programs(void)
 		{"S", "Ra Ra"}, {"S", "Da Id"}, {"S", "Dc Ic Da"}, {"S", "Dd Id"}, {"Ia Da", "Ia Da"},
 		{"Ua Da", "Ua Db"}, {"Ia Dc", "Ic Da"}, {"Ib Db", "Dc Ic"}, {"W", "Ia Dc"}, {"W W", "Dc Ic"},
 		{"Gc", "W Ic"}, {"Gc", "W Dc"}, {"Ic", "W Gc"}, {"Dc", "W Gc"}, {"Ga", "W Gc Da"}, {"S", "W Gc Dc"},
-		{"S", "Gc Ia"}, {"Ga Gc", "Gc Ga"}, {"Da Gc", "Dc Ga"},
+		{"S", "Gc Ia"}, {"Ga Gc", "Gc Ga"}, {"Da Gc", "Dc Ga"}, {"Ra", "Rc Ib"}, {"Ra", "Ra Ib"},
 	};
 	static const char *const states[] = {
 		"full", "empty", "neighbours in one bucket", "equal hashes", "all of them", "free entries",

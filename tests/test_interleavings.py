@@ -168,12 +168,11 @@ MISTAKES = (
         "map",
         {
             "if (ads_cas(ads_link_of(a, w.entry), w.link, ads_link_change(w.link, "
-            "ads_link_next(w.link)) | ADS_LINK_MARK) == w.link) { ads_walk_unlink(a, &w, "
-            "ref, ads_link_next(w.link));": (
+            "ads_link_next(w.link)) | ADS_LINK_MARK) == w.link) { deleted = w.entry; if "
+            "(ads_walk_unlink(a, &w, ads_link_next(w.link))) break; }": (
                 "if (ads_cas(ads_link_of(a, w.prev), w.prev_link, ads_link_change(w.prev_link, "
                 "ads_link_next(w.link))) == w.prev_link) { ads_store(ads_link_of(a, w.entry), "
-                "ads_link_change(w.link, 0) | ADS_LINK_MARK); ads_pool_give(a, "
-                "ads_pool_of(ref), w.entry);"
+                "ads_link_change(w.link, 0) | ADS_LINK_MARK); deleted = w.entry; break; }"
             )
         },
     ),
@@ -194,18 +193,20 @@ MISTAKES = (
         "who fails to unlink an entry frees it all the same",
         "map",
         {
-            "if (ads_cas(ads_link_of(a, w->prev), w->prev_link, "
-            "ads_link_change(w->prev_link, next)) == w->prev_link) ads_pool_give(a, "
-            "ads_pool_of(ref), w->entry);": (
-                "ads_cas(ads_link_of(a, w->prev), w->prev_link, ads_link_change(w->prev_link, "
-                "next)); ads_pool_give(a, ads_pool_of(ref), w->entry);"
+            "if (ads_walk_unlink(a, &w, ads_link_next(w.link))) break;": (
+                "ads_walk_unlink(a, &w, ads_link_next(w.link)); break;"
             )
         },
     ),
     Mistake(
-        "an entry is unlinked with another one in hand",
-        "list-programs",
-        {"if (w->held) {": "if (0) {"},
+        "an entry is freed by who unlinks it too",
+        "map",
+        {"w->prev_link = past; }": "w->prev_link = past; ads_pool_retire(a, pool, w->entry); }"},
+    ),
+    Mistake(
+        "a replaced entry that somebody else unlinks is forgotten",
+        "map",
+        {"replaced = w.entry; rc": "replaced = 0; rc"},
     ),
     Mistake(
         "an entry taken for replacing is used for inserting",
@@ -268,7 +269,7 @@ MISTAKES = (
     ),
     Mistake(
         "the depth of a stack may be stale",
-        "map",
+        "map-programs",
         {"return ads_load(&shard->free) == top ? -1 : 0;": "return -1;"},
     ),
     Mistake(

@@ -61,10 +61,12 @@ class Pool(msgspec.Struct):
     stride: u32
     capacity: u32
     spares: u32
-    pad0: Array[u32, 13]
+    grace: u32
+    pad0: Array[u32, 12]
     carved: u64
-    pad1: Array[u64, 7]
-    shards: Array[Shard, 17]
+    epoch: u64
+    pad1: Array[u64, 6]
+    shards: Array[Shard, 19]
 
 
 class Counters(msgspec.Struct):

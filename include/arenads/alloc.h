@@ -57,6 +57,7 @@
 struct ads_pool_ref {
 	__u32 offset;
 	__u32 stride;
+	__u32 life; /* where in an entry the word is that counts its lives, 0: nowhere */
 };
 
 static ADS_INLINE struct ads_pool_ref ads_pool_of(struct ads_ref ref)
@@ -64,6 +65,7 @@ static ADS_INLINE struct ads_pool_ref ads_pool_of(struct ads_ref ref)
 	struct ads_pool_ref pool = {
 		(__u32)(ref.offset + __builtin_offsetof(struct ads_collection, pool)),
 		ads_entry_stride(ref),
+		ref.flags & ADS_LIVES ? ads_entry_value_offset(ref) + ads_round_up(ref.value_size, 8) : 0,
 	};
 	return pool;
 }
@@ -136,7 +138,7 @@ static ADS_INLINE int ads_block_finish(struct ads_arena *a, __u32 at, __u64 word
 		return ADS_DAMAGED;
 #endif
 	if ((word & 3) == ADS_BLOCK_CHUNK) {
-		struct ads_pool_ref pool = {(__u32)word & ~63u, 0};
+		struct ads_pool_ref pool = {(__u32)word & ~63u, 0, 0};
 		struct ads_shard __arena *shard = ads_shard_of(a, pool, (word >> 2) & 15);
 		struct ads_pool __arena *p = ads_at(a, struct ads_pool, pool.offset);
 
@@ -180,7 +182,7 @@ static ADS_INLINE __u32 ads_chunk_count(__u32 stride, __u32 capacity, __u32 have
 static ADS_INLINE int ads_claim_gone(struct ads_arena *a, __u64 claim, __u64 saw, __u64 saw_chunk)
 {
 	__u32 owner = (__u32)claim & ~63u;
-	struct ads_pool_ref pool = {owner, 0};
+	struct ads_pool_ref pool = {owner, 0, 0};
 
 	if ((claim & 3) == ADS_BLOCK_TABLE)
 		return ads_load(&ads_at(a, struct ads_header, owner)->table) != saw;
@@ -335,12 +337,11 @@ static ADS_INLINE __u32 ads_shard_depth(struct ads_arena *a, __u64 top, __u32 st
 	return (__u32)(ads_load(&ads_at(a, struct ads_entry, (__u32)top)->hash) >> 32);
 }
 
-/* Try once to put an entry on a stack of less than `limit` entries: 1 done, 0 try again,
- * -1 there are as many. */
-static ADS_INLINE int ads_shard_push(struct ads_arena *a, struct ads_shard __arena *shard, __u32 stride,
+/* Try once to put an entry on a stack, whose top is `top`, of less than `limit` entries: 1 done,
+ * 0 try again, -1 there are as many. */
+static ADS_INLINE int ads_shard_push(struct ads_arena *a, struct ads_shard __arena *shard, __u64 top, __u32 stride,
 				     __u32 entry, __u32 limit)
 {
-	__u64 top = ads_load_acquire(&shard->free); /* A2, pairs with R2 */
 	__u64 depth = ads_shard_depth(a, top, stride);
 
 	/* If the depth is stale the CAS will fail: taking the top changes the version. */
@@ -361,7 +362,7 @@ static ADS_INLINE int ads_shard_push(struct ads_arena *a, struct ads_shard __are
  */
 ADS_GLOBAL __u32 ads_pool_used(struct ads_arena *a, __u32 pool_offset, __u32 stride)
 {
-	struct ads_pool_ref pool = {pool_offset, stride};
+	struct ads_pool_ref pool = {pool_offset, stride, 0};
 	const __u64 __arena *books = &ads_at(a, struct ads_pool, pool_offset)->carved;
 	__u64 sum = 0, before;
 	__u32 carved = 0, available = 0;
@@ -377,7 +378,7 @@ ADS_GLOBAL __u32 ads_pool_used(struct ads_arena *a, __u32 pool_offset, __u32 str
 		carved = (__u32)(word >> 32);
 		sum = word;
 		available = 0;
-		for (ads_each(s, ADS_SHARDS + 1)) {
+		for (ads_each(s, ADS_ALL_SHARDS)) {
 			struct ads_shard __arena *shard = ads_shard_of(a, pool, s);
 			__u64 chunk = ads_load_acquire(&shard->chunk);
 			__u64 top = ads_load_acquire(&shard->free);
@@ -409,7 +410,7 @@ ADS_GLOBAL __u32 ads_pool_used(struct ads_arena *a, __u32 pool_offset, __u32 str
  */
 ADS_GLOBAL __s64 ads_pool_refill(struct ads_arena *a, __u32 pool_offset, __u32 stride)
 {
-	struct ads_pool_ref pool = {pool_offset, stride};
+	struct ads_pool_ref pool = {pool_offset, stride, 0};
 	struct ads_pool __arena *p = ads_at(a, struct ads_pool, pool_offset);
 	__u32 mine = ads_this_shard();
 	__u32 s, i, entry;
@@ -470,7 +471,7 @@ static ADS_INLINE int ads_pool_take(struct ads_arena *a, struct ads_pool_ref poo
 	if (!got)
 		got = ads_shard_take(a, shard, pool.stride);
 	if (!got && replacing)
-		got = ads_shard_pop(a, ads_shard_of(a, pool, ADS_SHARDS), pool.stride);
+		got = ads_shard_pop(a, ads_shard_of(a, pool, ADS_SHARD_SPARES), pool.stride);
 	if (!got)
 		got = ads_pool_refill(a, pool.offset, pool.stride);
 	if (got == ADS_NOWHERE)
@@ -480,32 +481,61 @@ static ADS_INLINE int ads_pool_take(struct ads_arena *a, struct ads_pool_ref poo
 }
 
 /*
- * Give an entry back. Its link must be marked, or never have been reachable. A function of
- * its own in BPF, so that it has a loop budget of its own: that of its caller may be spent.
+ * Give an entry back. `retired`: it was reachable until now, so it may have to wait. A
+ * function of its own in BPF, so that it has a loop budget of its own: that of its caller may be
+ * spent.
+ *
+ * An entry retires to the shard of the epoch. Who reads the top of that shard and then finds
+ * the epoch unchanged has read the top before the shard was sealed (reclaim.h); if it is
+ * sealed after that, the CAS fails.
  */
-ADS_GLOBAL int ads_pool_return(struct ads_arena *a, __u32 pool_offset, __u32 stride, __u32 entry)
+ADS_GLOBAL int ads_pool_return(struct ads_arena *a, __u32 pool_offset, __u32 stride, __u32 entry, __u32 retired)
 {
-	struct ads_pool_ref pool = {pool_offset, stride};
-	__u32 spares = ads_at(a, struct ads_pool, pool_offset)->spares;
-	__u32 shard = ADS_SHARDS;
+	struct ads_pool_ref pool = {pool_offset, stride, 0};
+	struct ads_pool __arena *p = ads_at(a, struct ads_pool, pool_offset);
+	__u32 spares = p->spares;
+	__u32 waits = retired && p->grace;
+	__u32 at = ADS_SHARD_SPARES;
 	__u32 i;
 
 	for (ads_loop(i)) {
-		int done = ads_shard_push(a, ads_shard_of(a, pool, shard), stride, entry,
-					  shard == ADS_SHARDS ? spares : ~0u);
+		__u64 epoch = ads_load_acquire(&p->epoch); /* A10, pairs with R10 */
+		struct ads_shard __arena *shard =
+			ads_shard_of(a, pool, waits ? ADS_SHARD_RETIRED + (epoch & 1) : at);
+		__u64 top = ads_load_acquire(&shard->free); /* A2, pairs with R2 */
+		int done;
 
+		if (waits && ads_load(&p->epoch) != epoch)
+			continue;
+		done = ads_shard_push(a, shard, top, stride, entry, waits || at != ADS_SHARD_SPARES ? ~0u : spares);
 		if (done > 0)
 			return ADS_OK;
 		if (done < 0)
-			shard = ads_this_shard();
+			at = ads_this_shard();
 	}
 	/* Leaked: check finds it, and it is counted. */
 	return ads_count(a, pool_offset - (__u32)__builtin_offsetof(struct ads_collection, pool), ADS_BUDGET);
 }
 
+/* Give back an entry that nobody else could reach since it was taken. */
 static ADS_INLINE void ads_pool_give(struct ads_arena *a, struct ads_pool_ref pool, __u32 entry)
 {
-	ads_pool_return(a, pool.offset, pool.stride, entry);
+	ads_pool_return(a, pool.offset, pool.stride, entry, 0);
+}
+
+/*
+ * Give back an entry that was reachable, is deleted (its link is marked), and that no walk from
+ * now on meets: only the one who has marked it may. Those who hold it still see by its life,
+ * if it counts them, that it is over.
+ */
+static ADS_INLINE void ads_pool_retire(struct ads_arena *a, struct ads_pool_ref pool, __u32 entry)
+{
+	if (pool.life) {
+		__u64 __arena *life = ads_at(a, __u64, entry + pool.life);
+
+		ads_store_release(life, ads_load(life) + 1); /* R11, partner A11 in orderedmap.h */
+	}
+	ads_pool_return(a, pool.offset, pool.stride, entry, 1);
 }
 
 /* --- objects of a pool --------------------------------------------------------------------------- */
@@ -553,7 +583,7 @@ static ADS_INLINE int ads_pool_free(struct ads_arena *a, struct ads_ref ref, __u
 	if (word & ADS_LINK_MARK || !word ||
 	    ads_cas(link, word, ads_link_change(word, 0) | ADS_LINK_MARK) != word)
 		return ADS_INVALID;
-	ads_pool_give(a, ads_pool_of(ref), entry);
+	ads_pool_retire(a, ads_pool_of(ref), entry);
 	return ADS_OK;
 }
 

@@ -81,6 +81,7 @@ typedef long long __s64;
 enum ads_error {
 	ADS_OK = 0,
 	ADS_ABSENT = -2,    /* ENOENT: no such key, no more entries, nothing queued */
+	ADS_LOST = -11,	    /* EAGAIN: inside only, where a walk began has gone; no operation returns it */
 	ADS_NO_MEMORY = -12, /* ENOMEM: the arena has no populated memory left */
 	ADS_EXISTS = -17,   /* EEXIST: the key is there already */
 	ADS_INVALID = -22,  /* EINVAL: an argument that no call can mean */

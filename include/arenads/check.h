@@ -24,6 +24,7 @@ struct ads_check_report {
 	__u64 live;	/* linked, not deleted */
 	__u64 deleted;	/* linked, deleted, waiting for the next writer to unlink them */
 	__u64 free;	/* on a free list */
+	__u64 waiting;	/* for a grace period to end */
 	__u64 unused;	/* in a chunk, never taken */
 	__u64 carved;	/* all of the above and the leaked ones */
 	__u64 leaked;	/* in no place */
@@ -168,7 +169,7 @@ static inline void ads_check_free(struct ads_check *c, struct ads_pool_ref pool)
 {
 	__u32 s;
 
-	for (s = 0; s <= ADS_SHARDS; s++) {
+	for (s = 0; s < ADS_ALL_SHARDS; s++) {
 		__u32 at = (__u32)ads_load_acquire(&ads_shard_of(c->a, pool, s)->free);
 		__u64 left = ~0ull;
 
@@ -185,7 +186,8 @@ static inline void ads_check_free(struct ads_check *c, struct ads_pool_ref pool)
 			left = (word >> 32) - 1;
 			if (ads_check_seen(c->linked, at))
 				ads_check_error(c, at);
-			c->report->free++;
+			c->report->free += s < ADS_SHARD_RETIRED;
+			c->report->waiting += s >= ADS_SHARD_RETIRED;
 			at = (__u32)word;
 		}
 		if (left && left != ~0ull)
@@ -259,7 +261,7 @@ static inline void ads_check_chunks(struct ads_check *c, __u32 kind, struct ads_
 	books = ads_load_acquire(&ads_at(c->a, struct ads_pool, pool.offset)->carved) >> 32;
 	if (books != c->report->carved && books + last_chunk != c->report->carved)
 		ads_check_error(c, pool.offset); /* the books may lack a chunk at the cursor, no more */
-	if (placed != c->report->live + c->report->deleted + c->report->free)
+	if (placed != c->report->live + c->report->deleted + c->report->free + c->report->waiting)
 		ads_check_error(c, pool.offset); /* something linked or free lies in no chunk */
 }
 
@@ -289,10 +291,12 @@ static inline int ads_pool_chunk_of(struct ads_arena *a, struct ads_ref ref, __u
 	return 0;
 }
 
-/* Do what the dead left undone: the claim at the cursor, and deleted entries still linked. */
+/* Do what the dead left undone: the claim at the cursor, and deleted entries still linked, which
+ * are leaked then. */
 static inline void ads_check_sweep(struct ads_arena *a, __u32 kind, struct ads_ref ref)
 {
 	__u64 cursor = ads_load_acquire(&ads_root_of(a)->cursor);
+	struct ads_pool_ref pool = ads_pool_of(ref);
 	struct ads_walk w;
 	__u64 step;
 
@@ -308,9 +312,9 @@ static inline void ads_check_sweep(struct ads_arena *a, __u32 kind, struct ads_r
 						   : ads_list_head(ref));
 	if (ads_bad(a, w.start, 8))
 		return;
-	ads_walk_restart(a, &w);
+	ads_walk_restart(a, &w, pool);
 	for (step = 0; step < a->size / 8; step++) {
-		enum ads_look seen = ads_walk_look(a, &w, ads_pool_of(ref), ADS_WRITE);
+		enum ads_look seen = ads_walk_look(a, &w, pool, ADS_WRITE);
 
 		if (seen == ADS_LOOK_DAMAGED || w.entry == ADS_LINK_END)
 			return;
@@ -320,9 +324,19 @@ static inline void ads_check_sweep(struct ads_arena *a, __u32 kind, struct ads_r
 			w.start = w.entry & ~ADS_LINK_TAG;
 			if (ads_bad(a, w.start, 8))
 				return;
-			ads_walk_restart(a, &w);
+			ads_walk_restart(a, &w, pool);
 		}
 	}
+}
+
+static inline void ads_check_all(struct ads_check *c, __u32 kind, struct ads_ref ref, int repair)
+{
+	if (kind != ADS_KIND_POOL)
+		ads_check_links(c, kind, ref);
+	if (kind == ADS_KIND_HASHMAP)
+		ads_check_tables(c, ref);
+	ads_check_free(c, ads_pool_of(ref));
+	ads_check_chunks(c, kind, ads_pool_of(ref), repair && !c->report->errors);
 }
 
 /*
@@ -343,14 +357,18 @@ static inline int ads_collection_check(struct ads_arena *a, __u32 kind, struct a
 	c.linked = (unsigned char *)calloc(1, a->size / 64 + 1);
 	c.freed = (unsigned char *)calloc(1, a->size / 64 + 1);
 	if (c.linked && c.freed) {
-		if (kind != ADS_KIND_POOL)
-			ads_check_links(&c, kind, ref);
-		if (kind == ADS_KIND_HASHMAP)
-			ads_check_tables(&c, ref);
-		ads_check_free(&c, ads_pool_of(ref));
-		ads_check_chunks(&c, kind, ads_pool_of(ref), repair && !report->errors);
-		if (repair && !report->errors)
+		ads_check_all(&c, kind, ref, 0);
+		if (repair && !report->errors) {
+			__u64 deleted = report->deleted;
+
 			ads_check_sweep(a, kind, ref);
+			memset(c.linked, 0, a->size / 64 + 1);
+			memset(c.freed, 0, a->size / 64 + 1);
+			memset(report, 0, sizeof(*report));
+			ads_check_all(&c, kind, ref, 1);
+			report->leaked -= deleted < report->leaked ? deleted : report->leaked;
+			report->deleted += deleted;
+		}
 	} else {
 		rc = ADS_NO_MEMORY;
 	}

@@ -83,7 +83,7 @@ static ADS_INLINE __u64 ads_hash(const void *key, __u32 size, __u64 seed)
 static ADS_INLINE int ads_shortcut_link(struct ads_arena *a, __u32 map, __u32 stride, __u64 table, __u64 first,
 					__u32 from)
 {
-	struct ads_pool_ref pool = {map + (__u32)__builtin_offsetof(struct ads_collection, pool), stride};
+	struct ads_pool_ref pool = {map + (__u32)__builtin_offsetof(struct ads_collection, pool), stride, 0};
 	__u32 at = ads_table_link(table, first);
 	__u64 __arena *word = ads_at(a, __u64, at);
 	struct ads_walk w = ads_walk_from(from);
@@ -100,7 +100,7 @@ static ADS_INLINE int ads_shortcut_link(struct ads_arena *a, __u32 map, __u32 st
 		owner = ads_cas(word, mine, claimed) == mine;
 		mine = claimed;
 	}
-	ads_walk_restart(a, &w);
+	ads_walk_restart(a, &w, pool);
 	for (ads_loop(i)) {
 		enum ads_look seen = ads_walk_look(a, &w, pool, ADS_WRITE);
 
@@ -148,7 +148,7 @@ static ADS_INLINE int ads_shortcut_link(struct ads_arena *a, __u32 map, __u32 st
 			ads_cas(word, mine, ads_link_change(mine, w.entry));
 			return ADS_OK;
 		}
-		ads_walk_restart(a, &w);
+		ads_walk_restart(a, &w, pool);
 	}
 	if (owner)
 		ads_store(word, ads_link_change(mine, 0)); /* unlinked again: somebody else may try */

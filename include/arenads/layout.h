@@ -29,6 +29,9 @@
 #define ADS_MAX_KEY 512u
 #define ADS_MAX_VALUE 65536u
 #define ADS_SHARDS 16u /* free lists of a pool; CPUs beyond share them */
+#define ADS_SHARD_SPARES ADS_SHARDS /* entries kept for replacing while the pool is full */
+#define ADS_SHARD_RETIRED (ADS_SHARDS + 1) /* two: entries that wait for a grace period */
+#define ADS_ALL_SHARDS (ADS_SHARDS + 3)
 
 enum ads_kind {
 	ADS_KIND_HASHMAP = 1,
@@ -75,6 +78,12 @@ enum ads_structure_flags {
 #define ADS_LINK_PENDING 2u
 
 static ADS_INLINE __u32 ads_link_next(__u64 link)
+{
+	return (__u32)link;
+}
+
+/* What comes after a deleted entry. */
+static ADS_INLINE __u32 ads_deleted_next(__u64 link)
 {
 	return (__u32)link;
 }
@@ -146,11 +155,13 @@ struct ads_shard {
 struct ads_pool {
 	__u32 stride;   /* bytes from one entry to the next, a multiple of 32 */
 	__u32 capacity; /* entries that may be carved: those that may be live, and the spares */
-	__u32 spares;   /* entries that the last shard holds back, for replacing in a full pool */
-	__u32 pad0[13];
+	__u32 spares;   /* entries that a shard of its own holds back, for replacing in a full pool */
+	__u32 grace;    /* 1: an entry is used again only after a grace period, see reclaim.h */
+	__u32 pad0[12];
 	__u64 carved;
-	__u64 pad1[7];
-	struct ads_shard shards[ADS_SHARDS + 1];
+	__u64 epoch;    /* grace: entries retire to shard ADS_SHARD_RETIRED + (epoch & 1) */
+	__u64 pad1[6];
+	struct ads_shard shards[ADS_ALL_SHARDS];
 };
 
 ADS_STATIC_ASSERT(sizeof(struct ads_shard) == 64, "a shard is one line");
@@ -160,7 +171,9 @@ ADS_STATIC_ASSERT(__builtin_offsetof(struct ads_pool, capacity) == 4, "ABI");
 ADS_STATIC_ASSERT(__builtin_offsetof(struct ads_pool, carved) == 64, "ABI");
 ADS_STATIC_ASSERT(__builtin_offsetof(struct ads_pool, shards) == 128, "ABI");
 ADS_STATIC_ASSERT(__builtin_offsetof(struct ads_pool, spares) == 8, "ABI");
-ADS_STATIC_ASSERT(sizeof(struct ads_pool) == 192 + 64 * ADS_SHARDS, "ABI");
+ADS_STATIC_ASSERT(__builtin_offsetof(struct ads_pool, grace) == 12, "ABI");
+ADS_STATIC_ASSERT(__builtin_offsetof(struct ads_pool, epoch) == 72, "ABI");
+ADS_STATIC_ASSERT(sizeof(struct ads_pool) == 128 + 64 * ADS_ALL_SHARDS, "ABI");
 
 /* What went wrong, per structure (rule: nothing is lost in silence). */
 struct ads_counters {

@@ -18,15 +18,17 @@
  *
  *	operation	commit (one CAS or load)		death afterwards leaves
  *	insert, push	link of the predecessor: cur -> new	nothing
- *	replace		link of the old entry:			the old entry, deleted but linked;
- *			next -> new | mark, and new -> next	the next writer there unlinks it
- *	delete		link of the entry: next -> next | mark	the same
+ *	replace		link of the old entry:			the old entry, deleted but perhaps
+ *			next -> new | mark, and new -> next	linked; writers that pass unlink it,
+ *	delete		link of the entry: next -> next | mark	and it is leaked: check finds it
  *	find, get	the load of the link that was		nothing, readers change nothing
  *			then found unchanged
- *	unlink		link of the predecessor: cur -> next	the entry out of the list and not
- *			(the one who does it frees the entry)	in the pool: leaked, check finds it
+ *	unlink		link of the predecessor: cur -> next	nothing: anybody may do it
  *
  * Death before the commit of insert and replace: the new entry is leaked, nothing else.
+ *
+ * Who marks an entry frees it, once no walk can meet it any more: when it has unlinked the entry, or
+ * has walked past the place where it was. So it is known at any time who has an entry in hand.
  *
  * Why a reader cannot be fooled. It holds `prev`, whose link word it read as L, and
  * looks at the entry `cur` that L leads to:
@@ -68,6 +70,7 @@ struct ads_walk {
 	__u64 link;  /* the entry's link word */
 	__u64 hash;
 	__u32 held; /* an entry taken and not published yet, 0: none */
+	__u32 life; /* of the entry whose link word is at `start`; 0: that word is no entry's and stays */
 };
 
 enum ads_walk_mode {
@@ -193,7 +196,7 @@ static ADS_INLINE int ads_compare_key(struct ads_arena *a, __u32 entry, const vo
 
 static ADS_INLINE struct ads_walk ads_walk_from(__u32 start)
 {
-	struct ads_walk w = {start, 0, 0, 0, 0, 0, 0};
+	struct ads_walk w = {start, 0, 0, 0, 0, 0, 0, 0};
 
 	return w;
 }
@@ -207,9 +210,19 @@ static ADS_INLINE void ads_walk_enter(struct ads_arena *a, struct ads_walk *w, _
 	w->entry = ads_link_next(w->prev_link) & ~ADS_LINK_PENDING;
 }
 
-static ADS_INLINE void ads_walk_restart(struct ads_arena *a, struct ads_walk *w)
+#define ADS_WALK_LOST 7u /* no entry: where the walk began is not in the list any more */
+
+/* Go on from the start. One that is an entry is in the list if it is not deleted and in the life in
+ * which it was known to be: lives change after the mark and before the entry can be taken again. */
+static ADS_INLINE void ads_walk_restart(struct ads_arena *a, struct ads_walk *w, struct ads_pool_ref pool)
 {
 	ads_walk_enter(a, w, w->start);
+	if (w->life) {
+		ads_fence_acquire(); /* A11: the link was read before the life */
+		if (w->prev_link & ADS_LINK_MARK ||
+		    (__u32)ads_load(ads_at(a, __u64, w->start + pool.life)) != w->life)
+			w->entry = ADS_WALK_LOST;
+	}
 }
 
 /* Step onto the entry just looked at. */
@@ -223,6 +236,7 @@ static ADS_INLINE void ads_walk_advance(struct ads_walk *w)
 enum ads_look {
 	ADS_LOOK_ENTRY, /* w->link and w->hash are those of a live entry in the list */
 	ADS_LOOK_END,	/* the end, or a shortcut's word: w->entry has the tag */
+	ADS_LOOK_LOST,	/* the entry where the walk began was deleted: begin elsewhere */
 	ADS_LOOK_AGAIN, /* something changed: look again from where w stands now */
 	ADS_LOOK_DAMAGED,
 };
@@ -234,7 +248,7 @@ static ADS_INLINE enum ads_look ads_walk_look(struct ads_arena *a, struct ads_wa
 	struct ads_entry __arena *e;
 
 	if (w->entry & ADS_LINK_TAG)
-		return ADS_LOOK_END;
+		return w->life && w->entry == ADS_WALK_LOST ? ADS_LOOK_LOST : ADS_LOOK_END;
 	if (ads_bad(a, w->entry, pool.stride))
 		return ADS_LOOK_DAMAGED;
 	e = ads_at(a, struct ads_entry, w->entry);
@@ -242,27 +256,21 @@ static ADS_INLINE enum ads_look ads_walk_look(struct ads_arena *a, struct ads_wa
 	w->hash = ads_load(&e->hash);
 	ads_fence_acquire(); /* the loads above are done before the check below */
 	if (ADS_UNLIKELY(ads_load(ads_link_of(a, w->prev)) != w->prev_link)) {
-		ads_walk_restart(a, w);
+		ads_walk_restart(a, w, pool);
 		return ADS_LOOK_AGAIN;
 	}
 	if (ADS_LIKELY(!(w->link & ADS_LINK_MARK)))
 		return ADS_LOOK_ENTRY;
 	if (mode == ADS_WRITE) {
-		__u64 past = ads_link_change(w->prev_link, ads_link_next(w->link));
+		__u64 past = ads_link_change(w->prev_link, ads_deleted_next(w->link));
 
-		/* Unlinking puts an entry in our hands: never two, so that a death leaks one. */
-		if (w->held) {
-			ads_pool_give(a, pool, w->held);
-			w->held = 0;
-		}
 		if (ads_cas(ads_link_of(a, w->prev), w->prev_link, past) != w->prev_link) {
-			ads_walk_restart(a, w);
+			ads_walk_restart(a, w, pool);
 			return ADS_LOOK_AGAIN;
 		}
-		ads_pool_give(a, pool, w->entry);
 		w->prev_link = past;
 	}
-	w->entry = ads_link_next(w->link);
+	w->entry = ads_deleted_next(w->link);
 	return ADS_LOOK_AGAIN;
 }
 
@@ -292,7 +300,7 @@ static ADS_INLINE int ads_walk_cross(struct ads_arena *a, struct ads_walk *w, __
 /*
  * Find (hash, key) from the link word w->start on. A list (map 0) has one, a hash map (its
  * offset) one for each bucket. ADS_OK: w is at it. ADS_ABSENT: w is
- * where it would be inserted. Else ADS_BUDGET or ADS_DAMAGED.
+ * where it would be inserted. Else ADS_BUDGET, ADS_DAMAGED or ADS_LOST.
  */
 static ADS_INLINE int ads_walk_find(struct ads_arena *a, struct ads_walk *w, __u32 map, struct ads_ref ref,
 				    __u64 hash, const void *key, enum ads_walk_mode mode)
@@ -302,7 +310,7 @@ static ADS_INLINE int ads_walk_find(struct ads_arena *a, struct ads_walk *w, __u
 
 	if (ads_bad(a, w->start, 8))
 		return ADS_DAMAGED;
-	ads_walk_restart(a, w);
+	ads_walk_restart(a, w, pool);
 	for (ads_loop(i)) {
 		enum ads_look seen = ads_walk_look(a, w, pool, mode);
 		int order;
@@ -316,6 +324,8 @@ static ADS_INLINE int ads_walk_find(struct ads_arena *a, struct ads_walk *w, __u
 		}
 		if (seen == ADS_LOOK_DAMAGED)
 			return ADS_DAMAGED;
+		if (seen == ADS_LOOK_LOST)
+			return ADS_LOST;
 		if (seen == ADS_LOOK_AGAIN)
 			continue;
 		if (w->hash > hash)
@@ -378,12 +388,24 @@ static ADS_INLINE void ads_entry_aim(struct ads_arena *a, __u32 entry, __u32 nex
 	ads_store(link, ads_link_change(ads_load(link), next));
 }
 
-/* Unlink the entry that w is at, which this caller has just marked. If somebody changed
- * the predecessor meanwhile, the next writer that passes does it. */
-static ADS_INLINE void ads_walk_unlink(struct ads_arena *a, struct ads_walk *w, struct ads_ref ref, __u32 next)
+/*
+ * Unlink the entry that w is at, which this caller has just marked: 1 done, 0 somebody has
+ * changed the predecessor meanwhile. Then a walk past the place unlinks it if nobody else does: a
+ * deleted entry stands before the live one of its key.
+ */
+static ADS_INLINE int ads_walk_unlink(struct ads_arena *a, struct ads_walk *w, __u32 next)
 {
-	if (ads_cas(ads_link_of(a, w->prev), w->prev_link, ads_link_change(w->prev_link, next)) == w->prev_link)
-		ads_pool_give(a, ads_pool_of(ref), w->entry);
+	return ads_cas(ads_link_of(a, w->prev), w->prev_link, ads_link_change(w->prev_link, next)) == w->prev_link;
+}
+
+/* Free an entry that this caller has marked. `rc`: of the last walk past its place, if it did not
+ * come to its end the entry may still be met, and must stay: it is leaked, check finds it. */
+static ADS_INLINE void ads_list_free(struct ads_arena *a, struct ads_ref ref, __u32 entry, int rc)
+{
+	if (rc == ADS_OK || rc == ADS_ABSENT)
+		ads_pool_retire(a, ads_pool_of(ref), entry);
+	else
+		ads_count(a, ref.offset, rc);
 }
 
 /*
@@ -396,11 +418,14 @@ static ADS_INLINE int ads_list_store_at(struct ads_arena *a, __u32 start, __u32 
 {
 	struct ads_walk w = ads_walk_from(start);
 	int made_to_replace = 0;
+	__u32 replaced = 0; /* it has happened: what is left is to free this one */
 	__u32 i;
 	int rc = ADS_BUDGET;
 
 	for (ads_loop(i)) {
 		rc = ads_walk_find(a, &w, map, ref, hash, key, ADS_WRITE);
+		if (replaced)
+			break;
 		if (rc == ADS_OK && mode == ADS_INSERT) {
 			rc = ADS_EXISTS;
 			*entry = w.entry;
@@ -438,12 +463,19 @@ static ADS_INLINE int ads_list_store_at(struct ads_arena *a, __u32 start, __u32 
 			/* Commit of replace. R3, as above: readers reach it through the marked link. */
 			if (ads_cas(ads_link_of(a, w.entry), w.link,
 				    ads_link_change(w.link, w.held) | ADS_LINK_MARK) == w.link) {
-				ads_walk_unlink(a, &w, ref, w.held);
 				*entry = w.held;
-				return ADS_OK;
+				replaced = w.entry;
+				rc = ADS_OK;
+				if (ads_walk_unlink(a, &w, w.held))
+					break;
+				w.held = 0;
 			}
 		}
 		rc = ADS_BUDGET;
+	}
+	if (replaced) {
+		ads_list_free(a, ref, replaced, rc);
+		return ADS_OK;
 	}
 	if (w.held)
 		ads_pool_give(a, ads_pool_of(ref), w.held);
@@ -455,11 +487,14 @@ static ADS_INLINE int ads_list_delete_at(struct ads_arena *a, __u32 start, __u32
 					 __u64 hash, const void *key, void *value)
 {
 	struct ads_walk w = ads_walk_from(start);
+	__u32 deleted = 0; /* it has happened: what is left is to free this one */
+	int rc = ADS_BUDGET;
 	__u32 i;
 
 	for (ads_loop(i)) {
-		int rc = ads_walk_find(a, &w, map, ref, hash, key, ADS_WRITE);
-
+		rc = ads_walk_find(a, &w, map, ref, hash, key, ADS_WRITE);
+		if (deleted)
+			break;
 		if (rc)
 			return rc;
 		/* Whole if the CAS finds the link as it was. */
@@ -468,11 +503,16 @@ static ADS_INLINE int ads_list_delete_at(struct ads_arena *a, __u32 start, __u32
 		/* Commit of delete. */
 		if (ads_cas(ads_link_of(a, w.entry), w.link,
 			    ads_link_change(w.link, ads_link_next(w.link)) | ADS_LINK_MARK) == w.link) {
-			ads_walk_unlink(a, &w, ref, ads_link_next(w.link));
-			return ADS_OK;
+			deleted = w.entry;
+			if (ads_walk_unlink(a, &w, ads_link_next(w.link)))
+				break;
 		}
+		rc = ADS_BUDGET;
 	}
-	return ADS_BUDGET;
+	if (!deleted)
+		return ADS_BUDGET;
+	ads_list_free(a, ref, deleted, rc);
+	return ADS_OK;
 }
 
 /* --- iteration ------------------------------------------------------------------------------ */
@@ -496,7 +536,7 @@ static ADS_INLINE int ads_scan_start(struct ads_arena *a, struct ads_scan *s, __
 	if (ads_bad(a, start, 8))
 		return ADS_DAMAGED;
 	*s = fresh;
-	ads_walk_restart(a, &s->walk);
+	ads_walk_enter(a, &s->walk, start);
 	return ADS_OK;
 }
 
@@ -519,6 +559,8 @@ static ADS_INLINE int ads_scan_next(struct ads_arena *a, struct ads_scan *s, str
 			continue;
 		if (seen == ADS_LOOK_DAMAGED)
 			return ADS_DAMAGED;
+		if (seen == ADS_LOOK_LOST)
+			return ADS_LOST;
 		if (seen == ADS_LOOK_END) {
 			if (w->entry == ADS_LINK_END)
 				return ADS_ABSENT;
@@ -526,7 +568,7 @@ static ADS_INLINE int ads_scan_next(struct ads_arena *a, struct ads_scan *s, str
 			w->start = w->entry & ~ADS_LINK_TAG;
 			if (ads_bad(a, w->start, 8))
 				return ADS_DAMAGED;
-			ads_walk_restart(a, w);
+			ads_walk_restart(a, w, pool);
 			continue;
 		}
 		if (s->started && w->hash <= s->hash) {
@@ -631,7 +673,7 @@ static ADS_INLINE int ads_list_push(struct ads_arena *a, struct ads_ref ref, con
 	if (ads_bad(a, w.start, 8))
 		return ads_count(a, ref.offset, ADS_DAMAGED);
 	rc = ADS_BUDGET;
-	ads_walk_restart(a, &w);
+	ads_walk_restart(a, &w, pool);
 	for (ads_loop(i)) {
 		enum ads_look seen = ads_walk_look(a, &w, pool, ADS_WRITE);
 
@@ -659,7 +701,7 @@ static ADS_INLINE int ads_list_push(struct ads_arena *a, struct ads_ref ref, con
 			*entry = w.held;
 			return ADS_OK;
 		}
-		ads_walk_restart(a, &w);
+		ads_walk_restart(a, &w, pool);
 	}
 	if (w.held)
 		ads_pool_give(a, pool, w.held);

@@ -20,7 +20,7 @@ static __u64 next_key(__u64 *state, __u64 entries)
 /* Nanoseconds for `rounds` lookups of 8-byte keys; *sum is that of the values found. */
 __u64 lookup_ours(struct ads_arena *arena, __u32 offset, __u64 entries, __u64 rounds, __u64 *sum)
 {
-	struct ads_ref map = {offset, 8, 8};
+	struct ads_ref map = {offset, 8, 8, 0};
 	__u64 state = 1, i, start = now();
 
 	*sum = 0;

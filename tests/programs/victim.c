@@ -90,7 +90,7 @@ static int on_list(struct ads_arena *a, struct ads_ref ref)
 
 static int perform(struct ads_arena *a)
 {
-	struct ads_ref ref = {(__u32)todo.offset, todo.kind == HASHMAP ? 8 : 0, 16};
+	struct ads_ref ref = {(__u32)todo.offset, todo.kind == HASHMAP ? 8 : 0, 16, 0};
 	__u64 room[2];
 	__u32 object;
 
