@@ -47,6 +47,7 @@ from arenads.schema import (
     u32,
     u64,
 )
+from arenads.set import Set
 from arenads.structure import CheckReport, Counters
 
 __version__ = "0.1.0"
@@ -91,6 +92,7 @@ __all__ = [
     "Queue",
     "RunResult",
     "Schema",
+    "Set",
     "Size",
     "Statistics",
     "Str",

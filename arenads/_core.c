@@ -18,6 +18,8 @@ typedef struct { char name[64]; char record[64]; __u32 size, offset; } core_layo
 	do {                                                                   \
 		if (!(s)->arena->base)                                         \
 			return CORE_CLOSED;                                    \
+		if (ads_load(&ads_at((s)->arena, struct ads_header, (s)->ref.offset)->removed)) \
+			return ADS_REMOVED;                                    \
 	} while (0)
 
 static struct ads_root *core_root(struct ads_arena *a)
@@ -252,7 +254,7 @@ static __s64 core_queue_len(const core_structure *s)
 static int core_scan_start(const core_structure *s, struct ads_scan *scan)
 {
 	CORE_OPEN(s);
-	if (s->kind == ADS_KIND_HASHMAP)
+	if (ads_kind_is_hashed(s->kind))
 		return ads_hashmap_scan(s->arena, s->ref, scan);
 	return ads_scan_start(s->arena, scan, ads_list_head(s->ref));
 }

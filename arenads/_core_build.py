@@ -97,6 +97,10 @@ int ads_queue_create(struct ads_arena *, struct ads_ref *, __u32 slots);
 int ads_structure_check(struct ads_arena *, __u32 kind, struct ads_ref);
 int ads_directory_add(struct ads_arena *, const char *name, struct ads_directory_value *);
 int ads_directory_find(struct ads_arena *, const char *name, struct ads_directory_value *);
+int ads_directory_remove(struct ads_arena *, const char *name);
+__s64 ads_directory_reclaim(struct ads_arena *);
+__s64 ads_collection_reclaim(struct ads_arena *, struct ads_ref);
+int ads_grace_available(void);
 int ads_directory_next(struct ads_arena *, struct ads_scan *, char *name,
                        struct ads_directory_value *);
 int ads_directory_grow(struct ads_arena *);

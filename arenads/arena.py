@@ -58,11 +58,13 @@ if TYPE_CHECKING:
     from arenads.list import List
     from arenads.pool import Pool
     from arenads.queue import Queue
+    from arenads.set import Set
     from arenads.structure import Structure
 
 __all__ = ["Arena", "Engine", "Statistics", "choose_engine", "parse_size"]
 
 Engine: TypeAlias = Literal["auto", "kernel", "native"]
+Reclaim: TypeAlias = Literal["immediate", "grace"]
 T = TypeVar("T")
 
 PAGE: int = lib.ADS_PAGE_SIZE
@@ -446,7 +448,8 @@ class Arena:
 
         BPF programs cannot make pages: without this they get no memory once they have used up
         what was there. The thread also grows the tables of hash maps that programs fill and
-        cannot grow for want of memory. None stops it.
+        cannot grow for want of memory, and lets entries that wait for a grace period be used
+        again. None stops it.
         """
         length = None if distance is None else parse_size(distance, "distance")
         core = self._writable()
@@ -473,6 +476,7 @@ class Arena:
         value: object,
         max_entries: int = 1024,
         initial_entries: int = 32,
+        reclaim: Reclaim = "immediate",
     ) -> HashMap[Any, Any]:
         """Make the hash map `name`, or open it if it exists with the same types.
 
@@ -481,20 +485,55 @@ class Arena:
         as it fills; with both the same it never grows, and takes its table's memory now. An
         existing map keeps its own numbers.
 
+        `reclaim` says when a deleted or replaced entry is used again: "immediate", as in a
+        preallocated kernel hash map; or "grace": not before all BPF programs have ended (but
+        sleepable ones) that may hold a pointer into it. Then entries that wait count towards
+        `max_entries`, and a process must have the arena open with `provision`, or call
+        `Arena.reclaim`.
+
         Raises
         ------
         LayoutError
             It exists with other types; the message shows both.
         ArenaFullError, SchemaError, NameExistsError
         """
-        kind = lib.ADS_KIND_HASHMAP
+        made: HashMap[Any, Any] = self._hashed(
+            lib.ADS_KIND_HASHMAP, name, key, value, max_entries, initial_entries, reclaim
+        )
+        return made
+
+    def set(
+        self,
+        name: str,
+        *,
+        key: object,
+        max_entries: int = 1024,
+        initial_entries: int = 32,
+        reclaim: Reclaim = "immediate",
+    ) -> Set[Any]:
+        """Make the set `name`, or open it: a hash map without values. See `hashmap`."""
+        made: Set[Any] = self._hashed(
+            lib.ADS_KIND_SET, name, key, None, max_entries, initial_entries, reclaim
+        )
+        return made
+
+    def _hashed(
+        self,
+        kind: int,
+        name: str,
+        key: object,
+        value: object,
+        max_entries: int,
+        initial_entries: int,
+        reclaim: Reclaim,
+    ) -> Any:
         _check_count("initial_entries", initial_entries)
 
         def create(core: Any, ref: Any) -> int:
             return int(lib.ads_hashmap_create(core, kind, ref, max_entries, initial_entries))
 
-        made: HashMap[Any, Any] = self._structure(kind, name, key, value, max_entries, create)
-        return made
+        flags = _reclaim_flags(reclaim)
+        return self._structure(kind, name, key, value, max_entries, create, flags)
 
     def list(self, name: str, *, value: object, max_entries: int = 1024) -> List[Any]:
         """Make the ordered list `name`, or open it. See `hashmap`."""
@@ -521,6 +560,47 @@ class Arena:
             return int(lib.ads_hashmap_create(core, kind, ref, max_entries, 1))
 
         return self._structure(kind, name, None, value, max_entries, create)
+
+    def remove(self, name: str) -> None:
+        """Remove a structure: its name is free again.
+
+        Operations on it, by whoever has it open, raise `RemovedError` from now on, and return
+        ADS_REMOVED in BPF programs. Its memory stays its own, since somebody may be reading it.
+
+        Raises
+        ------
+        StructureAbsentError, ReadOnlyError
+
+        >>> import arenads
+        >>> with arenads.create("1MiB", engine="native") as arena:
+        ...     ages = arena.hashmap("ages", key=arenads.u32, value=arenads.u32)
+        ...     arena.remove("ages")
+        ...     list(arena.structures)
+        []
+        """
+        code = lib.ads_directory_remove(self._writable(), _padded_name(name))
+        if code == lib.ADS_ABSENT:
+            raise self._absent(name)
+        self._check(code)
+
+    def _absent(self, name: str) -> StructureAbsentError:
+        have = ", ".join(map(repr, self.structures)) or "nothing"
+        return StructureAbsentError(
+            f"no structure {name!r} in this arena; its directory has {have}", name=name
+        )
+
+    def reclaim(self) -> int:
+        """Wait for one grace period and give the entries that waited for it back; say how many.
+
+        For structures made with `reclaim="grace"`; the thread that provisions does it too.
+
+        Raises
+        ------
+        ReadOnlyError
+        """
+        given = int(lib.ads_directory_reclaim(self._writable()))
+        self._check(given)
+        return given
 
     def _structure(
         self,
@@ -646,10 +726,7 @@ class Arena:
     def _open_structure(self, name: str) -> Structure[Any]:
         named = self._find(_padded_name(name))
         if named is None:
-            have = ", ".join(map(repr, self.structures)) or "nothing"
-            raise StructureAbsentError(
-                f"no structure {name!r} in this arena; its directory has {have}", name=name
-            )
+            raise self._absent(name)
         key, value = self._schemas(name, named)
         kind = KINDS.get(named.kind)
         if kind is None:
@@ -796,6 +873,7 @@ class _Provisioner:
         while not self._stop.wait(wait):
             added = lib.ads_arena_provision(self._core, self._distance)
             sound = sound and lib.ads_directory_grow(self._core) == 0
+            sound = sound and lib.ads_directory_reclaim(self._core) >= 0
             wait = self.BUSY_SECONDS if added > 0 else min(2 * wait, self.IDLE_SECONDS)
 
     def stop(self) -> None:
@@ -811,6 +889,21 @@ def flag_names(flags: int) -> str:
     """Return the options that a structure was made with, for messages."""
     names = {lib.ADS_GRACE: "grace", lib.ADS_OVERWRITE: "overwrite", lib.ADS_SIGNED: "signed keys"}
     return ", ".join(name for flag, name in names.items() if flags & flag) or "none"
+
+
+def _reclaim_flags(reclaim: object) -> int:
+    if reclaim not in ("immediate", "grace"):
+        raise SchemaError(f'expected reclaim "immediate" or "grace", found {reclaim!r}')
+    if reclaim == "immediate":
+        return 0
+    code = lib.ads_grace_available()
+    if code:
+        raise EngineError(
+            "this kernel cannot wait for a grace period (membarrier): use reclaim='immediate'",
+            errno=-code,
+            reason="membarrier",
+        )
+    return int(lib.ADS_GRACE)
 
 
 def _check_count(what: str, number: object) -> None:

@@ -36,6 +36,7 @@ __all__ = [
     "PrivilegeError",
     "ProgramTypeError",
     "ReadOnlyError",
+    "RemovedError",
     "SchemaError",
     "SizeError",
     "StructureAbsentError",
@@ -192,6 +193,12 @@ class StructureAbsentError(ArenadsError, KeyError):
     """No structure of that name in the arena's directory."""
 
     default_errno = _errno.ENOENT
+
+
+class RemovedError(ArenadsError):
+    """The structure was removed from its arena."""
+
+    default_errno = _errno.ESTALE
 
 
 class NameExistsError(ArenadsError):

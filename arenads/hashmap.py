@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import ItemsView, Iterator, MutableMapping, ValuesView
-from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
+from typing import Any, TypeVar, overload
 
 from arenads._core import ffi, lib
 from arenads.errors import KeyAbsentError, KeyExistsError
-from arenads.schema import Codec, Schema
-from arenads.structure import Collection, _codec, from_word, to_word, wrapped
-
-if TYPE_CHECKING:
-    from arenads.arena import Arena
+from arenads.hashed import Hashed
+from arenads.structure import from_word, to_word, wrapped
 
 __all__ = ["HashMap"]
 
@@ -26,7 +23,7 @@ _ADD = lib.CORE_ADD
 _MISSING: Any = object()
 
 
-class HashMap(Collection[V], MutableMapping[K, V], Generic[K, V]):
+class HashMap(Hashed[K, V], MutableMapping[K, V]):
     """A hash map that BPF programs and processes read and write at the same time.
 
     Made by `Arena.hashmap`, or found by name in `Arena.structures`. Values that are read are
@@ -46,37 +43,7 @@ class HashMap(Collection[V], MutableMapping[K, V], Generic[K, V]):
     kind = lib.ADS_KIND_HASHMAP
     kind_name = "hash map"
 
-    def __init__(
-        self,
-        arena: Arena,
-        name: str,
-        offset: int,
-        key: object,
-        value: object,
-        key_schema: Schema | None,
-        value_schema: Schema | None,
-    ) -> None:
-        assert key_schema is not None
-        super().__init__(arena, name, offset, key, value, key_schema, value_schema)
-        self._key_codec: Codec[K] = _codec(key, key_schema)
-        self._entries = ffi.new("__u32 *")  # written by __contains__, never read
-
-    @property
-    def key_type(self) -> Schema:
-        """Schema of the keys."""
-        return self._key_codec.schema
-
-    @property
-    def buckets(self) -> int:
-        """Shortcuts into the map now; twice as many whenever half of them may be used."""
-        count = lib.core_hashmap_buckets(self._handle)
-        self._check(count)
-        return int(count)
-
     # --- one key ------------------------------------------------------------------------
-
-    def _absent(self, key: object) -> KeyAbsentError:
-        return KeyAbsentError(f"{key!r} is not in {self.kind_name} {self.name!r}", key=key)
 
     def __getitem__(self, key: K) -> V:
         memory, view = buffer = self._take_buffer()
@@ -105,12 +72,6 @@ class HashMap(Collection[V], MutableMapping[K, V], Generic[K, V]):
         value = self._value_codec.unpack(view)
         self._buffers.append(buffer)
         return value
-
-    def __contains__(self, key: object) -> bool:
-        code = lib.core_hashmap_find(self._handle, self._key_codec.pack(key), self._entries)
-        if code != _ABSENT:
-            self._check(code)
-        return bool(code == 0)
 
     def __setitem__(self, key: K, value: V) -> None:
         self._store(key, value, _ANY)
@@ -148,20 +109,14 @@ class HashMap(Collection[V], MutableMapping[K, V], Generic[K, V]):
                     return self._value_codec.unpack(self._value_codec.pack(default))
 
     def _store(self, key: K, value: V, mode: int) -> int:
-        code = int(
-            lib.core_hashmap_update(
-                self._handle, self._key_codec.pack(key), self._value_codec.pack(value), mode
-            )
-        )
+        code = self._store_packed(self._key_codec.pack(key), self._value_codec.pack(value), mode)
         if code not in (0, _ABSENT, _EXISTS):
             self._check(code)
         return code
 
     def __delitem__(self, key: K) -> None:
-        code = lib.core_hashmap_pop(self._handle, self._key_codec.pack(key), ffi.NULL)
-        if code == _ABSENT:
+        if not self._delete_packed(self._key_codec.pack(key)):
             raise self._absent(key)
-        self._check(code)
 
     @overload
     def pop(self, key: K, /) -> V: ...
@@ -201,18 +156,6 @@ class HashMap(Collection[V], MutableMapping[K, V], Generic[K, V]):
                 self._check(code)
                 return self._key_codec.unpack(packed), self._value_codec.unpack(view)
         raise KeyAbsentError(f"{self.kind_name} {self.name!r} is empty")
-
-    def clear(self) -> None:
-        """Delete every key that is there now."""
-        for packed in self._scan(self._raw_keys):
-            code = lib.core_hashmap_pop(self._handle, packed, ffi.NULL)
-            if code != _ABSENT:
-                self._check(code)
-
-    def _raw_keys(self, buffer: Any, size: int, count: int) -> list[bytes]:
-        """Return the keys as they are stored, which need not be what packing their text gives."""
-        width = self._key_codec.size
-        return [buffer[at : at + width] for at in range(8, count * size, size)]
 
     # --- in place -------------------------------------------------------------------------
 
@@ -268,10 +211,6 @@ class HashMap(Collection[V], MutableMapping[K, V], Generic[K, V]):
         return self._access(key, field, lib.CORE_CAS, wanted, expected) == expected
 
     # --- all keys ---------------------------------------------------------------------------
-
-    def __iter__(self) -> Iterator[K]:
-        codec = self._key_codec
-        return self._scan(lambda buffer, size, count: codec.unpack_many(buffer, size, 8, count))
 
     def items(self) -> ItemsView[K, V]:
         """Return a view of (key, value) pairs, copied in batches."""

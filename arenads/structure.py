@@ -13,6 +13,7 @@ from arenads.errors import (
     BudgetError,
     CapacityError,
     DamagedError,
+    RemovedError,
     SchemaError,
 )
 from arenads.schema import Codec, Scalar, Schema
@@ -158,6 +159,11 @@ class Structure(Generic[V]):
             return
         if code == lib.CORE_CLOSED:
             self.arena._open()
+        if code == lib.ADS_REMOVED:
+            raise RemovedError(
+                f"{self.kind_name} {self.name!r} was removed from the arena; look its name up anew",
+                name=self.name,
+            )
         what = f"{self.kind_name} {self.name!r}"
         if code == lib.ADS_FULL:
             raise CapacityError(
@@ -221,6 +227,21 @@ class Collection(Structure[V]):
         )
         return CheckReport(*(int(getattr(report, name)) for name in CheckReport.__struct_fields__))
 
+    def reclaim(self) -> int:
+        """Give entries that wait for a grace period back to be used, after one; say how many.
+
+        Only structures made with `reclaim="grace"` have such entries. The thread that provisions
+        does this from time to time by itself.
+
+        Raises
+        ------
+        ReadOnlyError
+        """
+        self.arena._open()
+        given = int(lib.ads_collection_reclaim(self._core, self._handle.ref))
+        self._check(given)
+        return given
+
     def _scan(self, decode: Callable[[Any, int, int], list[Any]]) -> Iterator[Any]:
         """Yield what `decode(buffer, record size, count)` makes of each batch of records."""
         handle, size = self._handle, self._record_size
@@ -245,7 +266,7 @@ class Collection(Structure[V]):
     @property
     def _record_size(self) -> int:
         """Bytes of {hash, key, value} as `core_scan` lays them out."""
-        value_size = -(-self._value_codec.size // 8) * 8
+        value_size = -(-int(self._handle.ref.value_size) // 8) * 8
         return int(lib.core_value_offset(self._handle)) - 8 + value_size
 
     def _field(self, path: str) -> tuple[int, Scalar]:

@@ -285,32 +285,43 @@ static ADS_INLINE int ads_alloc(struct ads_arena *a, __u64 bytes, __u32 *offset)
 
 #define ADS_NOWHERE (~0u) /* no offset: what was read cannot be one */
 
+/* Try once to pop the entry that `top`, the word of a shard's stack, leads to: its offset, 0 if the
+ * stack has changed, or ADS_NOWHERE. */
+static ADS_INLINE __u32 ads_shard_pop_top(struct ads_arena *a, struct ads_shard __arena *shard,
+					  struct ads_pool_ref pool, __u64 top)
+{
+	__u32 entry = (__u32)top;
+	__u64 below;
+
+	if (ads_bad(a, entry, pool.stride))
+		return ADS_NOWHERE;
+	/* May be stale if the entry was just taken: then the CAS fails on the version. */
+	below = ads_load(&ads_at(a, struct ads_entry, entry)->hash);
+	return ads_cas(&shard->free, top, (((top >> 32) + 1) << 32) | (__u32)below) == top ? entry : 0;
+}
+
 /* Pop a free entry of a shard: its offset, 0 if there is none, or ADS_NOWHERE. */
-static ADS_INLINE __u32 ads_shard_pop(struct ads_arena *a, struct ads_shard __arena *shard, __u32 stride)
+static ADS_INLINE __u32 ads_shard_pop(struct ads_arena *a, struct ads_shard __arena *shard, struct ads_pool_ref pool)
 {
 	__u32 i;
 
-	(void)stride;
 	for (ads_loop(i)) {
 		__u64 top = ads_load_acquire(&shard->free); /* A2, pairs with R2 */
-		__u32 entry = (__u32)top;
-		__u64 below;
+		__u32 entry;
 
-		if (!entry)
+		if (!(__u32)top)
 			return 0;
-		if (ads_bad(a, entry, stride))
-			return ADS_NOWHERE;
-		/* May be stale if the entry was just taken: then the CAS fails on the version. */
-		below = ads_load(&ads_at(a, struct ads_entry, entry)->hash);
-		if (ads_cas(&shard->free, top, (((top >> 32) + 1) << 32) | (__u32)below) == top)
+		entry = ads_shard_pop_top(a, shard, pool, top);
+		if (entry)
 			return entry;
 	}
 	return 0;
 }
 
 /* Take a never used entry from a shard's chunk: as ads_shard_pop. */
-static ADS_INLINE __u32 ads_shard_take(struct ads_arena *a, struct ads_shard __arena *shard, __u32 stride)
+static ADS_INLINE __u32 ads_shard_take(struct ads_arena *a, struct ads_shard __arena *shard, struct ads_pool_ref pool)
 {
+	__u32 stride = pool.stride;
 	__u32 i;
 
 	for (ads_loop(i)) {
@@ -419,7 +430,7 @@ ADS_GLOBAL __s64 ads_pool_refill(struct ads_arena *a, __u32 pool_offset, __u32 s
 	if (p->stride != stride)
 		return ADS_DAMAGED;
 	for (ads_each(s, ADS_SHARDS)) {
-		entry = ads_shard_pop(a, ads_shard_of(a, pool, (mine + s) & (ADS_SHARDS - 1)), stride);
+		entry = ads_shard_pop(a, ads_shard_of(a, pool, (mine + s) & (ADS_SHARDS - 1)), pool);
 		if (entry)
 			return entry == ADS_NOWHERE ? (__s64)ADS_DAMAGED : (__s64)entry;
 	}
@@ -429,7 +440,7 @@ ADS_GLOBAL __s64 ads_pool_refill(struct ads_arena *a, __u32 pool_offset, __u32 s
 		__u64 count = ads_chunk_count(stride, p->capacity, (__u32)(carved >> 32));
 
 		if (((chunk >> 32) & 0xffff) < chunk >> 48) {
-			entry = ads_shard_take(a, ads_shard_of(a, pool, mine), stride);
+			entry = ads_shard_take(a, ads_shard_of(a, pool, mine), pool);
 			if (entry)
 				return entry == ADS_NOWHERE ? (__s64)ADS_DAMAGED : (__s64)entry;
 			continue;
@@ -443,7 +454,7 @@ ADS_GLOBAL __s64 ads_pool_refill(struct ads_arena *a, __u32 pool_offset, __u32 s
 		rc = ADS_BUDGET;
 	}
 	for (ads_each(s, ADS_SHARDS)) {
-		entry = ads_shard_take(a, ads_shard_of(a, pool, (mine + s) & (ADS_SHARDS - 1)), stride);
+		entry = ads_shard_take(a, ads_shard_of(a, pool, (mine + s) & (ADS_SHARDS - 1)), pool);
 		if (entry)
 			return entry == ADS_NOWHERE ? (__s64)ADS_DAMAGED : (__s64)entry;
 	}
@@ -467,11 +478,11 @@ static ADS_INLINE int ads_pool_take(struct ads_arena *a, struct ads_pool_ref poo
 
 	if (ads_bad(a, pool.offset, sizeof(struct ads_pool)))
 		return ADS_DAMAGED;
-	got = ads_shard_pop(a, shard, pool.stride);
+	got = ads_shard_pop(a, shard, pool);
 	if (!got)
-		got = ads_shard_take(a, shard, pool.stride);
+		got = ads_shard_take(a, shard, pool);
 	if (!got && replacing)
-		got = ads_shard_pop(a, ads_shard_of(a, pool, ADS_SHARD_SPARES), pool.stride);
+		got = ads_shard_pop(a, ads_shard_of(a, pool, ADS_SHARD_SPARES), pool);
 	if (!got)
 		got = ads_pool_refill(a, pool.offset, pool.stride);
 	if (got == ADS_NOWHERE)
@@ -546,11 +557,11 @@ static ADS_INLINE void ads_pool_retire(struct ads_arena *a, struct ads_pool_ref 
  */
 static ADS_INLINE int ads_pool_alloc(struct ads_arena *a, struct ads_ref ref, __u32 *object)
 {
+	int rc = ads_may_change(a, ref.offset);
 	__u32 entry = 0;
-	int rc;
 
-	if (!ads_writable(a))
-		return ADS_READ_ONLY;
+	if (rc)
+		return rc;
 	rc = ads_pool_take(a, ads_pool_of(ref), 0, &entry);
 	if (rc)
 		return ads_count(a, ref.offset, rc);
@@ -569,11 +580,12 @@ static ADS_INLINE int ads_pool_alloc(struct ads_arena *a, struct ads_ref ref, __
 static ADS_INLINE int ads_pool_free(struct ads_arena *a, struct ads_ref ref, __u32 object)
 {
 	__u32 entry = object - ads_entry_value_offset(ref);
+	int rc = ads_may_change(a, ref.offset);
 	__u64 __arena *link;
 	__u64 word;
 
-	if (!ads_writable(a))
-		return ADS_READ_ONLY;
+	if (rc)
+		return rc;
 	if (object < ADS_HEAP_OFFSET || object & 7 || ads_bad(a, entry, ads_entry_stride(ref)) ||
 	    (__u64)entry + ads_entry_stride(ref) > ads_load(&ads_root_of(a)->populated))
 		return ADS_INVALID;

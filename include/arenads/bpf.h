@@ -80,25 +80,24 @@
 /* In the spirit of BTF-defined maps: numbers are carried as array lengths, types as pointers,
  * to an array of one, because for a plain pointer compilers leave the members out of BTF.
  * Read by the loader, which writes `handle`. */
-#define ADS_DECLARE_KEYED(name, kind_number, K, V, entries)                    \
+#define ADS_DECLARE_AS(name, kind_number, records, entries, flag_bits)         \
 	ADS_DECLARATION struct {                                               \
 		int(*kind)[kind_number];                                       \
-		K(*key)[1];                                                    \
-		V(*value)[1];                                                  \
+		records                                                        \
 		int(*max_entries)[entries];                                    \
+		int(*flags)[1 + (flag_bits)];                                  \
 		__u64 handle;                                                  \
 	} name ADS_SECTION
-
+#define ADS_DECLARE_KEYED(name, kind_number, K, V, entries, flag_bits)         \
+	ADS_DECLARE_AS(name, kind_number, K(*key)[1]; V(*value)[1];, entries, flag_bits)
 #define ADS_DECLARE(name, kind_number, V, entries)                             \
-	ADS_DECLARATION struct {                                               \
-		int(*kind)[kind_number];                                       \
-		V(*value)[1];                                                  \
-		int(*max_entries)[entries];                                    \
-		__u64 handle;                                                  \
-	} name ADS_SECTION
+	ADS_DECLARE_AS(name, kind_number, V(*value)[1];, entries, 0)
+/* Optional flags at the end of a declaration: ADS_FLAGS() is 0. */
+#define ADS_FLAGS(...) (0 + __VA_ARGS__ + 0)
 
 /*
- * Hash map NAME from K to V.
+ * Hash map NAME from K to V. A last argument ADS_GRACE makes deleted and replaced entries wait for a grace
+ * period (reclaim.h), so that a pointer from lookup stays that key's while the program runs.
  *
  *	V __arena *NAME_lookup(const K *key)
  *		Pointer to the value in the arena, NULL if absent: test it, the verifier does
@@ -124,15 +123,15 @@
  * each call. For that it wants keys and values in memory that may be written to, such as
  * variables on the stack, not in constants of the object.
  */
-#define ADS_HASHMAP(name, K, V, entries)                                       \
-	ADS_DECLARE_KEYED(name, ADS_KIND_HASHMAP, K, V, entries);              \
+#define ADS_HASHMAP(name, K, V, entries, ...)                                  \
+	ADS_DECLARE_KEYED(name, ADS_KIND_HASHMAP, K, V, entries, ADS_FLAGS(__VA_ARGS__)); \
 	struct name##_cursor {                                                 \
 		struct ads_scan scan;                                          \
 		K key;                                                         \
 	};                                                                     \
 	static ADS_INLINE struct ads_ref name##_ref(void)                      \
 	{                                                                      \
-		struct ads_ref ref = {(__u32)name.handle, sizeof(K), sizeof(V), 0}; \
+		struct ads_ref ref = {(__u32)name.handle, sizeof(K), sizeof(V), ADS_FLAGS(__VA_ARGS__)}; \
 		return ref;                                                    \
 	}                                                                      \
 	static ADS_INLINE int name##_find(const K *key, V __arena **value)     \
@@ -219,6 +218,67 @@
 			rc = ads_hashmap_scan(a, name##_ref(), &cursor->scan); \
 		if (!rc)                                                       \
 			rc = ads_scan_next(a, &cursor->scan, name##_ref(), &cursor->key, &key, value, &entry); \
+		if (!rc)                                                       \
+			cursor->key = key;                                     \
+		return rc;                                                     \
+	}                                                                      \
+	struct name##_cursor
+
+/*
+ * Set NAME of K: a hash map without values. ADS_GRACE as there.
+ *
+ *	int NAME_contains(const K *key)		1 or 0; ADS_BUDGET
+ *	int NAME_insert(const K *key)		ADS_EXISTS if present
+ *	int NAME_delete(const K *key)		ADS_ABSENT if absent
+ *	__u32 NAME_len(void)
+ *	int NAME_next(struct NAME_cursor *cursor)
+ *		Iteration: start with a zeroed cursor; cursor->key is the key. ADS_ABSENT at
+ *		the end, ADS_BUDGET if the loop budget ran out before it.
+ */
+#define ADS_SET(name, K, entries, ...)                                         \
+	ADS_DECLARE_AS(name, ADS_KIND_SET, K(*key)[1];, entries, ADS_FLAGS(__VA_ARGS__)); \
+	struct name##_cursor {                                                 \
+		struct ads_scan scan;                                          \
+		K key;                                                         \
+	};                                                                     \
+	static ADS_INLINE struct ads_ref name##_ref(void)                      \
+	{                                                                      \
+		struct ads_ref ref = {(__u32)name.handle, sizeof(K), 0, ADS_FLAGS(__VA_ARGS__)}; \
+		return ref;                                                    \
+	}                                                                      \
+	static ADS_INLINE int name##_contains(const K *key)                    \
+	{                                                                      \
+		__u32 entry;                                                   \
+		int rc = ads_hashmap_find(ads_here(), name##_ref(), key, &entry); \
+		return rc == ADS_OK ? 1 : rc == ADS_ABSENT ? 0 : rc;           \
+	}                                                                      \
+	ADS_GLOBAL int name##_insert(const K *key)                             \
+	{                                                                      \
+		__u32 entry;                                                   \
+		if (!key)                                                      \
+			return ADS_INVALID;                                    \
+		return ads_hashmap_update(ads_here(), name##_ref(), key, key, ADS_INSERT, &entry); \
+	}                                                                      \
+	ADS_GLOBAL int name##_delete(const K *key)                             \
+	{                                                                      \
+		if (!key)                                                      \
+			return ADS_INVALID;                                    \
+		return ads_hashmap_delete(ads_here(), name##_ref(), key);      \
+	}                                                                      \
+	static ADS_NOINLINE __u32 name##_len(void)                             \
+	{                                                                      \
+		return ads_collection_len(ads_here(), name##_ref());           \
+	}                                                                      \
+	static ADS_NOINLINE int name##_next(struct name##_cursor *cursor)      \
+	{                                                                      \
+		struct ads_arena *a = ads_here();                              \
+		K key;                                                         \
+		__u32 entry;                                                   \
+		int rc = 0;                                                    \
+		if (!cursor->scan.walk.start)                                  \
+			rc = ads_hashmap_scan(a, name##_ref(), &cursor->scan); \
+		if (!rc)                                                       \
+			rc = ads_scan_next(a, &cursor->scan, name##_ref(), &cursor->key, &key, 0, &entry); \
 		if (!rc)                                                       \
 			cursor->key = key;                                     \
 		return rc;                                                     \

@@ -107,7 +107,7 @@ static inline void ads_check_tables(struct ads_check *c, struct ads_ref ref)
  * shortcuts of older tables, those of newer ones, the entries. */
 static inline void ads_check_links(struct ads_check *c, __u32 kind, struct ads_ref ref)
 {
-	__u32 map = kind == ADS_KIND_HASHMAP;
+	__u32 map = ads_kind_is_hashed(kind);
 	__u32 at = map ? ads_at(c->a, struct ads_header, ref.offset)->first : ads_list_head(ref);
 	__u32 stride = ads_entry_stride(ref);
 	__u64 seed = ads_at(c->a, struct ads_header, ref.offset)->seed;
@@ -308,7 +308,7 @@ static inline void ads_check_sweep(struct ads_arena *a, __u32 kind, struct ads_r
 	}
 	if (kind == ADS_KIND_POOL)
 		return;
-	w = ads_walk_from(kind == ADS_KIND_HASHMAP ? ads_at(a, struct ads_header, ref.offset)->first
+	w = ads_walk_from(ads_kind_is_hashed(kind) ? ads_at(a, struct ads_header, ref.offset)->first
 						   : ads_list_head(ref));
 	if (ads_bad(a, w.start, 8))
 		return;
@@ -333,7 +333,7 @@ static inline void ads_check_all(struct ads_check *c, __u32 kind, struct ads_ref
 {
 	if (kind != ADS_KIND_POOL)
 		ads_check_links(c, kind, ref);
-	if (kind == ADS_KIND_HASHMAP)
+	if (ads_kind_is_hashed(kind))
 		ads_check_tables(c, ref);
 	ads_check_free(c, ads_pool_of(ref));
 	ads_check_chunks(c, kind, ads_pool_of(ref), repair && !c->report->errors);

@@ -15,6 +15,7 @@
 
 #include "hashmap.h"
 #include "queue.h"
+#include "reclaim.h"
 
 #if !ADS_BPF
 
@@ -69,20 +70,22 @@ static inline void ads_pool_fill_spares(struct ads_arena *a, struct ads_ref ref,
 }
 
 /*
- * Create a hash map that begins with shortcuts for `first` entries and grows up to those for
+ * Create a hash map or set that begins with shortcuts for `first` entries and grows up to those for
  * max_entries; first = max_entries: it never grows. See ads_collection_create().
  */
 static inline int ads_hashmap_create(struct ads_arena *a, __u32 kind, struct ads_ref *ref, __u32 max_entries,
 				     __u32 first)
 {
 	__u32 bits = ads_hashmap_bits(first < max_entries ? first : max_entries);
-	__u64 table_bytes = kind == ADS_KIND_HASHMAP ? sizeof(struct ads_table) + (8ull << bits) : 0;
+	__u64 table_bytes = ads_kind_is_hashed(kind) ? sizeof(struct ads_table) + (8ull << bits) : 0;
 	__u32 spares = kind == ADS_KIND_POOL ? 0 : ADS_SPARES;
 	struct ads_collection *c;
 	int rc;
 
 	if (!max_entries || max_entries > (1u << 31) || ref->value_size > ADS_MAX_VALUE ||
-	    ref->key_size > ADS_MAX_KEY || (kind == ADS_KIND_HASHMAP && (!ref->key_size || !first)))
+	    ref->key_size > ADS_MAX_KEY || (ads_kind_is_hashed(kind) && (!ref->key_size || !first)) ||
+	    (kind == ADS_KIND_SET && ref->value_size) || ref->flags & ~(__u32)ADS_GRACE ||
+	    (ref->flags && !ads_kind_is_hashed(kind)))
 		return ADS_INVALID;
 	/* One block for all, so that a refusal leaves nothing behind. */
 	rc = ads_alloc(a, sizeof(struct ads_collection) + table_bytes, &ref->offset);
@@ -99,7 +102,8 @@ static inline int ads_hashmap_create(struct ads_arena *a, __u32 kind, struct ads
 	c->head = ADS_LINK_END;
 	c->pool.stride = ads_entry_stride(*ref);
 	c->pool.capacity = max_entries + spares;
-	if (kind == ADS_KIND_HASHMAP) {
+	c->pool.grace = !!(ref->flags & ADS_GRACE);
+	if (ads_kind_is_hashed(kind)) {
 		__u32 table = ref->offset + (__u32)sizeof(struct ads_collection);
 
 		ads_table_format(a, table, bits);
@@ -163,10 +167,10 @@ static inline int ads_structure_check(struct ads_arena *a, __u32 kind, struct ad
 		const struct ads_pool *p = &ads_at(a, struct ads_collection, ref.offset)->pool;
 
 		if (p->stride != ads_entry_stride(ref) || p->spares > ADS_SPARES ||
-		    p->capacity != h->max_entries + p->spares)
+		    p->capacity != h->max_entries + p->spares || p->grace != !!(h->flags & ADS_GRACE))
 			return ADS_DAMAGED;
 	}
-	if (kind == ADS_KIND_HASHMAP) {
+	if (ads_kind_is_hashed(kind)) {
 		__u64 word = ads_load_acquire(&h->table);
 
 		if (!ads_table_believe(word) || h->most > 28 || ads_bad(a, h->first, 8))
@@ -188,6 +192,19 @@ static inline int ads_structure_check(struct ads_arena *a, __u32 kind, struct ad
 			return ADS_DAMAGED;
 	}
 	return ads_bad(a, (__u32)h->table, table_bytes) ? ADS_DAMAGED : ADS_OK;
+}
+
+/* Sizes and flags of the structure at ref->offset, from its header; not checked yet. */
+static inline int ads_structure_fill(struct ads_arena *a, struct ads_ref *ref)
+{
+	const struct ads_header *h = ads_at(a, struct ads_header, ref->offset);
+
+	if (ads_bad(a, ref->offset, sizeof(*h)))
+		return ADS_DAMAGED;
+	ref->key_size = h->key_size;
+	ref->value_size = h->value_size;
+	ref->flags = h->flags;
+	return ADS_OK;
 }
 
 static inline struct ads_ref ads_directory_ref(__u32 offset)
@@ -233,13 +250,34 @@ static inline int ads_directory_key(const char *name, char *key)
 	return ADS_OK;
 }
 
+/* Whether a structure that a name leads to has been removed: then the name counts as absent. */
+static inline int ads_structure_removed(struct ads_arena *a, __u32 offset)
+{
+	return !ads_bad(a, offset, sizeof(struct ads_header)) &&
+	       ads_load_acquire(&ads_at(a, struct ads_header, offset)->removed);
+}
+
+/* Take a name away from the removed structure that *value is about, if it still has it. */
+static inline int ads_directory_forget(struct ads_arena *a, struct ads_ref ref, __u64 hash, const char *key,
+				       const struct ads_directory_value *value)
+{
+	struct ads_directory_value gone;
+	__u64 only;
+	int rc;
+
+	memcpy(&only, value, sizeof(only));
+	rc = ads_list_delete_at(a, ads_list_head(ref), 0, ref, hash, key, &gone, &only);
+	return rc == ADS_ABSENT ? ADS_OK : rc;
+}
+
 /* Name a structure; ADS_EXISTS leaves *value as what has the name. */
 static inline int ads_directory_add(struct ads_arena *a, const char *name, struct ads_directory_value *value)
 {
+	struct ads_directory_value found;
 	char key[ADS_NAME_SIZE];
 	struct ads_ref ref;
 	__u64 hash;
-	__u32 entry;
+	__u32 entry, i;
 	int rc;
 
 	if (!ads_writable(a))
@@ -251,10 +289,26 @@ static inline int ads_directory_add(struct ads_arena *a, const char *name, struc
 	rc = ads_directory(a, 1, &ref);
 	if (rc)
 		return rc;
-	rc = ads_list_store_at(a, ads_list_head(ref), 0, ref, hash, key, value, ADS_INSERT, &entry);
-	if (rc == ADS_EXISTS)
-		ads_list_get_from(a, ads_list_head(ref), 0, ref, hash, key, value);
-	return rc == ADS_OK || rc == ADS_EXISTS ? rc : ads_count(a, ref.offset, rc);
+	rc = ADS_BUDGET;
+	for (ads_loop(i)) {
+		rc = ads_list_store_at(a, ads_list_head(ref), 0, ref, hash, key, value, ADS_INSERT, &entry);
+		if (rc != ADS_EXISTS)
+			break;
+		rc = ads_list_get_from(a, ads_list_head(ref), 0, ref, hash, key, &found);
+		if (rc == ADS_ABSENT)
+			continue;
+		if (rc)
+			break;
+		if (!ads_structure_removed(a, found.offset)) {
+			*value = found;
+			return ADS_EXISTS;
+		}
+		rc = ads_directory_forget(a, ref, hash, key, &found);
+		if (rc)
+			break;
+		rc = ADS_BUDGET;
+	}
+	return rc ? ads_count(a, ref.offset, rc) : rc;
 }
 
 /* What has a name; ADS_ABSENT if nothing has. */
@@ -268,8 +322,35 @@ static inline int ads_directory_find(struct ads_arena *a, const char *name, stru
 		rc = ads_directory(a, 0, &ref);
 	if (rc)
 		return rc;
-	return ads_list_get_from(a, ads_list_head(ref), 0, ref, ads_hash(key, ADS_NAME_SIZE, ADS_DIRECTORY_SEED), key,
-				 value);
+	rc = ads_list_get_from(a, ads_list_head(ref), 0, ref, ads_hash(key, ADS_NAME_SIZE, ADS_DIRECTORY_SEED), key,
+			       value);
+	return !rc && ads_structure_removed(a, value->offset) ? ADS_ABSENT : rc;
+}
+
+/*
+ * Remove a structure: its name is free, and operations on it end with ADS_REMOVED, in BPF
+ * programs too. Its memory stays its own: somebody may be reading it. ADS_ABSENT: no such name.
+ */
+static inline int ads_directory_remove(struct ads_arena *a, const char *name)
+{
+	struct ads_directory_value value;
+	char key[ADS_NAME_SIZE];
+	struct ads_ref ref;
+	int rc;
+
+	if (!ads_writable(a))
+		return ADS_READ_ONLY;
+	rc = ads_directory_find(a, name, &value);
+	if (rc)
+		return rc;
+	if (ads_bad(a, value.offset, sizeof(struct ads_header)))
+		return ADS_DAMAGED;
+	/* Commit. R12: whoever sees it removed may give its name away. */
+	if (ads_cas(&ads_at(a, struct ads_header, value.offset)->removed, 0, 1))
+		return ADS_ABSENT;
+	ads_directory_key(name, key);
+	rc = ads_directory(a, 0, &ref);
+	return rc ? rc : ads_directory_forget(a, ref, ads_hash(key, ADS_NAME_SIZE, ADS_DIRECTORY_SEED), key, &value);
 }
 
 /*
@@ -305,10 +386,14 @@ static inline int ads_directory_next(struct ads_arena *a, struct ads_scan *scan,
 
 	if (!rc && !scan->walk.start)
 		rc = ads_scan_start(a, scan, ads_list_head(ref));
-	if (!rc)
+	while (!rc) {
 		rc = ads_scan_next(a, scan, ref, name, next, value, &entry);
-	if (!rc)
+		if (rc)
+			break;
 		memcpy(name, next, sizeof(next));
+		if (!ads_structure_removed(a, value->offset))
+			break;
+	}
 	return rc;
 }
 
@@ -327,19 +412,59 @@ static inline int ads_directory_grow(struct ads_arena *a)
 	memset(name, 0, sizeof(name));
 	while (!(rc = ads_directory_next(a, &scan, name, &value))) {
 		struct ads_ref ref = {value.offset, 0, 0, 0};
-		const struct ads_header *h;
 
-		if (value.kind != ADS_KIND_HASHMAP || ads_bad(a, value.offset, sizeof(struct ads_collection)))
+		if (!ads_kind_is_hashed(value.kind) || ads_structure_fill(a, &ref))
 			continue;
-		h = ads_at(a, struct ads_header, value.offset);
-		ref.key_size = h->key_size;
-		ref.value_size = h->value_size;
-		ref.flags = h->flags;
 		if (!ads_structure_check(a, value.kind, ref) && ads_hashmap_crowded(a, ref) &&
 		    2ull * ads_collection_len(a, ref) > 1ull << ads_table_bits(ads_table_newest(a, ref.offset)))
 			ads_hashmap_grow(a, ref.offset);
 	}
 	return rc == ADS_ABSENT ? ADS_OK : rc;
+}
+
+#define ADS_RECLAIM_BATCH 64 /* structures that share a grace period */
+
+/*
+ * Give back the entries that wait in all structures made with ADS_GRACE, after one grace period: how
+ * many, or an error.
+ */
+static inline __s64 ads_directory_reclaim(struct ads_arena *a)
+{
+	struct ads_directory_value value;
+	struct ads_pool_ref pools[ADS_RECLAIM_BATCH];
+	__u64 epochs[ADS_RECLAIM_BATCH];
+	struct ads_scan scan;
+	char name[ADS_NAME_SIZE];
+	__u32 count = 0, i;
+	__s64 given = 0;
+	int rc = 0;
+
+	memset(&scan, 0, sizeof(scan));
+	memset(name, 0, sizeof(name));
+	if (!ads_writable(a))
+		return ADS_READ_ONLY;
+	while (count < ADS_RECLAIM_BATCH && !(rc = ads_directory_next(a, &scan, name, &value))) {
+		struct ads_ref ref = {value.offset, 0, 0, 0};
+
+		if (ads_structure_fill(a, &ref) || !(ref.flags & ADS_GRACE) || ads_structure_check(a, value.kind, ref))
+			continue;
+		pools[count] = ads_pool_of(ref);
+		rc = ads_pool_seal(a, pools[count], &epochs[count]);
+		if (rc < 0)
+			return rc;
+		count += (__u32)rc;
+	}
+	if (rc < 0 && rc != ADS_ABSENT)
+		return rc;
+	rc = count ? ads_grace_period(a) : 0;
+	for (i = 0; !rc && i < count; i++) {
+		__s64 more = ads_pool_drain(a, pools[i], epochs[i]);
+
+		if (more < 0)
+			return more;
+		given += more;
+	}
+	return rc ? rc : given;
 }
 
 #endif /* !ADS_BPF */

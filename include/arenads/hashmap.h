@@ -250,11 +250,11 @@ static ADS_INLINE int ads_hashmap_get(struct ads_arena *a, struct ads_ref ref, c
 static ADS_INLINE int ads_hashmap_update(struct ads_arena *a, struct ads_ref ref, const void *key,
 					 const void *value, enum ads_update_mode mode, __u32 *entry)
 {
+	int rc = ads_may_change(a, ref.offset);
 	__u64 hash;
-	int rc;
 
-	if (!ads_writable(a))
-		return ADS_READ_ONLY;
+	if (rc)
+		return rc;
 	hash = ads_hashmap_hash(a, ref, key);
 	rc = ads_list_store_at(a, ads_hashmap_bucket(a, ref, hash), ref.offset, ref, hash, key, value, mode, entry);
 	/* One entry in 64 looks after the load: growth that finds no memory costs little then. */
@@ -266,13 +266,13 @@ static ADS_INLINE int ads_hashmap_update(struct ads_arena *a, struct ads_ref ref
 /* Delete a key; `value`, if not NULL, receives what it was. */
 static ADS_INLINE int ads_hashmap_pop(struct ads_arena *a, struct ads_ref ref, const void *key, void *value)
 {
+	int rc = ads_may_change(a, ref.offset);
 	__u64 hash;
-	int rc;
 
-	if (!ads_writable(a))
-		return ADS_READ_ONLY;
+	if (rc)
+		return rc;
 	hash = ads_hashmap_hash(a, ref, key);
-	rc = ads_list_delete_at(a, ads_hashmap_bucket(a, ref, hash), ref.offset, ref, hash, key, value);
+	rc = ads_list_delete_at(a, ads_hashmap_bucket(a, ref, hash), ref.offset, ref, hash, key, value, 0);
 	return rc == ADS_OK || rc == ADS_ABSENT ? rc : ads_count(a, ref.offset, rc);
 }
 

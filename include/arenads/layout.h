@@ -328,6 +328,20 @@ static ADS_INLINE __u32 ads_entry_stride(struct ads_ref ref)
 			    32);
 }
 
+/* Whether a kind is entries in a list with tables of shortcuts into it. */
+static ADS_INLINE int ads_kind_is_hashed(__u32 kind)
+{
+	return kind == ADS_KIND_HASHMAP || kind == ADS_KIND_SET;
+}
+
+/* Whether the structure at an offset may be changed: ADS_OK, ADS_READ_ONLY or ADS_REMOVED. */
+static ADS_INLINE int ads_may_change(struct ads_arena *a, __u32 structure)
+{
+	if (!ads_writable(a))
+		return ADS_READ_ONLY;
+	return ADS_UNLIKELY(ads_load(&ads_at(a, struct ads_header, structure)->removed)) ? ADS_REMOVED : ADS_OK;
+}
+
 #define ads_root_of(arena) ads_at(arena, struct ads_root, ADS_ROOT_OFFSET)
 #define ads_collection_of(arena, ref) ads_at(arena, struct ads_collection, (ref).offset)
 

@@ -482,9 +482,12 @@ static ADS_INLINE int ads_list_store_at(struct ads_arena *a, __u32 start, __u32 
 	return rc;
 }
 
-/* Delete (hash, key); `value`, if not NULL, receives what it was. */
+/*
+ * Delete (hash, key); `value`, if not NULL, receives what it was. With `only`, nothing is done if
+ * the value's first word is another: ADS_ABSENT.
+ */
 static ADS_INLINE int ads_list_delete_at(struct ads_arena *a, __u32 start, __u32 map, struct ads_ref ref,
-					 __u64 hash, const void *key, void *value)
+					 __u64 hash, const void *key, void *value, const __u64 *only)
 {
 	struct ads_walk w = ads_walk_from(start);
 	__u32 deleted = 0; /* it has happened: what is left is to free this one */
@@ -500,6 +503,9 @@ static ADS_INLINE int ads_list_delete_at(struct ads_arena *a, __u32 start, __u32
 		/* Whole if the CAS finds the link as it was. */
 		if (value)
 			ads_copy_out(a, value, w.entry + ads_entry_value_offset(ref), ref.value_size);
+		/* If this is of another entry by now, the link has changed, or will not be found so. */
+		if (only && ads_load(ads_at(a, __u64, w.entry + ads_entry_value_offset(ref))) != *only)
+			return ADS_ABSENT;
 		/* Commit of delete. */
 		if (ads_cas(ads_link_of(a, w.entry), w.link,
 			    ads_link_change(w.link, ads_link_next(w.link)) | ADS_LINK_MARK) == w.link) {
@@ -630,10 +636,10 @@ static ADS_INLINE int ads_list_get(struct ads_arena *a, struct ads_ref ref, __u6
 static ADS_INLINE int ads_list_update(struct ads_arena *a, struct ads_ref ref, __u64 order, const void *value,
 				      enum ads_update_mode mode, __u32 *entry)
 {
-	int rc;
+	int rc = ads_may_change(a, ref.offset);
 
-	if (!ads_writable(a))
-		return ADS_READ_ONLY;
+	if (rc)
+		return rc;
 	rc = ads_list_store_at(a, ads_list_head(ref), 0, ref, order, 0, value, mode, entry);
 	return rc == ADS_OK || rc == ADS_ABSENT || rc == ADS_EXISTS ? rc : ads_count(a, ref.offset, rc);
 }
@@ -641,11 +647,11 @@ static ADS_INLINE int ads_list_update(struct ads_arena *a, struct ads_ref ref, _
 /* Delete an order; `value`, if not NULL, receives what it was. */
 static ADS_INLINE int ads_list_pop(struct ads_arena *a, struct ads_ref ref, __u64 order, void *value)
 {
-	int rc;
+	int rc = ads_may_change(a, ref.offset);
 
-	if (!ads_writable(a))
-		return ADS_READ_ONLY;
-	rc = ads_list_delete_at(a, ads_list_head(ref), 0, ref, order, 0, value);
+	if (rc)
+		return rc;
+	rc = ads_list_delete_at(a, ads_list_head(ref), 0, ref, order, 0, value, 0);
 	return rc == ADS_OK || rc == ADS_ABSENT ? rc : ads_count(a, ref.offset, rc);
 }
 
@@ -665,11 +671,11 @@ static ADS_INLINE int ads_list_push(struct ads_arena *a, struct ads_ref ref, con
 {
 	struct ads_pool_ref pool = ads_pool_of(ref);
 	struct ads_walk w = ads_walk_from(ads_list_head(ref));
+	int rc = ads_may_change(a, ref.offset);
 	__u32 i;
-	int rc;
 
-	if (!ads_writable(a))
-		return ADS_READ_ONLY;
+	if (rc)
+		return rc;
 	if (ads_bad(a, w.start, 8))
 		return ads_count(a, ref.offset, ADS_DAMAGED);
 	rc = ADS_BUDGET;

@@ -40,11 +40,12 @@ static ADS_INLINE __u32 ads_queue_slot(struct ads_arena *a, struct ads_ref ref, 
 static ADS_INLINE int ads_queue_push(struct ads_arena *a, struct ads_ref ref, const void *value)
 {
 	struct ads_queue __arena *ring = ads_at(a, struct ads_queue, ref.offset);
+	int rc = ads_may_change(a, ref.offset);
 	__u64 tail, slots;
 	__u32 slot;
 
-	if (!ads_writable(a))
-		return ADS_READ_ONLY;
+	if (rc)
+		return rc;
 	if (ads_bad(a, ref.offset, sizeof(struct ads_queue)))
 		return ADS_DAMAGED;
 	slots = ring->header.max_entries;
@@ -68,11 +69,12 @@ static ADS_INLINE int ads_queue_push(struct ads_arena *a, struct ads_ref ref, co
 static ADS_INLINE int ads_queue_pop(struct ads_arena *a, struct ads_ref ref, void *value)
 {
 	struct ads_queue __arena *ring = ads_at(a, struct ads_queue, ref.offset);
+	int rc = ads_may_change(a, ref.offset);
 	__u64 head, tail;
 	__u32 slot;
 
-	if (!ads_writable(a))
-		return ADS_READ_ONLY;
+	if (rc)
+		return rc;
 	if (ads_bad(a, ref.offset, sizeof(struct ads_queue)))
 		return ADS_DAMAGED;
 	head = ads_load(&ring->head);

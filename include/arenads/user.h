@@ -27,5 +27,6 @@
 #include "directory.h"
 #include "hashmap.h"
 #include "queue.h"
+#include "reclaim.h"
 
 #endif /* ARENADS_USER_H */

@@ -26,7 +26,7 @@ enum { INSERT, REPLACE, UPDATE, DELETE, GET, PUSH, LEN };
 
 SEC("syscall") int on_hashmap(struct step *step)
 {
-	struct ads_ref ref = {step->offset, sizeof(__u64), sizeof(struct pair)};
+	struct ads_ref ref = {step->offset, sizeof(__u64), sizeof(struct pair), 0};
 	struct pair pair = {step->first, step->second};
 	__u64 key = step->key;
 	__u32 entry;
@@ -54,7 +54,7 @@ SEC("syscall") int on_hashmap(struct step *step)
 
 SEC("syscall") int on_list(struct step *step)
 {
-	struct ads_ref ref = {step->offset, 0, sizeof(struct pair)};
+	struct ads_ref ref = {step->offset, 0, sizeof(struct pair), 0};
 	struct pair pair = {step->first, step->second};
 	__u64 order = step->key;
 	__u32 entry;
@@ -86,7 +86,7 @@ SEC("syscall") int on_list(struct step *step)
 
 SEC("syscall") int on_queue(struct step *step)
 {
-	struct ads_ref ref = {step->offset, 0, sizeof(struct pair)};
+	struct ads_ref ref = {step->offset, 0, sizeof(struct pair), 0};
 	struct pair pair = {step->first, step->second};
 	int rc;
 
@@ -107,7 +107,7 @@ SEC("syscall") int on_queue(struct step *step)
 /* Objects are given and taken as the addresses that user space knows. */
 SEC("syscall") int on_pool(struct step *step)
 {
-	struct ads_ref ref = {step->offset, 0, sizeof(struct pair)};
+	struct ads_ref ref = {step->offset, 0, sizeof(struct pair), 0};
 	struct ads_arena *a = ads_here();
 	struct pair __arena *object;
 	__u32 at = 0;

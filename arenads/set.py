@@ -1,0 +1,99 @@
+"""The set of an arena as a mutable set."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, MutableSet
+from collections.abc import Set as AbstractSet
+from typing import Any, TypeVar
+
+from arenads._core import lib
+from arenads.errors import KeyAbsentError
+from arenads.hashed import Hashed
+
+__all__ = ["Set"]
+
+K = TypeVar("K")
+
+
+class Set(Hashed[K, Any], MutableSet[K]):
+    """A set that BPF programs and processes read and write at the same time.
+
+    A hash map without values: what is said there holds here. Iteration sees every key that
+    stays in the set exactly once, in no particular order. `&`, `|`, `-` and `^` return a `set`
+    of Python's, a copy.
+
+    >>> import arenads
+    >>> with arenads.create("1MiB", engine="native") as arena:
+    ...     blocked = arena.set("blocked", key=arenads.u32)
+    ...     blocked |= {1, 2, 3}
+    ...     blocked.discard(2)
+    ...     sorted(blocked), 2 in blocked, len(blocked), blocked & {3, 4}
+    ([1, 3], False, 2, {3})
+    """
+
+    kind = lib.ADS_KIND_SET
+    kind_name = "set"
+
+    @classmethod
+    def _from_iterable(cls, values: Iterable[Any]) -> set[Any]:
+        return set(values)
+
+    def insert(self, key: K) -> bool:
+        """Add a key; whether it was absent before, in one step.
+
+        Raises
+        ------
+        CapacityError, ArenaFullError
+        """
+        code = self._store_packed(self._key_codec.pack(key), b"", lib.ADS_INSERT)
+        if code == lib.ADS_EXISTS:
+            return False
+        self._check(code)
+        return True
+
+    def add(self, key: K) -> None:
+        """Add a key, if it is not there.
+
+        Raises
+        ------
+        CapacityError, ArenaFullError
+        """
+        self.insert(key)
+
+    def update(self, *others: Iterable[K]) -> None:
+        """Add all keys of others."""
+        for other in others:
+            for key in other:
+                self.add(key)
+
+    def discard(self, key: K) -> None:
+        """Delete a key, if it is there."""
+        self._delete_packed(self._key_codec.pack(key))
+
+    def remove(self, key: K) -> None:
+        """Delete a key that is there.
+
+        Raises
+        ------
+        KeyAbsentError
+        """
+        if not self._delete_packed(self._key_codec.pack(key)):
+            raise self._absent(key)
+
+    def pop(self) -> K:
+        """Delete some key and return it.
+
+        Raises
+        ------
+        KeyAbsentError
+            The set is empty, or others emptied it meanwhile.
+        """
+        for packed in self._scan(self._raw_keys):
+            if self._delete_packed(packed):
+                return self._key_codec.unpack(packed)
+        raise KeyAbsentError(f"{self.kind_name} {self.name!r} is empty")
+
+    def __eq__(self, other: object) -> bool:
+        return set(self) == set(other) if isinstance(other, AbstractSet) else NotImplemented
+
+    __hash__ = None  # type: ignore[assignment]
