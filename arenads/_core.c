@@ -329,8 +329,9 @@ static int core_hashmap_field(const core_structure *s, const char *key, __u32 at
 static const core_layout layouts[] = {
 	RECORD(ads_root), FIELD(ads_root, magic), FIELD(ads_root, abi_version), FIELD(ads_root, byte_order),
 	FIELD(ads_root, size), FIELD(ads_root, base), FIELD(ads_root, creation_id), FIELD(ads_root, directory),
-	FIELD(ads_root, flags), FIELD(ads_root, cursor), FIELD(ads_root, populated), FIELD(ads_root, no_memory),
+	FIELD(ads_root, flags), FIELD(ads_root, owners), FIELD(ads_root, strays), FIELD(ads_root, reaper), FIELD(ads_root, cursor), FIELD(ads_root, populated), FIELD(ads_root, no_memory),
 	FIELD(ads_root, damaged),
+	RECORD(ads_owner), FIELD(ads_owner, who), FIELD(ads_owner, where), FIELD(ads_owner, pool), FIELD(ads_owner, hand),
 	RECORD(ads_shard), FIELD(ads_shard, free), FIELD(ads_shard, chunk),
 	RECORD(ads_pool), FIELD(ads_pool, stride), FIELD(ads_pool, capacity), FIELD(ads_pool, spares), FIELD(ads_pool, grace),
 	FIELD(ads_pool, carved), FIELD(ads_pool, epoch),

@@ -71,7 +71,7 @@ struct ads_directory_value { __u32 kind, offset, schema_offset, schema_size; };
 struct ads_root {
     __u64 magic;
     __u32 abi_version, byte_order;
-    __u64 size, base, creation_id, directory, cursor, populated, no_memory, damaged;
+    __u64 size, base, creation_id, directory, cursor, populated, no_memory, damaged, strays;
     ...;
 };
 struct ads_counters { __u64 full, no_memory, budget, damaged, dropped; ...; };
@@ -95,6 +95,8 @@ int ads_hashmap_create(struct ads_arena *, __u32 kind, struct ads_ref *, __u32 e
                        __u32 first);
 int ads_queue_create(struct ads_arena *, struct ads_ref *, __u32 slots);
 int ads_structure_check(struct ads_arena *, __u32 kind, struct ads_ref);
+__s64 ads_owner_reap(struct ads_arena *, __u32 *threads);
+void ads_owner_leave(struct ads_arena *);
 int ads_directory_add(struct ads_arena *, const char *name, struct ads_directory_value *);
 int ads_directory_find(struct ads_arena *, const char *name, struct ads_directory_value *);
 int ads_directory_remove(struct ads_arena *, const char *name);

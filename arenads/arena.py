@@ -176,6 +176,8 @@ class Statistics(msgspec.Struct, frozen=True, kw_only=True):
     """Allocations that found nothing populated."""
     damaged: int
     """Operations that met memory which cannot be what it claims."""
+    strays: int
+    """Threads that wrote without a line in the registry: a death of theirs is not reaped."""
 
 
 class _Stored(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -364,6 +366,7 @@ class Arena:
             used=int(root.cursor) + 8,
             no_memory=int(root.no_memory),
             damaged=int(root.damaged),
+            strays=int(root.strays),
         )
 
     @property
@@ -448,8 +451,8 @@ class Arena:
 
         BPF programs cannot make pages: without this they get no memory once they have used up
         what was there. The thread also grows the tables of hash maps that programs fill and
-        cannot grow for want of memory, and lets entries that wait for a grace period be used
-        again. None stops it.
+        cannot grow for want of memory, lets entries that wait for a grace period be used again,
+        and gives back what killed processes had in hand. None stops it.
         """
         length = None if distance is None else parse_size(distance, "distance")
         core = self._writable()
@@ -599,6 +602,26 @@ class Arena:
         ReadOnlyError
         """
         given = int(lib.ads_directory_reclaim(self._writable()))
+        self._check(given)
+        return given
+
+    def reap(self) -> int:
+        """Give back entries that killed threads had in hand; say how many.
+
+        Safe while BPF programs and other processes go on. The thread that provisions does it
+        about once a second.
+
+        Raises
+        ------
+        ReadOnlyError, CapacityError
+            There is no line for this thread in the arena's registry of writing threads.
+        """
+        given = int(lib.ads_owner_reap(self._writable(), ffi.NULL))
+        if given == lib.ADS_FULL:
+            raise CapacityError(
+                "this thread is not registered as a writer: the arena's registry is full, or the"
+                " arena is too small to have one",
+            )
         self._check(given)
         return given
 
@@ -757,6 +780,8 @@ class Arena:
             if self._provisioner is not None:
                 self._provisioner.stop()
                 self._provisioner = None
+            if self._core.base != ffi.NULL:
+                lib.ads_owner_leave(self._core)
             lib.ads_arena_close(self._core)
 
     def __enter__(self) -> Arena:
@@ -859,6 +884,7 @@ class _Provisioner:
     # How long to wait when something was missing; each time nothing was, twice as long.
     BUSY_SECONDS = 0.001
     IDLE_SECONDS = 0.1
+    REAP_SECONDS = 1.0
 
     def __init__(self, core: Any, distance: int) -> None:
         self._core = core
@@ -869,11 +895,16 @@ class _Provisioner:
 
     def _run(self) -> None:
         wait = self.BUSY_SECONDS
+        waited = 0.0
         sound = True  # a damaged directory is not looked at again and again
         while not self._stop.wait(wait):
             added = lib.ads_arena_provision(self._core, self._distance)
             sound = sound and lib.ads_directory_grow(self._core) == 0
             sound = sound and lib.ads_directory_reclaim(self._core) >= 0
+            waited += wait
+            if waited >= self.REAP_SECONDS:
+                lib.ads_owner_reap(self._core, ffi.NULL)
+                waited = 0.0
             wait = self.BUSY_SECONDS if added > 0 else min(2 * wait, self.IDLE_SECONDS)
 
     def stop(self) -> None:

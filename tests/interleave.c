@@ -22,8 +22,8 @@
  *	  that died has happened or has not
  *	- an iteration must return every key that was there throughout, each once, in order,
  *	  with a value that it had meanwhile
- *	- the check finds no error, no leak but for the dead, and the books balance; after a
- *	  death a survivor runs all operations, and repair leaves no leak
+ *	- the check finds no error, no leak, and the books balance; after a death a reaper gives
+ *	  back what the dead had in hand, and a survivor runs all operations
  *
  * Interleavings of whole steps only: what a weakly ordered machine may reorder between them
  * is not seen here.
@@ -31,8 +31,16 @@
 #define ADS_POINTS 1
 #define _GNU_SOURCE 1
 #include <sched.h>
-static int actor_cpu(void);
+static int actor_cpu(void), actor_by_user(void);
+struct ads_owner;
+static struct ads_owner *actor_line(void);
+static int actor_line_is_dead(const struct ads_owner *line);
 #define sched_getcpu actor_cpu /* the shard is the scenario's choice */
+#define ads_by_user actor_by_user /* some actors stand for BPF programs, which cannot die */
+#define ads_owner_line(arena) actor_line()
+#define ads_owner_is_dead(line, who) actor_line_is_dead(line)
+#define OWNERS 8
+#define ads_owners_of_size(size) OWNERS
 #include <arenads/user.h>
 
 #include <stdarg.h>
@@ -60,6 +68,7 @@ enum subject { MAP, LIST, POOL, QUEUE, NAMES, OTHERS /* a structure with a file 
  *	@1	what follows runs on CPU 1
  *	M3	all memory but 3 cache lines is used up
  *	%7	the queue's positions start at 2^64 - 7
+ * Verb X reaps: it gives back what those who died in the setup had in hand.
  */
 struct state {
 	const char *name;
@@ -109,6 +118,8 @@ struct actor {
 	char *stack;
 	char program[32];
 	int cpu;
+	int by_user;	/* 0: stands for a BPF program */
+	int line;	/* in the registry of writing threads */
 	int writes;
 	int dies_at_write; /* setup only */
 	int finished, dead;
@@ -128,6 +139,31 @@ static void actor_main(void);
 static int actor_cpu(void)
 {
 	return now ? now->cpu : 0;
+}
+
+static int actor_by_user(void)
+{
+	return now ? now->by_user : 1;
+}
+
+static int line_is_dead[OWNERS];
+
+static struct ads_owner *line_at(int line)
+{
+	__u32 first;
+
+	ads_owners(&arena, &first);
+	return ads_at(&arena, struct ads_owner, first + 64 * (__u32)line);
+}
+
+static struct ads_owner *actor_line(void)
+{
+	return line_at(now ? now->line : OWNERS - 1);
+}
+
+static int actor_line_is_dead(const struct ads_owner *line)
+{
+	return line_is_dead[line - line_at(0)];
 }
 
 #if defined(__x86_64__) && !defined(INTERLEAVE_UCONTEXT)
@@ -299,7 +335,7 @@ static void leave(void)
 
 /* --- points ------------------------------------------------------------------------ */
 
-static const char *const kind_names[] = {"load", "store", "cas", "add", "xchg"};
+static const char *const kind_names[] = {"load", "store", "cas", "add", "xchg", "hand"};
 
 static void mark_dirty(__u32 at)
 {
@@ -361,7 +397,8 @@ static int is_worth_running(const struct actor *other)
 static void decide_at(__u32 cell, int kind)
 {
 	struct actor *me = now;
-	int die = deaths < deaths_allowed && (die_anywhere || (kind != ADS_POINT_LOAD && cell != CALLS));
+	int die = deaths < deaths_allowed && me->by_user &&
+		  (die_anywhere || (kind != ADS_POINT_LOAD && cell != CALLS));
 	int others = 0, taken, i;
 
 	if (preemptions < bound && is_contested(cell, (int)(me - actors), kind))
@@ -374,7 +411,7 @@ static void decide_at(__u32 cell, int kind)
 		if (tracing)
 			say("      dies\n");
 		deaths++;
-		me->dead = 1;
+		me->dead = line_is_dead[me->line] = 1;
 		leave();
 	}
 	preemptions++;
@@ -400,7 +437,7 @@ static void point(int kind, const volatile void *word)
 		mark_dirty(at);
 	if (!now)
 		return;
-	now->writes += kind != ADS_POINT_LOAD;
+	now->writes += kind != ADS_POINT_LOAD && kind != ADS_POINT_HAND;
 	if (tracing)
 		say("    %d %-5s %5u %016llx\n", (int)(now - actors), kind_names[kind], at, *(const volatile __u64 *)word);
 	if (problem || ++points > POINT_LIMIT) {
@@ -408,8 +445,9 @@ static void point(int kind, const volatile void *word)
 			problem = "an operation does not end";
 		leave();
 	}
-	if (now->dies_at_write && kind != ADS_POINT_LOAD && now->writes == now->dies_at_write) {
-		now->dead = 1;
+	if (now->dies_at_write && kind != ADS_POINT_LOAD && kind != ADS_POINT_HAND &&
+	    now->writes == now->dies_at_write) {
+		now->dead = line_is_dead[now->line] = 1;
 		leave();
 	}
 	touch(at / 8, (int)(now - actors), kind);
@@ -558,13 +596,29 @@ static int run_on_entries(struct op *op, enum ads_update_mode mode)
 
 static void run_name(struct op *op)
 {
-	struct ads_directory_value value = {ADS_KIND_LIST, (__u32)op->value, 0, 0};
+	struct ads_directory_value value = {ADS_KIND_LIST, 0, (__u32)op->value, 0};
 	char name[ADS_NAME_SIZE] = {op->key, 0};
 
 	op->rc = op->verb == 'N' ? ads_directory_add(&arena, name, &value)
 				 : ads_directory_find(&arena, name, &value);
 	if (op->verb == 'n')
-		op->value = value.offset;
+		op->value = value.schema_offset;
+}
+
+static void show_hands(void)
+{
+	int i, h;
+
+	for (i = 0; tracing && i < OWNERS; i++)
+		for (h = 0; h < 2; h++) {
+			__u64 hand = line_at(i)->hand[h];
+			__u32 entry = (__u32)hand & ADS_HAND_ENTRY;
+
+			if (line_is_dead[i] && entry)
+				say("    line %d hand %d: entry %u version %u%s, link %016llx\n", i, h, entry,
+				    (__u32)(hand >> 32), hand & ADS_HAND_AIMED ? " aimed" : "",
+				    ads_load(ads_link_of(&arena, entry)));
+		}
 }
 
 static void run_op(struct op *op, __u32 *object)
@@ -588,6 +642,10 @@ static void run_op(struct op *op, __u32 *object)
 	case 'W':
 		ads_hashmap_grow(&arena, ref.offset); /* if it cannot, all goes on as before */
 		rc = ADS_OK;
+		break;
+	case 'X':
+		show_hands();
+		rc = ads_owner_reap(&arena, NULL) < 0 ? ADS_DAMAGED : ADS_OK;
 		break;
 	case 'A':
 		rc = ads_pool_alloc(&arena, ref, &at);
@@ -776,6 +834,7 @@ static int may_lack_entries(const struct model *m, const struct op *op, int repl
 }
 
 static int single_steps; /* every actor runs one operation */
+static int all_users;	 /* no actor stands for a BPF program */
 
 /* The order that push gives: one below the first. The first it saw may have gone since. */
 static int pushed_order_fits(const struct model *m, __u64 order)
@@ -826,7 +885,7 @@ static int model_apply(struct model *m, const struct op *op)
 		return !full && pushed_order_fits(m, op->id) && model_add(m, op->id, op->value);
 	case 'A':
 		if (pending)
-			return 0; /* an object of the dead: see books_problem() */
+			return op->id && at < 0 && !full && model_add(m, op->id, 0);
 		if (op->rc)
 			return may_lack_entries(m, op, 0);
 		return !full && at < 0 && model_add(m, op->id, 0);
@@ -853,6 +912,8 @@ static int model_apply(struct model *m, const struct op *op)
 		return pending ? 0 : op->rc == ADS_OK || (op->rc == ADS_NO_MEMORY && state->room);
 	case 'W':
 		return !pending;
+	case 'X':
+		return pending || op->rc == ADS_OK;
 	case 'L':
 		return !pending && op->value >= (__u64)m->count &&
 		       op->value <= (__u64)(m->count + held_by_others(op));
@@ -983,7 +1044,12 @@ static void create_subject(void)
 	static const __u32 kinds[] = {ADS_KIND_HASHMAP, ADS_KIND_LIST, ADS_KIND_POOL, ADS_KIND_QUEUE, 0};
 	int rc = ADS_OK;
 
+	int i;
+
 	memcpy(arena.base, blank, ARENA_BYTES);
+	memset(line_is_dead, 0, sizeof(line_is_dead));
+	for (i = 0; i < OWNERS; i++)
+		line_at(i)->who = (__u64)(i + 1) << 32 | (__u64)(i + 1);
 	memset(&ref, 0, sizeof(ref));
 	ref.key_size = subject == MAP ? 16 : 0;
 	ref.value_size = 16;
@@ -1045,6 +1111,8 @@ static void set_up(const struct state *chosen)
 		}
 		snprintf(actor->program, sizeof(actor->program), "%.*s", length, word);
 		actor->cpu = cpu;
+		actor->by_user = 1;
+		actor->line = start_dead;
 		actor->writes = actor->finished = actor->dead = 0;
 		actor->dies_at_write = dies_at;
 		actor_prepare(actor);
@@ -1060,7 +1128,7 @@ static void set_up(const struct state *chosen)
 	start_lost = 0;
 	if (subject == MAP || subject == LIST || subject == POOL || (exploration && exploration->kind)) {
 		if (run_check(&report, 0) || report.errors)
-			give_up("the start state is damaged", (int)report.errors);
+			say("%s: errors %llu at %llu live %llu deleted %llu free %llu unused %llu carved %llu leaked %llu\n", chosen->name, report.errors, report.error_at, report.live, report.deleted, report.free, report.unused, report.carved, report.leaked), give_up("the start state is damaged", (int)report.errors);
 		start_lost = (int)(report.leaked + report.deleted);
 	}
 	if (!history_is_explained())
@@ -1164,7 +1232,8 @@ static int has_length(void)
 static const char *books_problem(int dead)
 {
 	struct ads_check_report report;
-	__u64 lost = (__u64)dead + (__u64)start_lost;
+	/* Objects of the dead may be live: nobody knows that their owner is not. */
+	__u64 lost = subject == POOL ? (__u64)(dead + start_dead) : 0;
 	__u64 live = 0;
 	int rc;
 
@@ -1183,13 +1252,12 @@ static const char *books_problem(int dead)
 	if (subject == POOL && (report.live < (__u64)last_model->count ||
 				report.live > (__u64)last_model->count + lost))
 		return "the check counts other objects than were handed out";
-	if (report.leaked > lost)
+	if (report.leaked || ((dead || start_dead) && report.deleted))
 		return "entries were leaked";
-	if (!dead && !start_dead) {
-		if (has_length() && ads_collection_len(&arena, ref) != report.live + report.deleted)
-			return "the pool counts other entries than the check";
+	if (has_length() && ads_collection_len(&arena, ref) != report.live + report.deleted)
+		return "the pool counts other entries than the check";
+	if (!dead && !start_dead)
 		return NULL;
-	}
 	rc = run_check(&report, 1);
 	if (rc || report.errors)
 		return "repair failed";
@@ -1269,6 +1337,26 @@ static int is_known(struct outcomes *set, __u64 which)
 	return 0;
 }
 
+/* An allocation that died may have happened: the object is in use, and in the dead one's hand. */
+static void find_objects_of_the_dead(void)
+{
+	int i;
+
+	for (i = 0; i < history_count; i++) {
+		struct op *op = &history[i];
+		__u64 hand;
+		__u32 entry;
+
+		if (op->verb != 'A' || op->rc != PENDING)
+			continue;
+		hand = line_at(actors[op->actor].line)->hand[0];
+		entry = (__u32)hand & ADS_HAND_ENTRY;
+		/* From TAKEN to in use, and perhaps free again. */
+		if (entry && ads_link_version(ads_load(ads_link_of(&arena, entry))) > (__u32)(hand >> 32))
+			op->id = entry + 16;
+	}
+}
+
 /* Survivors go on, the books are looked at, and the results must be explained. */
 static const char *judge(void)
 {
@@ -1289,6 +1377,10 @@ static const char *judge(void)
 		if (is_known(&judged, outcome(1)))
 			return NULL;
 	}
+	if (subject == POOL && deaths)
+		find_objects_of_the_dead();
+	if (deaths || start_dead)
+		perform_all("X", ACTORS + 2);
 	if (deaths)
 		perform_all(exploration ? exploration->survivor : survivor_program[subject], ACTORS);
 	if (exploration)
@@ -1319,6 +1411,8 @@ static const char *run_schedule(void)
 		struct actor *actor = &actors[i];
 
 		actor->writes = actor->finished = actor->dead = 0;
+		actor->line = start_dead + i;
+		line_is_dead[actor->line] = 0;
 		actor->object = 0;
 		actor->waits_at = 0;
 		actor_prepare(actor);
@@ -1412,6 +1506,7 @@ static void explore(const struct limits *limits)
 	for (i = 0; i < actor_count; i++) {
 		snprintf(actors[i].program, sizeof(actors[i].program), "%s", programs[i]);
 		actors[i].cpu = cpus[i];
+		actors[i].by_user = i != 1 || all_users;
 		single_steps = single_steps && !*next_word(programs[i]);
 	}
 	search(0, 0, 0); /* one after the other: which words the actors touch at least */
@@ -1446,7 +1541,7 @@ static const struct state map_states[] = {
 	{"one below full", "Ia", 2, 0},
 	{"full", "Ia Ic", 2, 0},
 	{"full, a spare entry leaked", "Ia Ic Ra/5", 2, 0},
-	{"full, one replaced but linked", "Ia Ic Ra/9", 2, 0},
+	{"full, one replaced but linked", "Ia Ic Ra/11", 2, 0},
 	{"empty", "", 16, 0},
 	{"one entry", "Ia", 16, 0},
 	{"a neighbour", "Ic", 16, 0},
@@ -1495,7 +1590,7 @@ static const struct state list_states[] = {
 	{"one below full", "Ia", 2, 0},
 	{"full", "Ia Ib", 2, 0},
 	{"no memory", "Ia Ib M0", 8, 2},
-	{"one replaced but linked", "Ia Ib Ra/7", 16, 0},
+	{"one replaced but linked", "Ia Ib Ra/9", 16, 0},
 };
 
 static const struct state pool_states[] = {
@@ -1542,7 +1637,13 @@ static void run_scenario(const struct state *from, const char *first, const char
 	cpus = where;
 	set_up(from);
 	actor_count = third ? 3 : 2;
+	/* On one CPU the second actor stands for a BPF program; elsewhere all may die. */
+	all_users = where != same_cpu;
 	explore(limits);
+	if (long_run) {
+		all_users = !all_users;
+		explore(limits);
+	}
 }
 
 static double seconds(void)

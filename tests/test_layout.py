@@ -19,6 +19,7 @@ from arenads.schema import Record, compare, from_btf, from_class
 
 RECORDS = [
     "ads_root",
+    "ads_owner",
     "ads_shard",
     "ads_pool",
     "ads_counters",
@@ -41,14 +42,24 @@ class Root(msgspec.Struct):
     creation_id: u64
     directory: u64
     flags: u64
-    pad0: u64
+    owners: u64
     cursor: u64
     pad1: Array[u64, 7]
     populated: u64
     pad2: Array[u64, 7]
     no_memory: u64
     damaged: u64
-    pad3: Array[u64, 6]
+    strays: u64
+    reaper: u64
+    pad3: Array[u64, 4]
+
+
+class Owner(msgspec.Struct):
+    who: u64
+    where: u64
+    pool: u64
+    hand: Array[u64, 2]
+    pad: Array[u64, 3]
 
 
 class Shard(msgspec.Struct):
@@ -132,7 +143,19 @@ class DirectoryValue(msgspec.Struct):
 CLASSES = dict(
     zip(
         RECORDS,
-        [Root, Shard, Pool, Counters, Header, Table, Collection, Entry, Queue, DirectoryValue],
+        [
+            Root,
+            Owner,
+            Shard,
+            Pool,
+            Counters,
+            Header,
+            Table,
+            Collection,
+            Entry,
+            Queue,
+            DirectoryValue,
+        ],
         strict=True,
     )
 )

@@ -31,7 +31,7 @@
  *                  User space populates more when it needs to; BPF never can and gets
  *                  ADS_NO_MEMORY when nothing populated is left.
  * Cost             take an entry: 1 CAS on the shard's line, 1 read of the entry. Give one
- *                  back: the same, and a look at the spare entries.
+ *                  back: the same, and a look at the spare entries. In user space see owner.h.
  *                  A chunk of fresh entries: 4 CAS, about once per 4 KiB.
  * Commit           block: CAS of the header word 0 -> claim. entry: CAS of the shard's
  *                  stack or chunk word.
@@ -44,13 +44,11 @@
 #define ARENADS_ALLOC_H
 
 #include "layout.h"
+#include "owner.h"
 #if !ADS_BPF
 #include "memory.h"
 #endif
 
-#define ADS_BLOCK_RAW 1u
-#define ADS_BLOCK_CHUNK 2u
-#define ADS_BLOCK_TABLE 3u
 #define ADS_CHUNK_BYTES 4088u /* aim: a chunk with its header fills a page */
 #define ADS_SPARES 16u /* entries kept for replacing while a pool is full */
 
@@ -285,16 +283,64 @@ static ADS_INLINE int ads_alloc(struct ads_arena *a, __u64 bytes, __u32 *offset)
 
 #define ADS_NOWHERE (~0u) /* no offset: what was read cannot be one */
 
+/* Help on what user space has begun at `top`, the word of a shard's stack; see owner.h. */
+static ADS_INLINE void ads_shard_help(struct ads_arena *a, struct ads_shard __arena *shard, __u64 top)
+{
+	struct ads_entry __arena *e = ads_at(a, struct ads_entry, (__u32)top & ~ADS_TOP_FLAGS);
+	__u64 link = ads_load_acquire(&e->link);
+	__u64 below;
+
+	/* While the top is the same the entry is at it, so what was read is about this turn; later
+	 * the CAS fails: the link has another version then. */
+	if (ads_load(&shard->free) != top)
+		return;
+	if (!((__u32)top & ADS_TOP_TAKEN)) {
+		if ((__u32)link == ADS_LINK_PUSHING)
+			ads_cas(&e->link, link, ads_link_set_state(link, ADS_LINK_FREE));
+		return;
+	}
+	if ((__u32)link == ADS_LINK_FREE)
+		ads_cas(&e->link, link, ads_link_set_state(link, ADS_LINK_TAKEN));
+	below = ads_load(&e->hash);
+	ads_cas(&shard->free, top, (((top >> 32) + 1) << 32) | (__u32)below);
+}
+
+/* Whether something at the top of a stack must be helped on first. It was, if so. */
+static ADS_INLINE int ads_shard_helped(struct ads_arena *a, struct ads_shard __arena *shard, __u64 top)
+{
+	__u32 entry = (__u32)top & ~ADS_TOP_FLAGS;
+
+	if (ADS_LIKELY(!((__u32)top & ADS_TOP_FLAGS)) || ads_bad(a, entry, sizeof(struct ads_entry)))
+		return 0;
+	if (!((__u32)top & ADS_TOP_TAKEN) &&
+	    (__u32)ads_load_acquire(&ads_at(a, struct ads_entry, entry)->link) != ADS_LINK_PUSHING)
+		return 0;
+	ads_shard_help(a, shard, top);
+	return 1;
+}
+
 /* Try once to pop the entry that `top`, the word of a shard's stack, leads to: its offset, 0 if the
  * stack has changed, or ADS_NOWHERE. */
 static ADS_INLINE __u32 ads_shard_pop_top(struct ads_arena *a, struct ads_shard __arena *shard,
 					  struct ads_pool_ref pool, __u64 top)
 {
-	__u32 entry = (__u32)top;
+	__u32 entry = (__u32)top & ~ADS_TOP_FLAGS;
 	__u64 below;
 
 	if (ads_bad(a, entry, pool.stride))
 		return ADS_NOWHERE;
+	if (ads_shard_helped(a, shard, top))
+		return 0;
+	if (ads_by_user()) {
+		__u64 taken = (((top >> 32) + 1) << 32) | entry | ADS_TOP_TAKEN;
+
+		ads_hand_take(a, pool.offset, entry,
+			      ads_link_later(ads_load(&ads_at(a, struct ads_entry, entry)->link)));
+		if (ads_cas(&shard->free, top, taken) != top)
+			return 0;
+		ads_shard_help(a, shard, taken);
+		return entry;
+	}
 	/* May be stale if the entry was just taken: then the CAS fails on the version. */
 	below = ads_load(&ads_at(a, struct ads_entry, entry)->hash);
 	return ads_cas(&shard->free, top, (((top >> 32) + 1) << 32) | (__u32)below) == top ? entry : 0;
@@ -318,23 +364,53 @@ static ADS_INLINE __u32 ads_shard_pop(struct ads_arena *a, struct ads_shard __ar
 	return 0;
 }
 
+/* The entry of a chunk, given a shard's word, that is taken next. */
+static ADS_INLINE __u32 ads_chunk_next(__u64 chunk, struct ads_pool_ref pool)
+{
+	return ((__u32)chunk & ~ADS_TOP_FLAGS) + (__u32)((chunk >> 32) & 0xffff) * pool.stride;
+}
+
+/* Finish taking the entry of a chunk that user space has spoken for. */
+static ADS_INLINE void ads_chunk_help(struct ads_arena *a, struct ads_shard __arena *shard, __u64 chunk, __u32 entry)
+{
+	__u64 __arena *link = &ads_at(a, struct ads_entry, entry)->link;
+	__u64 fresh = ads_load_acquire(link);
+
+	if (ads_load(&shard->chunk) != chunk)
+		return;
+	if (!fresh)
+		ads_cas(link, 0, ads_link_set_state(0, ADS_LINK_TAKEN));
+	ads_cas(&shard->chunk, chunk, chunk + (1ull << 32) - ADS_TOP_TAKEN);
+}
+
 /* Take a never used entry from a shard's chunk: as ads_shard_pop. */
 static ADS_INLINE __u32 ads_shard_take(struct ads_arena *a, struct ads_shard __arena *shard, struct ads_pool_ref pool)
 {
-	__u32 stride = pool.stride;
 	__u32 i;
 
 	for (ads_loop(i)) {
 		__u64 chunk = ads_load_acquire(&shard->chunk);
 		__u32 taken = (chunk >> 32) & 0xffff;
-		__u32 entry = (__u32)chunk + taken * stride;
+		__u32 entry = ads_chunk_next(chunk, pool);
 
 		if (taken >= chunk >> 48)
 			return 0;
-		if (ads_bad(a, entry, stride))
+		if (ads_bad(a, entry, pool.stride))
 			return ADS_NOWHERE;
-		if (ads_cas(&shard->chunk, chunk, chunk + (1ull << 32)) == chunk)
+		if ((__u32)chunk & ADS_TOP_TAKEN) {
+			ads_chunk_help(a, shard, chunk, entry);
+			continue;
+		}
+		if (!ads_by_user()) {
+			if (ads_cas(&shard->chunk, chunk, chunk + (1ull << 32)) == chunk)
+				return entry;
+			continue;
+		}
+		ads_hand_take(a, pool.offset, entry, 1);
+		if (ads_cas(&shard->chunk, chunk, chunk | ADS_TOP_TAKEN) == chunk) {
+			ads_chunk_help(a, shard, chunk | ADS_TOP_TAKEN, entry);
 			return entry;
+		}
 	}
 	return 0;
 }
@@ -342,10 +418,12 @@ static ADS_INLINE __u32 ads_shard_take(struct ads_arena *a, struct ads_shard __a
 /* Entries on a shard's stack, given its top: it is written in the topmost. */
 static ADS_INLINE __u32 ads_shard_depth(struct ads_arena *a, __u64 top, __u32 stride)
 {
+	__u32 entry = (__u32)top & ~ADS_TOP_FLAGS;
+
 	(void)stride;
-	if (!(__u32)top || ads_bad(a, (__u32)top, stride))
+	if (!entry || ads_bad(a, entry, stride))
 		return 0;
-	return (__u32)(ads_load(&ads_at(a, struct ads_entry, (__u32)top)->hash) >> 32);
+	return (__u32)(ads_load(&ads_at(a, struct ads_entry, entry)->hash) >> 32) - !!((__u32)top & ADS_TOP_TAKEN);
 }
 
 /* Try once to put an entry on a stack, whose top is `top`, of less than `limit` entries: 1 done,
@@ -361,9 +439,9 @@ static ADS_INLINE int ads_shard_push(struct ads_arena *a, struct ads_shard __are
 		return ads_load(&shard->free) == top ? -1 : 0;
 	}
 	/* R3 for those who still look at the entry as a deleted one: its link was marked before. */
-	ads_store_release(&ads_at(a, struct ads_entry, entry)->hash, ((depth + 1) << 32) | (__u32)top);
+	ads_store_release(&ads_at(a, struct ads_entry, entry)->hash, ((depth + 1) << 32) | ((__u32)top & ~ADS_TOP_FLAGS));
 	/* R2: the entry's words are visible before the entry is. */
-	return ads_cas(&shard->free, top, (((top >> 32) + 1) << 32) | entry) == top;
+	return ads_cas(&shard->free, top, (((top >> 32) + 1) << 32) | entry | (ads_by_user() ? ADS_TOP_USER : 0)) == top;
 }
 
 /*
@@ -394,7 +472,8 @@ ADS_GLOBAL __u32 ads_pool_used(struct ads_arena *a, __u32 pool_offset, __u32 str
 			__u64 chunk = ads_load_acquire(&shard->chunk);
 			__u64 top = ads_load_acquire(&shard->free);
 
-			available += (__u32)(chunk >> 48) - (__u32)((chunk >> 32) & 0xffff);
+			available += (__u32)(chunk >> 48) - (__u32)((chunk >> 32) & 0xffff) -
+				     !!((__u32)chunk & ADS_TOP_TAKEN);
 			available += ads_shard_depth(a, top, stride);
 			/* The newest chunk may be in the books but not in its shard yet. */
 			if (claim && s == ((claim >> 2) & 15) && (__u32)chunk < newest)
@@ -487,6 +566,8 @@ static ADS_INLINE int ads_pool_take(struct ads_arena *a, struct ads_pool_ref poo
 		got = ads_pool_refill(a, pool.offset, pool.stride);
 	if (got == ADS_NOWHERE)
 		got = ADS_DAMAGED;
+	if (got <= 0)
+		ads_hand_clear(a); /* others may be waiting to know that we did not get one */
 	*entry = got > 0 ? (__u32)got : 0;
 	return got > 0 ? ADS_OK : (int)got;
 }
@@ -507,8 +588,12 @@ ADS_GLOBAL int ads_pool_return(struct ads_arena *a, __u32 pool_offset, __u32 str
 	__u32 spares = p->spares;
 	__u32 waits = retired && p->grace;
 	__u32 at = ADS_SHARD_SPARES;
-	__u32 i;
+	__u64 __arena *link = &ads_at(a, struct ads_entry, entry)->link;
+	__u32 version, i;
 
+	/* R3: who still looks at the entry as a live one sees that it is not, before its words change. */
+	version = ads_link_later(ads_load(link));
+	ads_store_release(link, ads_link_set_state(ads_load(link), ads_by_user() ? ADS_LINK_PUSHING : ADS_LINK_FREE));
 	for (ads_loop(i)) {
 		__u64 epoch = ads_load_acquire(&p->epoch); /* A10, pairs with R10 */
 		struct ads_shard __arena *shard =
@@ -518,13 +603,25 @@ ADS_GLOBAL int ads_pool_return(struct ads_arena *a, __u32 pool_offset, __u32 str
 
 		if (waits && ads_load(&p->epoch) != epoch)
 			continue;
+		if (ads_shard_helped(a, shard, top))
+			continue;
 		done = ads_shard_push(a, shard, top, stride, entry, waits || at != ADS_SHARD_SPARES ? ~0u : spares);
-		if (done > 0)
+		if (done > 0) {
+			if (ads_by_user()) {
+				__u64 pushing = ads_load(link);
+
+				/* Somebody may have done it, and more: then the version is another. */
+				if (ads_link_version(pushing) == version)
+					ads_cas(link, pushing, ads_link_set_state(pushing, ADS_LINK_FREE));
+				ads_hand_clear(a);
+			}
 			return ADS_OK;
+		}
 		if (done < 0)
 			at = ads_this_shard();
 	}
 	/* Leaked: check finds it, and it is counted. */
+	(void)version;
 	return ads_count(a, pool_offset - (__u32)__builtin_offsetof(struct ads_collection, pool), ADS_BUDGET);
 }
 
@@ -571,6 +668,7 @@ static ADS_INLINE int ads_pool_alloc(struct ads_arena *a, struct ads_ref ref, __
 		/* Unmarked: in use. Until this store a death leaks the object; afterwards it is its
 		 * owner's, whom nobody can know to be dead. */
 		ads_store_release(link, ads_link_change(ads_load(link), 0));
+		ads_hand_clear(a);
 	}
 	*object = entry + ads_entry_value_offset(ref);
 	return ADS_OK;
@@ -592,9 +690,13 @@ static ADS_INLINE int ads_pool_free(struct ads_arena *a, struct ads_ref ref, __u
 	link = &ads_at(a, struct ads_entry, entry)->link;
 	word = ads_load(link);
 	/* One CAS decides who frees it, so that a double free is an error and not a loop. */
-	if (word & ADS_LINK_MARK || !word ||
-	    ads_cas(link, word, ads_link_change(word, 0) | ADS_LINK_MARK) != word)
+	if (word & ADS_LINK_MARK || !word)
 		return ADS_INVALID;
+	ads_hand_delete(a, ads_pool_of(ref).offset, entry, ads_link_later(word));
+	if (ads_cas(link, word, ads_link_set_state(word, ads_by_user() ? ADS_LINK_TAKEN : 0)) != word) {
+		ads_hand_clear(a);
+		return ADS_INVALID;
+	}
 	ads_pool_retire(a, ads_pool_of(ref), entry);
 	return ADS_OK;
 }

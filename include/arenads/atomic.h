@@ -33,6 +33,7 @@ enum ads_point_kind {
 	ADS_POINT_CAS,
 	ADS_POINT_ADD,
 	ADS_POINT_XCHG,
+	ADS_POINT_HAND, /* a store to a line of one's own, see owner.h */
 };
 
 #if defined(ADS_POINTS) && !ADS_BPF

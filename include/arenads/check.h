@@ -120,7 +120,7 @@ static inline void ads_check_links(struct ads_check *c, __u32 kind, struct ads_r
 	}
 	link = ads_load_acquire(ads_at(c->a, __u64, at));
 	for (step = 0; step < c->cells; step++) {
-		__u32 next = ads_link_next(link) & ~ADS_LINK_PENDING;
+		__u32 next = (link & ADS_LINK_MARK ? ads_deleted_next(link) : ads_link_next(link)) & ~ADS_LINK_PENDING;
 		struct ads_entry *e;
 
 		if (next == ADS_LINK_END)
@@ -170,13 +170,15 @@ static inline void ads_check_free(struct ads_check *c, struct ads_pool_ref pool)
 	__u32 s;
 
 	for (s = 0; s < ADS_ALL_SHARDS; s++) {
-		__u32 at = (__u32)ads_load_acquire(&ads_shard_of(c->a, pool, s)->free);
+		__u64 top = ads_load_acquire(&ads_shard_of(c->a, pool, s)->free);
+		__u32 at = (__u32)top & ~ADS_TOP_FLAGS;
+		__u32 taken = (__u32)top & ADS_TOP_TAKEN ? at : 0;
 		__u64 left = ~0ull;
 
 		while (at) {
 			__u64 word;
 
-			if (ads_bad(c->a, at, pool.stride) || ads_check_mark(c->freed, at)) {
+			if (ads_bad(c->a, at, pool.stride) || (at != taken && ads_check_mark(c->freed, at))) {
 				ads_check_error(c, at);
 				return;
 			}
@@ -186,8 +188,9 @@ static inline void ads_check_free(struct ads_check *c, struct ads_pool_ref pool)
 			left = (word >> 32) - 1;
 			if (ads_check_seen(c->linked, at))
 				ads_check_error(c, at);
-			c->report->free += s < ADS_SHARD_RETIRED;
-			c->report->waiting += s >= ADS_SHARD_RETIRED;
+			/* The topmost one may be in somebody's hand already. */
+			c->report->free += at != taken && s < ADS_SHARD_RETIRED;
+			c->report->waiting += at != taken && s >= ADS_SHARD_RETIRED;
 			at = (__u32)word;
 		}
 		if (left && left != ~0ull)
@@ -224,8 +227,8 @@ static inline void ads_check_chunks(struct ads_check *c, __u32 kind, struct ads_
 		last_chunk = at >= cursor ? word >> 32 : 0;
 		chunk = ads_load_acquire(&ads_shard_of(c->a, pool, (word >> 2) & 15)->chunk);
 		taken = word >> 32; /* a newer chunk has taken its place: it is used up */
-		if ((__u32)chunk == at + 8)
-			taken = (chunk >> 32) & 0xffff;
+		if (((__u32)chunk & ~ADS_TOP_FLAGS) == at + 8)
+			taken = ((chunk >> 32) & 0xffff) + !!((__u32)chunk & ADS_TOP_TAKEN);
 		else if ((__u32)chunk < at)
 			taken = 0; /* not given to its shard yet */
 		for (i = 0; i < word >> 32; i++) {
@@ -248,9 +251,6 @@ static inline void ads_check_chunks(struct ads_check *c, __u32 kind, struct ads_
 			} else if (!linked && !freed) {
 				c->report->leaked++;
 				if (repair) {
-					__u64 *link = ads_link_of(c->a, entry);
-
-					ads_store(link, ads_link_change(ads_load(link), 0) | ADS_LINK_MARK);
 					ads_pool_give(c->a, pool, entry);
 					c->report->repaired++;
 				}
@@ -291,6 +291,24 @@ static inline int ads_pool_chunk_of(struct ads_arena *a, struct ads_ref ref, __u
 	return 0;
 }
 
+/* Finish what dead threads began at the stacks and chunks of a pool: their entries are leaked then. */
+static inline void ads_check_help(struct ads_arena *a, struct ads_pool_ref pool)
+{
+	__u32 s;
+
+	for (s = 0; s < ADS_ALL_SHARDS; s++) {
+		struct ads_shard *shard = ads_shard_of(a, pool, s);
+		__u64 chunk = ads_load_acquire(&shard->chunk);
+		__u32 next = ads_chunk_next(chunk, pool);
+		int i;
+
+		for (i = 0; i < 2; i++) /* one that was taken, and then what was under it */
+			ads_shard_helped(a, shard, ads_load_acquire(&shard->free));
+		if ((__u32)chunk & ADS_TOP_TAKEN && !ads_bad(a, next, pool.stride))
+			ads_chunk_help(a, shard, chunk, next);
+	}
+}
+
 /* Do what the dead left undone: the claim at the cursor, and deleted entries still linked, which
  * are leaked then. */
 static inline void ads_check_sweep(struct ads_arena *a, __u32 kind, struct ads_ref ref)
@@ -306,6 +324,7 @@ static inline void ads_check_sweep(struct ads_arena *a, __u32 kind, struct ads_r
 		if (word)
 			ads_block_finish(a, (__u32)cursor, word);
 	}
+	ads_check_help(a, pool);
 	if (kind == ADS_KIND_POOL)
 		return;
 	w = ads_walk_from(ads_kind_is_hashed(kind) ? ads_at(a, struct ads_header, ref.offset)->first

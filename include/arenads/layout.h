@@ -28,6 +28,10 @@
 #define ADS_NAME_SIZE 64u      /* a structure's name, NUL-terminated */
 #define ADS_MAX_KEY 512u
 #define ADS_MAX_VALUE 65536u
+/* Kinds of blocks, in the low bits of a block's header word; see alloc.h. */
+#define ADS_BLOCK_RAW 1u
+#define ADS_BLOCK_CHUNK 2u
+#define ADS_BLOCK_TABLE 3u
 #define ADS_SHARDS 16u /* free lists of a pool; CPUs beyond share them */
 #define ADS_SHARD_SPARES ADS_SHARDS /* entries kept for replacing while the pool is full */
 #define ADS_SHARD_RETIRED (ADS_SHARDS + 1) /* two: entries that wait for a grace period */
@@ -77,6 +81,17 @@ enum ads_structure_flags {
 #define ADS_LINK_END ADS_LINK_TAG /* tag with offset 0 */
 #define ADS_LINK_PENDING 2u
 
+/* The low half of the link of an entry that is in no list; the mark is set. */
+#define ADS_LINK_FREE 2u    /* in a stack of its pool; the moment before and after it too in BPF */
+#define ADS_LINK_TAKEN 4u   /* in the hand of a thread */
+#define ADS_LINK_PUSHING 6u /* in the hand of a thread, or in the stack already */
+#define ADS_LINK_USER 4u    /* with the mark of a deleted entry: user space has deleted it */
+
+/* With the offset in a shard's word. */
+#define ADS_TOP_USER 1u	    /* pushed by user space: the entry's link may still say PUSHING */
+#define ADS_TOP_TAKEN 2u    /* taken by user space, still to be removed */
+#define ADS_TOP_FLAGS 31u
+
 static ADS_INLINE __u32 ads_link_next(__u64 link)
 {
 	return (__u32)link;
@@ -85,7 +100,24 @@ static ADS_INLINE __u32 ads_link_next(__u64 link)
 /* What comes after a deleted entry. */
 static ADS_INLINE __u32 ads_deleted_next(__u64 link)
 {
-	return (__u32)link;
+	return (__u32)link & ~ADS_LINK_USER;
+}
+
+static ADS_INLINE __u32 ads_link_version(__u64 link)
+{
+	return (__u32)(link >> 32) & 0x7fffffff;
+}
+
+/* The version after that of `link`. */
+static ADS_INLINE __u32 ads_link_later(__u64 link)
+{
+	return ((__u32)(link >> 32) + 1) & 0x7fffffff;
+}
+
+/* The word that replaces `link` of an entry in no list: marked, version one higher. */
+static ADS_INLINE __u64 ads_link_set_state(__u64 link, __u32 state)
+{
+	return ADS_LINK_MARK | (__u64)ads_link_later(link) << 32 | state;
 }
 
 /* The word that replaces `link` and leads to `next`: unmarked, version one higher. */
@@ -114,14 +146,16 @@ struct ads_root {
 	__u64 creation_id; /* random: tells an arena from its successor at the same pin */
 	__u64 directory;   /* offset of the list of named structures; 0 until it exists */
 	__u64 flags;
-	__u64 pad0;
+	__u64 owners; /* {offset:32, lines:32} of the registry of writing threads, see owner.h */
 	__u64 cursor; /* offset of the next block header; a hint that anyone helps forward */
 	__u64 pad1[7];
 	__u64 populated; /* bytes from 0 that have pages */
 	__u64 pad2[7];
 	__u64 no_memory; /* allocations that found nothing populated */
 	__u64 damaged;   /* operations that met impossible memory */
-	__u64 pad3[6];
+	__u64 strays;    /* threads that wrote without a line in the registry */
+	__u64 reaper;    /* the thread that gives dead threads' entries back, as in its line, 0: none */
+	__u64 pad3[4];
 };
 
 ADS_STATIC_ASSERT(sizeof(struct ads_root) == 256, "root is four cache lines");
@@ -134,13 +168,31 @@ ADS_STATIC_ASSERT(__builtin_offsetof(struct ads_root, cursor) == 64, "ABI");
 ADS_STATIC_ASSERT(__builtin_offsetof(struct ads_root, populated) == 128, "ABI");
 ADS_STATIC_ASSERT(__builtin_offsetof(struct ads_root, no_memory) == 192, "ABI");
 ADS_STATIC_ASSERT(__builtin_offsetof(struct ads_root, damaged) == 200, "ABI");
+ADS_STATIC_ASSERT(__builtin_offsetof(struct ads_root, owners) == 56, "ABI");
+ADS_STATIC_ASSERT(__builtin_offsetof(struct ads_root, strays) == 208, "ABI");
+ADS_STATIC_ASSERT(__builtin_offsetof(struct ads_root, reaper) == 216, "ABI");
 ADS_STATIC_ASSERT(ADS_ROOT_OFFSET + sizeof(struct ads_root) <= ADS_HEAP_OFFSET, "root before heap");
 ADS_STATIC_ASSERT((ADS_HEAP_OFFSET + 8) % ADS_LINE == 0, "payloads start on a line");
 
+/* A line of the registry of writing threads: owner.h says what is in it. */
+struct ads_owner {
+	__u64 who;
+	__u64 where;
+	__u64 pool;
+	__u64 hand[2];
+	__u64 pad[3];
+};
+
+ADS_STATIC_ASSERT(sizeof(struct ads_owner) == 64, "a line");
+ADS_STATIC_ASSERT(__builtin_offsetof(struct ads_owner, hand) == 24, "ABI");
+
+#define ADS_OWNERS_MOST 512u
+
 /*
- * A pool's shard: one line, so that two CPUs do not meet.
- * free   stack of free entries {offset:32, version:32}
- * chunk  what has never been used {offset:32, taken:16, count:16}
+ * A pool's shard: one line, so that two CPUs do not meet. Entries start at multiples of 32, chunks
+ * at multiples of 64, so the low bits of an offset are free for what owner.h needs:
+ * free   stack of free entries {offset:32 with ADS_TOP_USER or ADS_TOP_TAKEN, version:32}
+ * chunk  what has never been used {offset:32 with ADS_TOP_TAKEN, taken:16, count:16}
  */
 struct ads_shard {
 	__u64 free;

@@ -384,8 +384,16 @@ static ADS_INLINE int ads_entry_make(struct ads_arena *a, struct ads_ref ref, __
 static ADS_INLINE void ads_entry_aim(struct ads_arena *a, __u32 entry, __u32 next)
 {
 	__u64 __arena *link = ads_link_of(a, entry);
+	__u64 was = ads_load(link);
 
-	ads_store(link, ads_link_change(ads_load(link), next));
+	ads_hand_aim(a, entry, ads_link_later(was));
+	ads_store(link, ads_link_change(was, next));
+}
+
+/* The bits of a link word that say: this entry is deleted, and who will free it. */
+static ADS_INLINE __u64 ads_deleted_bits(void)
+{
+	return ADS_LINK_MARK | (ads_by_user() ? ADS_LINK_USER : 0);
 }
 
 /*
@@ -456,13 +464,15 @@ static ADS_INLINE int ads_list_store_at(struct ads_arena *a, __u32 start, __u32 
 			if (ads_cas(ads_link_of(a, w.prev), w.prev_link, ads_link_change(w.prev_link, w.held)) ==
 			    w.prev_link) {
 				*entry = w.held;
+				ads_hand_clear(a);
 				return ADS_OK;
 			}
 		} else {
 			ads_entry_aim(a, w.held, ads_link_next(w.link));
+			ads_hand_delete(a, ads_pool_of(ref).offset, w.entry, ads_link_later(w.link));
 			/* Commit of replace. R3, as above: readers reach it through the marked link. */
 			if (ads_cas(ads_link_of(a, w.entry), w.link,
-				    ads_link_change(w.link, w.held) | ADS_LINK_MARK) == w.link) {
+				    ads_link_change(w.link, w.held) | ads_deleted_bits()) == w.link) {
 				*entry = w.held;
 				replaced = w.entry;
 				rc = ADS_OK;
@@ -479,6 +489,7 @@ static ADS_INLINE int ads_list_store_at(struct ads_arena *a, __u32 start, __u32 
 	}
 	if (w.held)
 		ads_pool_give(a, ads_pool_of(ref), w.held);
+	ads_hand_clear(a);
 	return rc;
 }
 
@@ -498,17 +509,20 @@ static ADS_INLINE int ads_list_delete_at(struct ads_arena *a, __u32 start, __u32
 		rc = ads_walk_find(a, &w, map, ref, hash, key, ADS_WRITE);
 		if (deleted)
 			break;
-		if (rc)
+		if (rc) {
+			ads_hand_clear(a);
 			return rc;
+		}
 		/* Whole if the CAS finds the link as it was. */
 		if (value)
 			ads_copy_out(a, value, w.entry + ads_entry_value_offset(ref), ref.value_size);
 		/* If this is of another entry by now, the link has changed, or will not be found so. */
 		if (only && ads_load(ads_at(a, __u64, w.entry + ads_entry_value_offset(ref))) != *only)
 			return ADS_ABSENT;
+		ads_hand_delete(a, ads_pool_of(ref).offset, w.entry, ads_link_later(w.link));
 		/* Commit of delete. */
 		if (ads_cas(ads_link_of(a, w.entry), w.link,
-			    ads_link_change(w.link, ads_link_next(w.link)) | ADS_LINK_MARK) == w.link) {
+			    ads_link_change(w.link, ads_link_next(w.link)) | ads_deleted_bits()) == w.link) {
 			deleted = w.entry;
 			if (ads_walk_unlink(a, &w, ads_link_next(w.link)))
 				break;
@@ -705,6 +719,7 @@ static ADS_INLINE int ads_list_push(struct ads_arena *a, struct ads_ref ref, con
 		/* Commit of push, the same as of insert. R3. */
 		if (ads_cas(ads_link_of(a, w.prev), w.prev_link, ads_link_change(w.prev_link, w.held)) == w.prev_link) {
 			*entry = w.held;
+			ads_hand_clear(a);
 			return ADS_OK;
 		}
 		ads_walk_restart(a, &w, pool);

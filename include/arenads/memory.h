@@ -251,10 +251,22 @@ static inline int ads_size_valid(__u64 size)
 	return size && size <= ADS_MAX_SIZE && !(size % ADS_PAGE_SIZE);
 }
 
+#ifndef ads_owners_of_size /* a test has a small arena */
+/* Lines of the registry of writing threads in an arena of `size` bytes. */
+static inline __u32 ads_owners_of_size(__u64 size)
+{
+	__u64 lines = size / (16 * ADS_KIB);
+
+	return lines < ADS_OWNERS_MOST ? (__u32)lines : ADS_OWNERS_MOST;
+}
+#endif
+
 /* Write the root of a fresh, mapped arena; the magic comes last. */
 static inline int ads_arena_format(struct ads_arena *a, __u64 populate)
 {
 	struct ads_root *root = ads_root_of(a);
+	__u32 owners = ads_owners_of_size(a->size);
+	__u64 least = ADS_HEAP_OFFSET + 8 + (owners + 1) * sizeof(struct ads_owner);
 	__u64 id = 0;
 	int rc;
 
@@ -266,9 +278,16 @@ static inline int ads_arena_format(struct ads_arena *a, __u64 populate)
 	root->base = (__u64)(unsigned long)a->base;
 	root->creation_id = id;
 	root->cursor = ADS_HEAP_OFFSET;
-	rc = ads_arena_populate(a, populate > ADS_PAGE_SIZE ? populate : ADS_PAGE_SIZE);
+	rc = ads_arena_populate(a, populate > least ? populate : least);
 	if (rc)
 		return rc;
+	if (owners) {
+		/* The first block of all, as alloc.h would claim it. */
+		*ads_at(a, __u64, ADS_HEAP_OFFSET) = (__u64)(owners + 1) << 32 | ADS_BLOCK_RAW;
+		root->owners = (__u64)owners << 32 | (ADS_HEAP_OFFSET + 8);
+		root->cursor = ADS_HEAP_OFFSET + (owners + 1) * sizeof(struct ads_owner);
+	}
+	a->id = id;
 	a->limit = root->populated;
 	ads_store_release(&root->magic, ADS_MAGIC);
 	return ADS_OK;
@@ -316,7 +335,7 @@ static inline int ads_arena_create(struct ads_arena *a, __u64 size, __u64 base, 
 			return map;
 		rc = ads_arena_map(map, at, size, 0);
 		if (rc == ADS_OK) {
-			struct ads_arena made = {(char *)(unsigned long)at, size, ADS_PAGE_SIZE, 0, map, 0};
+			struct ads_arena made = {(char *)(unsigned long)at, size, ADS_PAGE_SIZE, 0, 0, map, 0};
 
 			rc = ads_arena_format(&made, populate);
 			if (rc == ADS_OK) {
@@ -376,7 +395,7 @@ static inline int ads_arena_open(struct ads_arena *a, int fd, int readonly)
 		return rc;
 	{
 		struct ads_arena opened = {
-			(char *)(unsigned long)base, size, ADS_PAGE_SIZE, 0, fd, readonly ? (__u32)ADS_READONLY : 0};
+			(char *)(unsigned long)base, size, ADS_PAGE_SIZE, 0, 0, fd, readonly ? (__u32)ADS_READONLY : 0};
 		struct ads_root root;
 
 		/* A copy: others may change the memory between a check and a use. */
@@ -385,6 +404,7 @@ static inline int ads_arena_open(struct ads_arena *a, int fd, int readonly)
 		a->damaged_at = root.abi_version; /* what was found, for ADS_WRONG_ABI */
 		if (rc == ADS_OK) {
 			opened.limit = root.populated;
+			opened.id = root.creation_id;
 			*a = opened;
 			return ADS_OK;
 		}

@@ -27,6 +27,7 @@
 #include "directory.h"
 #include "hashmap.h"
 #include "queue.h"
+#include "reap.h"
 #include "reclaim.h"
 
 #endif /* ARENADS_USER_H */

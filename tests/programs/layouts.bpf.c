@@ -7,6 +7,7 @@ ADS_ARENA(ADS_MIB);
 #define NAMED(record) struct record (*the_##record)[1] = 0
 
 NAMED(ads_root);
+NAMED(ads_owner);
 NAMED(ads_shard);
 NAMED(ads_pool);
 NAMED(ads_counters);

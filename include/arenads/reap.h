@@ -1,0 +1,267 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * reap.h - give back what dead threads had in hand, while all others go on. User space only.
+ *
+ * A line of the registry (owner.h) names at most two entries. Whether one of them is the dead
+ * thread's is read in the entry's link word:
+ *
+ *	link			the dead thread
+ *	FREE			did not get it; or the top says that it did: help, look again
+ *	TAKEN, its version	has it (help first, as with FREE)
+ *	PUSHING			has it, if it is at the top of no stack; else help
+ *	deleted by user space,	deleted it: unlink it, if nobody has yet, then it has it
+ *	  its version
+ *	unmarked, its version	has it, if it is not in the structure
+ *	anything else		has nothing to do with it any more
+ *
+ * Another thread that lives may name the same entry at the same version: both tried, one got it. Then
+ * the line waits until the other one has gone on. Two dead ones: the first line's reaping changes the
+ * link.
+ *
+ * One thread reaps at a time: root.reaper names it, and if it dies the next one takes over, and
+ * finds the line as it was: each step here can be done again.
+ *
+ * Who may call     user space with a writable mapping; the Python package in the thread that provisions.
+ * Cost             a line and a look at /proc for each registered thread; for each entry in hand a
+ *                  walk through the heap's blocks and one along the list from its bucket on.
+ * Death            another reaper starts over.
+ * Limits           see owner.h. A stopped reaper delays other reapers, and nobody else.
+ */
+#ifndef ARENADS_REAP_H
+#define ARENADS_REAP_H
+
+#include "check.h"
+
+#if !ADS_BPF
+
+enum ads_reap_verdict { ADS_REAP_NOT_ITS, ADS_REAP_ITS, ADS_REAP_WAIT };
+
+/* Whether a live thread other than that of `line` names the entry too. */
+static inline int ads_reap_contested(struct ads_arena *a, const struct ads_owner *line, __u32 entry)
+{
+	__u32 first, i, h, count = ads_owners(a, &first);
+
+	for (i = 0; i < count; i++) {
+		const struct ads_owner *other = ads_at(a, struct ads_owner, first + 64 * i);
+		__u64 who = ads_load_acquire(&other->who);
+
+		for (h = 0; other != line && who && h < 2; h++)
+			if (((__u32)ads_load(&other->hand[h]) & ADS_HAND_ENTRY) == entry && !ads_owner_is_dead(other, who))
+				return 1;
+	}
+	return 0;
+}
+
+/* Help on what was begun with the entry, at the top of a stack or in a chunk: 1 if there was such. */
+static inline int ads_reap_help(struct ads_arena *a, struct ads_pool_ref pool, __u32 entry)
+{
+	int helped = 0;
+	__u32 s;
+
+	for (s = 0; s < ADS_ALL_SHARDS; s++) {
+		struct ads_shard *shard = ads_shard_of(a, pool, s);
+		__u64 top = ads_load_acquire(&shard->free);
+
+		__u64 chunk = ads_load_acquire(&shard->chunk);
+
+		if (((__u32)top & ~ADS_TOP_FLAGS) == entry)
+			helped |= ads_shard_helped(a, shard, top);
+		if ((__u32)chunk & ADS_TOP_TAKEN && ads_chunk_next(chunk, pool) == entry) {
+			ads_chunk_help(a, shard, chunk, entry);
+			helped = 1;
+		}
+	}
+	return helped;
+}
+
+/*
+ * Whether a walk from its bucket, or from the head, meets a live entry: 1 or 0, or an error. When it
+ * does not, the entry is in no list from now on, if its link is the same as before.
+ */
+static inline int ads_collection_meets(struct ads_arena *a, __u32 kind, struct ads_ref ref, __u32 entry)
+{
+	__u64 hash = ads_load(&ads_at(a, struct ads_entry, entry)->hash);
+	__u32 map = ads_kind_is_hashed(kind) ? ref.offset : 0;
+	struct ads_walk w = ads_walk_from(map ? ads_hashmap_bucket(a, ref, hash) : ads_list_head(ref));
+	struct ads_pool_ref pool = ads_pool_of(ref);
+	__u32 i;
+
+	if (ads_bad(a, w.start, 8))
+		return ADS_DAMAGED;
+	ads_walk_restart(a, &w, pool);
+	for (ads_loop(i)) {
+		enum ads_look seen = ads_walk_look(a, &w, pool, ADS_WRITE);
+		int crossed;
+
+		if (seen == ADS_LOOK_AGAIN)
+			continue;
+		if (seen == ADS_LOOK_END) {
+			crossed = ads_walk_cross(a, &w, map, hash);
+			if (crossed > 0)
+				continue;
+			return crossed ? ADS_DAMAGED : 0;
+		}
+		if (seen != ADS_LOOK_ENTRY)
+			return ADS_DAMAGED;
+		if (w.hash > hash)
+			return 0;
+		if (w.entry == entry)
+			return 1;
+		ads_walk_advance(&w);
+	}
+	return ADS_BUDGET;
+}
+
+/* Whose the entry is that a dead thread's line names. */
+static inline enum ads_reap_verdict ads_reap_judge(struct ads_arena *a, __u32 kind, struct ads_ref ref, __u64 hand)
+{
+	struct ads_pool_ref pool = ads_pool_of(ref);
+	__u32 entry = (__u32)hand & ADS_HAND_ENTRY;
+	__u32 version = (__u32)(hand >> 32);
+	int aimed = hand & ADS_HAND_AIMED;
+	__u32 i;
+
+	for (ads_loop(i)) {
+		__u64 link = ads_load_acquire(ads_link_of(a, entry));
+		__u32 is = ads_link_version(link), state = (__u32)link;
+		int met;
+
+		if (!link || (link & ADS_LINK_MARK && (state == ADS_LINK_FREE || state == ADS_LINK_PUSHING ||
+						       state == ADS_LINK_TAKEN))) {
+			if (ads_reap_help(a, pool, entry) || ads_load(ads_link_of(a, entry)) != link)
+				continue;
+			if (state != ADS_LINK_TAKEN)
+				return state == ADS_LINK_PUSHING ? ADS_REAP_ITS : ADS_REAP_NOT_ITS;
+			/* It was about to be aimed, or a reaper before us took an aimed one. */
+			return is == version || (aimed && (ads_link_later(link) == version ||
+							   is == ((version + 1) & 0x7fffffff)))
+				       ? ADS_REAP_ITS
+				       : ADS_REAP_NOT_ITS;
+		}
+		if (link & ADS_LINK_MARK ? aimed || !(link & ADS_LINK_USER) : !aimed)
+			return ADS_REAP_NOT_ITS;
+		/* One that was aimed before may have been about to be aimed again. */
+		if (kind == ADS_KIND_POOL || (is != version && !(aimed && ads_link_later(link) == version)))
+			return ADS_REAP_NOT_ITS;
+		met = ads_collection_meets(a, kind, ref, entry);
+		if (met < 0)
+			return ADS_REAP_WAIT;
+		if (ads_load(ads_link_of(a, entry)) != link)
+			continue;
+		return met ? ADS_REAP_NOT_ITS : ADS_REAP_ITS;
+	}
+	return ADS_REAP_WAIT;
+}
+
+/* One hand of a dead thread: 1 an entry was given back, 0 there was none, or ADS_LOST: later. */
+static inline int ads_reap_hand(struct ads_arena *a, const struct ads_owner *line, __u64 hand)
+{
+	__u64 at = ads_load(&line->pool) - __builtin_offsetof(struct ads_collection, pool);
+	struct ads_ref ref = {(__u32)at, 0, 0, 0};
+	__u32 entry = (__u32)hand & ADS_HAND_ENTRY;
+	__u32 chunk, count, kind;
+	enum ads_reap_verdict verdict;
+
+	if (!entry)
+		return 0;
+	if (at > a->size || ads_structure_fill(a, &ref))
+		return ADS_DAMAGED;
+	kind = ads_at(a, struct ads_header, ref.offset)->kind;
+	if (ads_structure_check(a, kind, ref) ||
+	    !ads_pool_chunk_of(a, ref, entry + ads_entry_value_offset(ref), &chunk, &count))
+		return ADS_DAMAGED;
+	verdict = ads_reap_judge(a, kind, ref, hand);
+	if (verdict == ADS_REAP_NOT_ITS)
+		return 0;
+	if (verdict == ADS_REAP_WAIT || ads_reap_contested(a, line, entry))
+		return ADS_LOST;
+	if (!(ads_load(ads_link_of(a, entry)) & ADS_LINK_MARK)) {
+		__u64 link = ads_load(ads_link_of(a, entry));
+
+		ads_store(ads_link_of(a, entry), ads_link_set_state(link, ADS_LINK_TAKEN));
+	}
+	ads_pool_retire(a, ads_pool_of(ref), entry);
+	return 1;
+}
+
+/* Become the only reaper: 1, or 0 if somebody else is, and lives. */
+static inline int ads_reap_begin(struct ads_arena *a, __u64 me)
+{
+	struct ads_root *root = ads_root_of(a);
+	__u64 other = ads_load(&root->reaper);
+	__u32 first, i, count = ads_owners(a, &first);
+
+	for (i = 0; other && i < count; i++) {
+		const struct ads_owner *line = ads_at(a, struct ads_owner, first + 64 * i);
+
+		/* Without a line it has left, dead or alive. */
+		if ((ads_load_acquire(&line->who) & ~ADS_OWNER_STATE) == other)
+			break;
+	}
+	if (other && i < count) {
+		const struct ads_owner *line = ads_at(a, struct ads_owner, first + 64 * i);
+
+		if (!ads_owner_is_dead(line, ads_load(&line->who)))
+			return 0;
+	}
+	return ads_cas(&root->reaper, other, me) == other;
+}
+
+/*
+ * Give back what dead threads had in hand, and free their lines: how many entries, or an error.
+ * *threads, if not NULL, becomes the number of lines that were freed.
+ */
+static inline __s64 ads_owner_reap(struct ads_arena *a, __u32 *threads)
+{
+	struct ads_root *root = ads_root_of(a);
+	__u32 first, i, h, count = ads_owners(a, &first);
+	struct ads_owner *mine;
+	__s64 given = 0;
+	__u64 me;
+
+	if (threads)
+		*threads = 0;
+	if (!ads_writable(a))
+		return ADS_READ_ONLY;
+	if (!count)
+		return 0;
+	if (ads_bad(a, first, 64ull * count))
+		return ADS_DAMAGED;
+	mine = ads_owner_line(a);
+	if (!mine)
+		return ADS_FULL;
+	me = ads_load(&mine->who) & ~ADS_OWNER_STATE;
+	if (!ads_reap_begin(a, me))
+		return 0;
+	for (i = 0; i < count; i++) {
+		struct ads_owner *line = ads_at(a, struct ads_owner, first + 64 * i);
+		__u64 who = ads_load_acquire(&line->who);
+		int later = 0;
+
+		if (!who || line == mine || !ads_owner_is_dead(line, who))
+			continue;
+		if (who & ADS_OWNER_CLAIMED) {
+			ads_cas(&line->who, who, 0);
+			continue;
+		}
+		for (h = 0; h < 2; h++) {
+			int rc = ads_reap_hand(a, line, ads_load(&line->hand[h]));
+
+			if (rc == ADS_LOST)
+				later = 1;
+			else
+				ads_hand_store(&line->hand[h], 0);
+			given += rc > 0;
+		}
+		if (later)
+			continue;
+		ads_hand_store(&line->pool, 0);
+		if (ads_cas(&line->who, who, 0) == who || ads_cas(&line->who, who | ADS_OWNER_DEAD, 0))
+			*(threads ? threads : &(__u32){0}) += 1;
+	}
+	ads_cas(&root->reaper, me, 0);
+	return given;
+}
+
+#endif /* !ADS_BPF */
+#endif /* ARENADS_REAP_H */
