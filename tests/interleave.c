@@ -120,6 +120,7 @@ struct actor {
 	int cpu;
 	int by_user;	/* 0: stands for a BPF program */
 	int line;	/* in the registry of writing threads */
+	__u64 died_with;
 	int writes;
 	int dies_at_write; /* setup only */
 	int finished, dead;
@@ -393,6 +394,16 @@ static int is_worth_running(const struct actor *other)
 	return other != now && may_run(other) && (!other->waits_at || other->woken || every_point);
 }
 
+/* The object of a pool that an actor has in hand and that is in use already, 0: none. */
+static __u64 what_it_has(const struct actor *actor)
+{
+	__u64 hand = line_at(actor->line)->hand[0];
+	__u32 entry = (__u32)hand & ADS_HAND_ENTRY;
+	__u64 link = entry ? *(volatile __u64 *)(void *)(arena.base + entry) : 0;
+
+	return link && !(link & ADS_LINK_MARK) && ads_link_version(link) == (__u32)(hand >> 32) + 1 ? entry + 16 : 0;
+}
+
 /* Before an access of the actor that runs: who goes on? */
 static void decide_at(__u32 cell, int kind)
 {
@@ -411,6 +422,7 @@ static void decide_at(__u32 cell, int kind)
 		if (tracing)
 			say("      dies\n");
 		deaths++;
+		me->died_with = what_it_has(me);
 		me->dead = line_is_dead[me->line] = 1;
 		leave();
 	}
@@ -1337,24 +1349,14 @@ static int is_known(struct outcomes *set, __u64 which)
 	return 0;
 }
 
-/* An allocation that died may have happened: the object is in use, and in the dead one's hand. */
+/* An allocation that died may have happened: see what_it_has(). */
 static void find_objects_of_the_dead(void)
 {
 	int i;
 
-	for (i = 0; i < history_count; i++) {
-		struct op *op = &history[i];
-		__u64 hand;
-		__u32 entry;
-
-		if (op->verb != 'A' || op->rc != PENDING)
-			continue;
-		hand = line_at(actors[op->actor].line)->hand[0];
-		entry = (__u32)hand & ADS_HAND_ENTRY;
-		/* From TAKEN to in use, and perhaps free again. */
-		if (entry && ads_link_version(ads_load(ads_link_of(&arena, entry))) > (__u32)(hand >> 32))
-			op->id = entry + 16;
-	}
+	for (i = 0; i < history_count; i++)
+		if (history[i].verb == 'A' && history[i].rc == PENDING)
+			history[i].id = actors[history[i].actor].died_with;
 }
 
 /* Survivors go on, the books are looked at, and the results must be explained. */
