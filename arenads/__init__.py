@@ -21,6 +21,7 @@ from arenads.errors import NotAPinError
 from arenads.errors import __all__ as _errors
 from arenads.hashmap import HashMap
 from arenads.list import List
+from arenads.orderedmap import OrderedMap
 from arenads.pool import Pool
 from arenads.program import Program, RunResult, load
 from arenads.queue import Queue
@@ -86,6 +87,7 @@ __all__ = [
     "Counters",
     "HashMap",
     "List",
+    "OrderedMap",
     "Pool",
     "Program",
     "Ptr",

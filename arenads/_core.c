@@ -9,7 +9,8 @@
 #include <signal.h>
 #endif
 
-typedef struct { struct ads_arena *arena; struct ads_ref ref; __u32 kind; } core_structure;
+/* key_width: of an ordered map's integers, which stores their order and not their bytes. */
+typedef struct { struct ads_arena *arena; struct ads_ref ref; __u32 kind, key_width; } core_structure;
 typedef struct { char name[64]; char record[64]; __u32 size, offset; } core_layout;
 
 /* Closing an arena takes its base away; EBADF, without asking Python before each operation. */
@@ -79,11 +80,6 @@ static __s64 core_len(const core_structure *s)
 {
 	CORE_OPEN(s);
 	return ads_collection_len(s->arena, s->ref);
-}
-
-static __u32 core_value_offset(const core_structure *s)
-{
-	return ads_entry_value_offset(s->ref);
 }
 
 /* The common key sizes as constants: the loops over words disappear. */
@@ -161,6 +157,59 @@ static int core_list_push(const core_structure *s, const char *value, __u64 *ord
 	__u32 entry;
 
 	return ads_list_push(s->arena, s->ref, value, order, &entry);
+}
+
+static __u64 core_order(const core_structure *s, const char *key)
+{
+	return s->ref.flags & ADS_BYTES ? ads_order_of_bytes(key, s->ref.key_size)
+					: ads_order_of_integer(key, s->key_width, s->ref.flags);
+}
+
+static int core_orderedmap_find(const core_structure *s, const char *key, __u32 *entry)
+{
+	CORE_OPEN(s);
+	return ads_orderedmap_find(s->arena, s->ref, ads_orderedmap_seek, core_order(s, key), key, entry);
+}
+
+static int core_orderedmap_get(const core_structure *s, const char *key, char *value)
+{
+	CORE_OPEN(s);
+	return ads_orderedmap_get(s->arena, s->ref, ads_orderedmap_seek, core_order(s, key), key, value);
+}
+
+static int core_orderedmap_update(const core_structure *s, const char *key, const char *value, int mode)
+{
+	__u32 entry;
+
+	CORE_OPEN(s);
+	return ads_orderedmap_update(s->arena, s->ref, ads_orderedmap_seek, core_order(s, key), key, value,
+				     (enum ads_update_mode)mode, &entry);
+}
+
+static int core_orderedmap_pop(const core_structure *s, const char *key, char *value)
+{
+	CORE_OPEN(s);
+	return ads_orderedmap_pop(s->arena, s->ref, ads_orderedmap_seek, core_order(s, key), key, value);
+}
+
+/* Delete the first entry: its key, as it would be packed, and its value. */
+static int core_orderedmap_pop_first(const core_structure *s, char *key, char *value)
+{
+	__u64 order = 0;
+	int rc;
+
+	CORE_OPEN(s);
+	rc = ads_orderedmap_pop_first(s->arena, s->ref, ads_orderedmap_seek, &order, key, value);
+	if (!rc && !(s->ref.flags & ADS_BYTES))
+		ads_integer_of_order(key, s->key_width, s->ref.flags, order);
+	return rc;
+}
+
+/* Begin a scan at a key, or `after` it; core_scan() gets the same key as its first last_key. */
+static int core_orderedmap_scan_from(const core_structure *s, struct ads_scan *scan, const char *key, int after)
+{
+	CORE_OPEN(s);
+	return ads_orderedmap_scan_from(s->arena, s->ref, ads_orderedmap_seek, scan, core_order(s, key), key, after);
 }
 
 static int core_pool_alloc(const core_structure *s, const char *value, __u32 *object)
@@ -251,6 +300,12 @@ static __s64 core_queue_len(const core_structure *s)
 	return (__s64)(ads_queue_len(s->arena, s->ref) & ~(1ull << 63));
 }
 
+/* Where the value is in a record of core_scan(). */
+static __u32 core_record_value(const core_structure *s)
+{
+	return 8 + ads_round_up(s->ref.key_size, 8);
+}
+
 static int core_scan_start(const core_structure *s, struct ads_scan *scan)
 {
 	CORE_OPEN(s);
@@ -267,13 +322,16 @@ static __s64 core_scan(const core_structure *s, struct ads_scan *scan, const cha
 			 __u64 count)
 {
 	CORE_OPEN(s);
-	__u32 value_at = ads_entry_value_offset(s->ref) - 8;
+	__u32 value_at = core_record_value(s);
 	__u32 size = value_at + ads_round_up(s->ref.value_size, 8);
 	__u64 i;
 
 	for (i = 0; i < count; i++, records += size) {
 		__u32 entry;
-		int rc = ads_scan_next(s->arena, scan, s->ref, last_key, records + 8, records + value_at, &entry);
+		int rc = s->kind == ADS_KIND_ORDEREDMAP
+				 ? ads_orderedmap_next(s->arena, s->ref, ads_orderedmap_seek, scan, last_key, records + 8,
+						       records + value_at, &entry)
+				 : ads_scan_next(s->arena, scan, s->ref, last_key, records + 8, records + value_at, &entry);
 
 		if (rc)
 			return i || rc == ADS_ABSENT ? (__s64)i : ads_count(s->arena, s->ref.offset, rc);
@@ -297,12 +355,12 @@ enum core_access { CORE_LOAD, CORE_STORE, CORE_ADD, CORE_CAS };
  * Find a key and work on one 8-byte field of its live value: what the word was is in *before.
  * `operand` is what to store, add, or put in place of `expected`.
  */
-static int core_hashmap_field(const core_structure *s, const char *key, __u32 at, int access, __u64 operand,
-			      __u64 expected, __u64 *before)
+static int core_map_field(const core_structure *s, const char *key, __u32 at, int access, __u64 operand,
+			  __u64 expected, __u64 *before)
 {
 	__u32 entry;
 	__u64 *field;
-	int rc = core_hashmap_find(s, key, &entry);
+	int rc = s->kind == ADS_KIND_ORDEREDMAP ? core_orderedmap_find(s, key, &entry) : core_hashmap_find(s, key, &entry);
 
 	if (rc)
 		return rc;
@@ -343,6 +401,7 @@ static const core_layout layouts[] = {
 	FIELD(ads_header, most), FIELD(ads_header, flags), FIELD(ads_header, removed), RECORD(ads_table), FIELD(ads_table, previous),
 	RECORD(ads_collection), FIELD(ads_collection, header), FIELD(ads_collection, counters),
 	FIELD(ads_collection, head), FIELD(ads_collection, pool),
+	RECORD(ads_orderedmap), FIELD(ads_orderedmap, data), FIELD(ads_orderedmap, index), FIELD(ads_orderedmap, heads),
 	RECORD(ads_entry), FIELD(ads_entry, link), FIELD(ads_entry, hash),
 	RECORD(ads_queue), FIELD(ads_queue, header), FIELD(ads_queue, counters), FIELD(ads_queue, tail),
 	FIELD(ads_queue, head_seen), FIELD(ads_queue, head), FIELD(ads_queue, tail_seen),

@@ -93,6 +93,7 @@ int ads_bpf_get(const char *path);
 int ads_bpf_map_by_id(__u32 id);
 int ads_hashmap_create(struct ads_arena *, __u32 kind, struct ads_ref *, __u32 entries,
                        __u32 first);
+int ads_orderedmap_create(struct ads_arena *, struct ads_ref *, __u32 max_entries);
 int ads_queue_create(struct ads_arena *, struct ads_ref *, __u32 slots);
 int ads_structure_check(struct ads_arena *, __u32 kind, struct ads_ref);
 __s64 ads_owner_reap(struct ads_arena *, __u32 *threads);
@@ -109,7 +110,8 @@ int ads_directory_grow(struct ads_arena *);
 int ads_collection_check(struct ads_arena *, __u32 kind, struct ads_ref, int repair,
                          struct ads_check_report *);
 
-typedef struct { struct ads_arena *arena; struct ads_ref ref; __u32 kind; } core_structure;
+typedef struct { struct ads_arena *arena; struct ads_ref ref; __u32 kind, key_width; }
+    core_structure;
 typedef struct { char name[64]; char record[64]; __u32 size, offset; } core_layout;
 
 struct ads_root *core_root(struct ads_arena *);
@@ -119,7 +121,7 @@ int core_structure_flags(struct ads_arena *, __u32 offset);
 __u32 core_max_entries(const core_structure *);
 int core_counters(const core_structure *, struct ads_counters *);
 __s64 core_len(const core_structure *);
-__u32 core_value_offset(const core_structure *);
+__u32 core_record_value(const core_structure *);
 __u32 core_layouts(const core_layout **);
 
 __s64 core_hashmap_buckets(const core_structure *);
@@ -132,6 +134,12 @@ int core_list_get(const core_structure *, __u64 order, char *value);
 int core_list_update(const core_structure *, __u64 order, const char *value, int mode);
 int core_list_pop(const core_structure *, __u64 order, char *value);
 int core_list_push(const core_structure *, const char *value, __u64 *order);
+int core_orderedmap_find(const core_structure *, const char *key, __u32 *entry);
+int core_orderedmap_get(const core_structure *, const char *key, char *value);
+int core_orderedmap_update(const core_structure *, const char *key, const char *value, int mode);
+int core_orderedmap_pop(const core_structure *, const char *key, char *value);
+int core_orderedmap_pop_first(const core_structure *, char *key, char *value);
+int core_orderedmap_scan_from(const core_structure *, struct ads_scan *, const char *key, int after);
 int core_pool_alloc(const core_structure *, const char *value, __u32 *object);
 __u32 core_entry_stride(const core_structure *);
 int core_pool_chunk_of(const core_structure *, __u32 object, __u32 *chunk, __u32 *count);
@@ -146,7 +154,7 @@ __s64 core_queue_len(const core_structure *);
 int core_scan_start(const core_structure *, struct ads_scan *);
 __s64 core_scan(const core_structure *, struct ads_scan *, const char *last_key, char *records,
                   __u64 count);
-int core_hashmap_field(const core_structure *, const char *key, __u32 at, int access,
+int core_map_field(const core_structure *, const char *key, __u32 at, int access,
                        __u64 operand, __u64 expected, __u64 *before);
 #define CORE_LOAD ...
 #define CORE_STORE ...

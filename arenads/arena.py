@@ -56,6 +56,7 @@ from arenads.schema import (
 if TYPE_CHECKING:
     from arenads.hashmap import HashMap
     from arenads.list import List
+    from arenads.orderedmap import OrderedMap
     from arenads.pool import Pool
     from arenads.queue import Queue
     from arenads.set import Set
@@ -517,6 +518,39 @@ class Arena:
         """Make the set `name`, or open it: a hash map without values. See `hashmap`."""
         made: Set[Any] = self._hashed(
             lib.ADS_KIND_SET, name, key, None, max_entries, initial_entries, reclaim
+        )
+        return made
+
+    def orderedmap(
+        self,
+        name: str,
+        *,
+        key: object,
+        value: object,
+        max_entries: int = 1024,
+        reclaim: Reclaim = "immediate",
+    ) -> OrderedMap[Any, Any]:
+        """Make the ordered map `name`, or open it: keys are integers, bytes or text. See `hashmap`.
+
+        Raises
+        ------
+        SchemaError
+            Keys of this type have no order.
+        """
+        from arenads.orderedmap import key_flags
+
+        if key is None:
+            raise SchemaError(f"key of {name!r}: expected a C type, found None")
+        flags = key_flags(name, schema_of(key)) | lib.ADS_LIVES | _reclaim_flags(reclaim)
+
+        def create(core: Any, ref: Any) -> int:
+            if not flags & lib.ADS_BYTES:
+                ref.key_size = 0  # an integer is its order
+            return int(lib.ads_orderedmap_create(core, ref, max_entries))
+
+        kind = lib.ADS_KIND_ORDEREDMAP
+        made: OrderedMap[Any, Any] = self._structure(
+            kind, name, key, value, max_entries, create, flags
         )
         return made
 

@@ -2,55 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
-from arenads._core import ffi, lib
-from arenads.errors import KeyAbsentError
-from arenads.schema import Codec, Schema
-from arenads.structure import Collection, _codec
-
-if TYPE_CHECKING:
-    from arenads.arena import Arena
-    from arenads.btf import Declaration
+from arenads._core import lib
+from arenads.keyed import Keyed
 
 __all__ = ["Hashed"]
 
 K = TypeVar("K")
 V = TypeVar("V")
 
-# As globals: looking a constant up in the extension costs a third of an operation.
-_ABSENT, _FULL = lib.ADS_ABSENT, lib.ADS_FULL
 
-
-class Hashed(Collection[V], Generic[K, V]):
+class Hashed(Keyed[K, V], Generic[K, V]):
     """Base of hash map and set; not made directly."""
 
-    def __init__(
-        self,
-        arena: Arena,
-        name: str,
-        offset: int,
-        key: object,
-        value: object,
-        key_schema: Schema | None,
-        value_schema: Schema | None,
-    ) -> None:
-        assert key_schema is not None
-        super().__init__(arena, name, offset, key, value, key_schema, value_schema)
-        self._key_codec: Codec[K] = _codec(key, key_schema)
-        self._entries = ffi.new("__u32 *")  # written by __contains__, never read
-
-    @classmethod
-    def declared_options(cls, declaration: Declaration) -> dict[str, Any]:
-        """Return how entries are reclaimed, if the declaration says."""
-        flags = declaration.numbers.get("flags", 1) - 1
-        return {"reclaim": "grace"} if flags & lib.ADS_GRACE else {}
-
-    @property
-    def key_type(self) -> Schema:
-        """Schema of the keys."""
-        return self._key_codec.schema
+    _core_find = lib.core_hashmap_find
+    _core_update = lib.core_hashmap_update
+    _core_pop = lib.core_hashmap_pop
 
     @property
     def buckets(self) -> int:
@@ -58,45 +26,3 @@ class Hashed(Collection[V], Generic[K, V]):
         count = lib.core_hashmap_buckets(self._handle)
         self._check(count)
         return int(count)
-
-    def _absent(self, key: object) -> KeyAbsentError:
-        return KeyAbsentError(f"{key!r} is not in {self.kind_name} {self.name!r}", key=key)
-
-    def __contains__(self, key: object) -> bool:
-        code = lib.core_hashmap_find(self._handle, self._key_codec.pack(key), self._entries)
-        if code != _ABSENT:
-            self._check(code)
-        return bool(code == 0)
-
-    def __iter__(self) -> Iterator[K]:
-        codec = self._key_codec
-        return self._scan(lambda buffer, size, count: codec.unpack_many(buffer, size, 8, count))
-
-    def _store_packed(self, key: bytes, value: bytes, mode: int) -> int:
-        """Store in one call; if full, entries that wait for a grace period are waited for."""
-        code = int(lib.core_hashmap_update(self._handle, key, value, mode))
-        if code == _FULL and self._handle.ref.flags & lib.ADS_GRACE:
-            for _ in range(2):  # they wait in two batches, an older and a younger
-                self.reclaim()
-                code = int(lib.core_hashmap_update(self._handle, key, value, mode))
-                if code != _FULL:
-                    break
-        return code
-
-    def _delete_packed(self, key: bytes) -> bool:
-        """Delete a key; whether it was there."""
-        code = lib.core_hashmap_pop(self._handle, key, ffi.NULL)
-        if code == _ABSENT:
-            return False
-        self._check(code)
-        return True
-
-    def clear(self) -> None:
-        """Delete every key that is there now."""
-        for packed in self._scan(self._raw_keys):
-            self._delete_packed(packed)
-
-    def _raw_keys(self, buffer: Any, size: int, count: int) -> list[bytes]:
-        """Return the keys as they are stored, which need not be what packing their text gives."""
-        width = self._key_codec.size
-        return [buffer[at : at + width] for at in range(8, count * size, size)]

@@ -56,6 +56,15 @@ KINDS: dict[int, KindOfStructure] = {
         KindOfStructure(
             lib.ADS_KIND_QUEUE, "queue", "queue", "arenads.queue", "Queue", False, True
         ),
+        KindOfStructure(
+            lib.ADS_KIND_ORDEREDMAP,
+            "ordered map",
+            "orderedmap",
+            "arenads.orderedmap",
+            "OrderedMap",
+            True,
+            True,
+        ),
         KindOfStructure(lib.ADS_KIND_SET, "set", "set", "arenads.set", "Set", True, False),
         KindOfStructure(lib.ADS_KIND_POOL, "pool", "pool", "arenads.pool", "Pool", False, True),
     )

@@ -107,6 +107,8 @@ class Structure(Generic[V]):
         flags = lib.core_structure_flags(self._core, offset)
         arena._check(flags)
         self._handle.ref.flags = flags
+        if self.kind == lib.ADS_KIND_ORDEREDMAP and not flags & lib.ADS_BYTES:
+            self._handle.key_width, self._handle.ref.key_size = self._handle.ref.key_size, 0
         arena._check(lib.ads_structure_check(self._core, self.kind, self._handle.ref))
         # Idle (C buffer, view of it) pairs; taking one from a list is atomic among threads.
         self._buffers: list[tuple[Any, Any]] = []
@@ -242,14 +244,22 @@ class Collection(Structure[V]):
         self._check(given)
         return given
 
-    def _scan(self, decode: Callable[[Any, int, int], list[Any]]) -> Iterator[Any]:
-        """Yield what `decode(buffer, record size, count)` makes of each batch of records."""
+    def _scan(
+        self,
+        decode: Callable[[Any, int, int], list[Any]],
+        begin: Callable[[Any], int] | None = None,
+        first: bytes = b"",
+    ) -> Iterator[Any]:
+        """Yield what `decode(buffer, record size, count)` makes of each batch of records.
+
+        `begin(scan)` starts elsewhere than at the first entry: at the packed key `first`.
+        """
         handle, size = self._handle, self._record_size
         self.arena._open()
         scan = ffi.new("struct ads_scan *")
-        self._check(lib.core_scan_start(handle, scan))
+        self._check(lib.core_scan_start(handle, scan) if begin is None else begin(scan))
         batches = [ffi.new("char[]", size * _BATCH) for _ in range(2)]
-        last = batches[1]
+        last = batches[1] if begin is None else ffi.new("char[]", first)
         while True:
             self.arena._open()
             batch = batches[0]
@@ -267,7 +277,7 @@ class Collection(Structure[V]):
     def _record_size(self) -> int:
         """Bytes of {hash, key, value} as `core_scan` lays them out."""
         value_size = -(-int(self._handle.ref.value_size) // 8) * 8
-        return int(lib.core_value_offset(self._handle)) - 8 + value_size
+        return int(lib.core_record_value(self._handle)) + value_size
 
     def _field(self, path: str) -> tuple[int, Scalar]:
         """Return offset and type of an aligned 64-bit integer in the values."""

@@ -63,7 +63,7 @@ static ADS_INLINE struct ads_pool_ref ads_pool_of(struct ads_ref ref)
 	struct ads_pool_ref pool = {
 		(__u32)(ref.offset + __builtin_offsetof(struct ads_collection, pool)),
 		ads_entry_stride(ref),
-		ref.flags & ADS_LIVES ? ads_entry_value_offset(ref) + ads_round_up(ref.value_size, 8) : 0,
+		ref.flags & ADS_LIVES ? ads_entry_value_offset(ref) - 8 : 0,
 	};
 	return pool;
 }

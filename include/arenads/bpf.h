@@ -34,6 +34,7 @@
 
 #include "arena.h"
 #include "hashmap.h"
+#include "orderedmap.h"
 #include "queue.h"
 
 #if ADS_BPF
@@ -221,6 +222,190 @@
 		if (!rc)                                                       \
 			cursor->key = key;                                     \
 		return rc;                                                     \
+	}                                                                      \
+	struct name##_cursor
+
+/* What an ordered map has to know of its keys' type: a signed or unsigned integer, else bytes. */
+#define ADS_KEY_FLAGS(K)                                                       \
+	(ADS_LIVES | _Generic(*(K *)0,                                         \
+			      char: ADS_BYTES,                                 \
+			      signed char: ADS_SIGNED,                         \
+			      short: ADS_SIGNED,                               \
+			      int: ADS_SIGNED,                                 \
+			      long: ADS_SIGNED,                                \
+			      long long: ADS_SIGNED,                           \
+			      unsigned char: 0,                                \
+			      unsigned short: 0,                               \
+			      unsigned int: 0,                                 \
+			      unsigned long: 0,                                \
+			      unsigned long long: 0,                           \
+			      default: ADS_BYTES))
+
+/*
+ * Ordered map NAME from K, an integer or a struct of one array of bytes, to V. ADS_GRACE as for hash maps.
+ *
+ *	lookup, find, get, insert, replace, update, delete, pop: as for hash maps
+ *	int NAME_first(K *key, V *value)	the lowest key; ADS_ABSENT if there is none
+ *	int NAME_pop_first(K *key, V *value)	delete it, and get what it was
+ *	int NAME_lower_bound(K *key, V *value)	the first key that is not below *key, into it
+ *	int NAME_seek(struct NAME_cursor *cursor, const K *key)
+ *		Begin an iteration there: the next is the first key that is not below it.
+ *	int NAME_next(struct NAME_cursor *cursor, V *value)
+ *		Iteration in order: start with a zeroed cursor, or NAME_seek(); cursor->key is
+ *		the key. ADS_ABSENT at the end, ADS_BUDGET if the loop budget ran out before it.
+ *	__u32 NAME_len(void)
+ */
+#define ADS_ORDEREDMAP(name, K, V, entries, ...)                               \
+	ADS_DECLARE_KEYED(name, ADS_KIND_ORDEREDMAP, K, V, entries,            \
+			  ADS_KEY_FLAGS(K) + ADS_FLAGS(__VA_ARGS__));          \
+	struct name##_cursor {                                                 \
+		struct ads_scan scan;                                          \
+		K key;                                                         \
+	};                                                                     \
+	static ADS_INLINE struct ads_ref name##_ref(void)                      \
+	{                                                                      \
+		struct ads_ref ref = {(__u32)name.handle,                      \
+				      ADS_KEY_FLAGS(K) & ADS_BYTES ? sizeof(K) : 0, sizeof(V), \
+				      ADS_KEY_FLAGS(K) + ADS_FLAGS(__VA_ARGS__)}; \
+		return ref;                                                    \
+	}                                                                      \
+	static ADS_INLINE __u64 name##_order(const K *key)                     \
+	{                                                                      \
+		return ADS_KEY_FLAGS(K) & ADS_BYTES ? ads_order_of_bytes(key, sizeof(K)) \
+						    : ads_order_of_integer(key, sizeof(K) < 8 ? sizeof(K) : 8, \
+									   ADS_KEY_FLAGS(K)); \
+	}                                                                      \
+	static ADS_INLINE void name##_key(K *key, __u64 order)                 \
+	{                                                                      \
+		if (!(ADS_KEY_FLAGS(K) & ADS_BYTES))                           \
+			ads_integer_of_order(key, sizeof(K) < 8 ? sizeof(K) : 8, ADS_KEY_FLAGS(K), order); \
+	}                                                                      \
+	ADS_GLOBAL __u64 name##_place(const K *key, __u32 how)                 \
+	{                                                                      \
+		if (!key)                                                      \
+			return (__u64)(__u32)ADS_INVALID << 32;                \
+		return ads_orderedmap_descend(ads_here(), name##_ref(), name##_order(key), key, how); \
+	}                                                                      \
+	static ADS_INLINE __u64 name##_seek_key(struct ads_arena *a, const struct ads_ref *ref, __u64 order, \
+						const void *key, __u32 how)    \
+	{                                                                      \
+		K of_order = {0};                                              \
+		(void)a;                                                       \
+		(void)ref;                                                     \
+		if (ADS_KEY_FLAGS(K) & ADS_BYTES)                              \
+			return name##_place((const K *)key, how);              \
+		name##_key(&of_order, order);                                  \
+		return name##_place(&of_order, how);                           \
+	}                                                                      \
+	static ADS_INLINE int name##_find(const K *key, V __arena **value)     \
+	{                                                                      \
+		struct ads_arena *a = ads_here();                              \
+		__u32 entry = 0;                                               \
+		int rc = ads_orderedmap_find(a, name##_ref(), name##_seek_key, name##_order(key), key, &entry); \
+		(void)a;                                                       \
+		*value = ads_at(a, V, entry + ads_entry_value_offset(name##_ref())); \
+		return rc;                                                     \
+	}                                                                      \
+	static ADS_INLINE V __arena *name##_lookup(const K *key)               \
+	{                                                                      \
+		V __arena *value;                                              \
+		return name##_find(key, &value) ? (V __arena *)0 : value;      \
+	}                                                                      \
+	static ADS_INLINE int name##_get(const K *key, V *value)               \
+	{                                                                      \
+		return ads_orderedmap_get(ads_here(), name##_ref(), name##_seek_key, name##_order(key), key, value); \
+	}                                                                      \
+	ADS_GLOBAL int name##_insert(const K *key, const V *value)             \
+	{                                                                      \
+		__u32 entry;                                                   \
+		if (!key || !value)                                            \
+			return ADS_INVALID;                                    \
+		return ads_orderedmap_update(ads_here(), name##_ref(), name##_seek_key, name##_order(key), key, value, \
+					     ADS_INSERT, &entry);              \
+	}                                                                      \
+	ADS_GLOBAL int name##_replace(const K *key, const V *value)            \
+	{                                                                      \
+		__u32 entry;                                                   \
+		if (!key || !value)                                            \
+			return ADS_INVALID;                                    \
+		return ads_orderedmap_update(ads_here(), name##_ref(), name##_seek_key, name##_order(key), key, value, \
+					     ADS_REPLACE, &entry);             \
+	}                                                                      \
+	ADS_GLOBAL int name##_update(const K *key, const V *value)             \
+	{                                                                      \
+		__u32 entry;                                                   \
+		if (!key || !value)                                            \
+			return ADS_INVALID;                                    \
+		return ads_orderedmap_update(ads_here(), name##_ref(), name##_seek_key, name##_order(key), key, value, \
+					     ADS_ANY, &entry);                 \
+	}                                                                      \
+	ADS_GLOBAL int name##_delete(const K *key)                             \
+	{                                                                      \
+		if (!key)                                                      \
+			return ADS_INVALID;                                    \
+		return ads_orderedmap_pop(ads_here(), name##_ref(), name##_seek_key, name##_order(key), key, 0); \
+	}                                                                      \
+	ADS_GLOBAL int name##_pop(const K *key, V *value)                      \
+	{                                                                      \
+		if (!key || !value)                                            \
+			return ADS_INVALID;                                    \
+		return ads_orderedmap_pop(ads_here(), name##_ref(), name##_seek_key, name##_order(key), key, value); \
+	}                                                                      \
+	ADS_GLOBAL int name##_pop_first(K *key, V *value)                      \
+	{                                                                      \
+		__u64 order = 0;                                               \
+		int rc;                                                        \
+		if (!key || !value)                                            \
+			return ADS_INVALID;                                    \
+		rc = ads_orderedmap_pop_first(ads_here(), name##_ref(), name##_seek_key, &order, key, value); \
+		if (!rc)                                                       \
+			name##_key(key, order);                                \
+		return rc;                                                     \
+	}                                                                      \
+	static ADS_INLINE int name##_seek(struct name##_cursor *cursor, const K *key) \
+	{                                                                      \
+		cursor->key = *key;                                            \
+		return ads_orderedmap_scan_from(ads_here(), name##_ref(), name##_seek_key, &cursor->scan, \
+						name##_order(key), key, 0);    \
+	}                                                                      \
+	static ADS_NOINLINE int name##_next(struct name##_cursor *cursor, V *value) \
+	{                                                                      \
+		struct ads_arena *a = ads_here();                              \
+		K key = {0};                                                   \
+		__u32 entry;                                                   \
+		int rc = 0;                                                    \
+		if (!cursor->scan.walk.start)                                  \
+			rc = ads_orderedmap_scan(a, name##_ref(), &cursor->scan); \
+		if (!rc)                                                       \
+			rc = ads_orderedmap_next(a, name##_ref(), name##_seek_key, &cursor->scan, &cursor->key, &key, value, \
+						 &entry);                      \
+		if (!rc) {                                                     \
+			name##_key(&key, cursor->scan.hash);                   \
+			cursor->key = key;                                     \
+		}                                                              \
+		return rc;                                                     \
+	}                                                                      \
+	static ADS_NOINLINE int name##_first(K *key, V *value)                 \
+	{                                                                      \
+		struct name##_cursor cursor = {0};                             \
+		int rc = name##_next(&cursor, value);                          \
+		if (!rc)                                                       \
+			*key = cursor.key;                                     \
+		return rc;                                                     \
+	}                                                                      \
+	static ADS_NOINLINE int name##_lower_bound(K *key, V *value)           \
+	{                                                                      \
+		struct name##_cursor cursor = {0};                             \
+		int rc = name##_seek(&cursor, key);                            \
+		if (!rc)                                                       \
+			rc = name##_next(&cursor, value);                      \
+		if (!rc)                                                       \
+			*key = cursor.key;                                     \
+		return rc;                                                     \
+	}                                                                      \
+	static ADS_NOINLINE __u32 name##_len(void)                             \
+	{                                                                      \
+		return ads_collection_len(ads_here(), name##_ref());           \
 	}                                                                      \
 	struct name##_cursor
 

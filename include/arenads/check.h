@@ -63,12 +63,13 @@ static inline int ads_check_seen(const unsigned char *bits, __u32 offset)
 }
 
 /* How the keys of two entries compare; equal ones may not be in one list. */
-static inline int ads_check_order(struct ads_arena *a, __u32 entry, __u32 next, __u32 key_size)
+static inline int ads_check_order(struct ads_arena *a, __u32 entry, __u32 next, struct ads_ref ref)
 {
 	__u64 key[ADS_MAX_KEY / 8];
 
-	ads_copy_out(a, key, next + 16, ads_round_up(key_size, 8));
-	return ads_compare_key(a, entry, key, ads_round_up(key_size, 8));
+	ref.key_size = ads_round_up(ref.key_size, 8);
+	ads_copy_out(a, key, next + 16, ref.key_size);
+	return ads_compare_key(a, entry, key, ref);
 }
 
 static inline __u64 ads_check_hash(struct ads_arena *a, __u32 entry, __u32 key_size, __u64 seed)
@@ -105,10 +106,9 @@ static inline void ads_check_tables(struct ads_check *c, struct ads_ref ref)
 
 /* Follow all links from the first word on: hashes only grow, and at the same hash come the
  * shortcuts of older tables, those of newer ones, the entries. */
-static inline void ads_check_links(struct ads_check *c, __u32 kind, struct ads_ref ref)
+static inline void ads_check_links(struct ads_check *c, __u32 kind, struct ads_ref ref, __u32 at)
 {
 	__u32 map = ads_kind_is_hashed(kind);
-	__u32 at = map ? ads_at(c->a, struct ads_header, ref.offset)->first : ads_list_head(ref);
 	__u32 stride = ads_entry_stride(ref);
 	__u64 seed = ads_at(c->a, struct ads_header, ref.offset)->seed;
 	__u64 step, link, hash = 0, shift = 64;
@@ -153,7 +153,7 @@ static inline void ads_check_links(struct ads_check *c, __u32 kind, struct ads_r
 			continue;
 		}
 		c->report->live++;
-		if (e->hash < hash || (last && e->hash == hash && ads_check_order(c->a, last, next, ref.key_size) >= 0))
+		if (e->hash < hash || (last && e->hash == hash && ads_check_order(c->a, last, next, ref) >= 0))
 			ads_check_error(c, next);
 		if (map && ads_check_hash(c->a, next, ref.key_size, seed) != e->hash)
 			ads_check_error(c, next);
@@ -311,7 +311,7 @@ static inline void ads_check_help(struct ads_arena *a, struct ads_pool_ref pool)
 
 /* Do what the dead left undone: the claim at the cursor, and deleted entries still linked, which
  * are leaked then. */
-static inline void ads_check_sweep(struct ads_arena *a, __u32 kind, struct ads_ref ref)
+static inline void ads_check_sweep(struct ads_arena *a, struct ads_ref ref, __u32 start)
 {
 	__u64 cursor = ads_load_acquire(&ads_root_of(a)->cursor);
 	struct ads_pool_ref pool = ads_pool_of(ref);
@@ -325,10 +325,9 @@ static inline void ads_check_sweep(struct ads_arena *a, __u32 kind, struct ads_r
 			ads_block_finish(a, (__u32)cursor, word);
 	}
 	ads_check_help(a, pool);
-	if (kind == ADS_KIND_POOL)
+	if (!start)
 		return;
-	w = ads_walk_from(ads_kind_is_hashed(kind) ? ads_at(a, struct ads_header, ref.offset)->first
-						   : ads_list_head(ref));
+	w = ads_walk_from(start);
 	if (ads_bad(a, w.start, 8))
 		return;
 	ads_walk_restart(a, &w, pool);
@@ -348,14 +347,50 @@ static inline void ads_check_sweep(struct ads_arena *a, __u32 kind, struct ads_r
 	}
 }
 
+/* Where the list of a structure begins, or for towers that of one of their levels; 0: no more lists. */
+static inline __u32 ads_check_start(struct ads_arena *a, __u32 kind, struct ads_ref ref, __u32 number)
+{
+	const struct ads_header *h = ads_at(a, struct ads_header, ref.offset);
+
+	if (kind == ADS_KIND_INDEX) {
+		struct ads_ref map = {h->first, 0, 0, 0};
+
+		return number < ADS_LEVELS ? ads_orderedmap_head(map, number + 1) : 0;
+	}
+	if (number || kind == ADS_KIND_POOL)
+		return 0;
+	return ads_kind_is_hashed(kind) ? h->first : ads_list_head(ref);
+}
+
 static inline void ads_check_all(struct ads_check *c, __u32 kind, struct ads_ref ref, int repair)
 {
-	if (kind != ADS_KIND_POOL)
-		ads_check_links(c, kind, ref);
+	__u32 start, i;
+
+	for (i = 0; (start = ads_check_start(c->a, kind, ref, i)); i++)
+		ads_check_links(c, kind, ref, start);
 	if (ads_kind_is_hashed(kind))
 		ads_check_tables(c, ref);
 	ads_check_free(c, ads_pool_of(ref));
 	ads_check_chunks(c, kind, ads_pool_of(ref), repair && !c->report->errors);
+}
+
+static inline int ads_collection_check(struct ads_arena *a, __u32 kind, struct ads_ref ref, int repair,
+				       struct ads_check_report *report);
+
+/* The towers of an ordered map are hints: only what is wrong with them counts. */
+static inline int ads_check_towers(struct ads_arena *a, struct ads_ref index, int repair, struct ads_check_report *report)
+{
+	struct ads_check_report towers;
+	int rc = ads_collection_check(a, ADS_KIND_INDEX, index, repair, &towers);
+
+	if (rc)
+		return rc;
+	if (!report->errors)
+		report->error_at = towers.error_at;
+	report->errors += towers.errors;
+	report->leaked += towers.leaked;
+	report->repaired += towers.repaired;
+	return ADS_OK;
 }
 
 /*
@@ -367,6 +402,7 @@ static inline int ads_collection_check(struct ads_arena *a, __u32 kind, struct a
 {
 	struct ads_check c = {a, 0, 0, a->size / 8, report};
 	int rc = ads_structure_check(a, kind, ref);
+	__u32 i;
 
 	memset(report, 0, sizeof(*report));
 	if (rc)
@@ -380,7 +416,8 @@ static inline int ads_collection_check(struct ads_arena *a, __u32 kind, struct a
 		if (repair && !report->errors) {
 			__u64 deleted = report->deleted;
 
-			ads_check_sweep(a, kind, ref);
+			for (i = 0; i <= ADS_LEVELS; i++)
+				ads_check_sweep(a, ref, ads_check_start(a, kind, ref, i));
 			memset(c.linked, 0, a->size / 64 + 1);
 			memset(c.freed, 0, a->size / 64 + 1);
 			memset(report, 0, sizeof(*report));
@@ -393,6 +430,8 @@ static inline int ads_collection_check(struct ads_arena *a, __u32 kind, struct a
 	}
 	free(c.linked);
 	free(c.freed);
+	if (!rc && kind == ADS_KIND_ORDEREDMAP)
+		rc = ads_check_towers(a, ads_orderedmap_index(ref), repair && !report->errors, report);
 	return rc;
 }
 

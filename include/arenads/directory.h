@@ -14,6 +14,7 @@
 #define ARENADS_DIRECTORY_H
 
 #include "hashmap.h"
+#include "orderedmap.h"
 #include "queue.h"
 #include "reclaim.h"
 
@@ -69,6 +70,26 @@ static inline void ads_pool_fill_spares(struct ads_arena *a, struct ads_ref ref,
 		ads_pool_give(a, ads_pool_of(ref), entries[--taken]);
 }
 
+/* Write header and pool of a structure that nobody else knows yet; its memory is zero. */
+static inline struct ads_collection *ads_collection_format(struct ads_arena *a, __u32 kind, struct ads_ref ref,
+							   __u32 max_entries, __u32 spares)
+{
+	struct ads_collection *c = ads_collection_of(a, ref);
+
+	c->header.kind = kind;
+	c->header.key_size = ref.key_size;
+	c->header.value_size = ref.value_size;
+	c->header.flags = ref.flags;
+	c->header.max_entries = max_entries;
+	c->header.seed = ads_random();
+	c->header.table = ads_list_head(ref);
+	c->head = ADS_LINK_END;
+	c->pool.stride = ads_entry_stride(ref);
+	c->pool.capacity = max_entries + spares;
+	c->pool.grace = !!(ref.flags & ADS_GRACE);
+	return c;
+}
+
 /*
  * Create a hash map or set that begins with shortcuts for `first` entries and grows up to those for
  * max_entries; first = max_entries: it never grows. See ads_collection_create().
@@ -91,18 +112,7 @@ static inline int ads_hashmap_create(struct ads_arena *a, __u32 kind, struct ads
 	rc = ads_alloc(a, sizeof(struct ads_collection) + table_bytes, &ref->offset);
 	if (rc)
 		return rc;
-	c = ads_collection_of(a, *ref);
-	c->header.kind = kind;
-	c->header.key_size = ref->key_size;
-	c->header.value_size = ref->value_size;
-	c->header.flags = ref->flags;
-	c->header.max_entries = max_entries;
-	c->header.seed = ads_random();
-	c->header.table = ads_list_head(*ref);
-	c->head = ADS_LINK_END;
-	c->pool.stride = ads_entry_stride(*ref);
-	c->pool.capacity = max_entries + spares;
-	c->pool.grace = !!(ref->flags & ADS_GRACE);
+	c = ads_collection_format(a, kind, *ref, max_entries, spares);
 	if (ads_kind_is_hashed(kind)) {
 		__u32 table = ref->offset + (__u32)sizeof(struct ads_collection);
 
@@ -123,6 +133,36 @@ static inline int ads_hashmap_create(struct ads_arena *a, __u32 kind, struct ads
 static inline int ads_collection_create(struct ads_arena *a, __u32 kind, struct ads_ref *ref, __u32 max_entries)
 {
 	return ads_hashmap_create(a, kind, ref, max_entries, ADS_FIRST_ENTRIES);
+}
+
+/*
+ * Create an ordered map. ref->flags says what its keys are: ADS_BYTES, of ref->key_size bytes, else integers,
+ * with ADS_SIGNED signed ones, and ref->key_size is 0. ADS_GRACE as for a hash map.
+ */
+static inline int ads_orderedmap_create(struct ads_arena *a, struct ads_ref *ref, __u32 max_entries)
+{
+	struct ads_orderedmap *map;
+	struct ads_ref index;
+	__u32 level;
+	int rc;
+
+	ref->flags |= ADS_LIVES;
+	if (!max_entries || max_entries > (1u << 31) || ref->value_size > ADS_MAX_VALUE || ref->key_size > ADS_MAX_KEY ||
+	    ref->flags & ~(__u32)(ADS_GRACE | ADS_SIGNED | ADS_BYTES | ADS_LIVES) ||
+	    !(ref->flags & ADS_BYTES) != !ref->key_size || (ref->flags & ADS_BYTES && ref->flags & ADS_SIGNED))
+		return ADS_INVALID;
+	rc = ads_alloc(a, sizeof(struct ads_orderedmap), &ref->offset);
+	if (rc)
+		return rc;
+	map = ads_at(a, struct ads_orderedmap, ref->offset);
+	index = ads_orderedmap_index(*ref);
+	ads_collection_format(a, ADS_KIND_ORDEREDMAP, *ref, max_entries, ADS_SPARES);
+	ads_collection_format(a, ADS_KIND_INDEX, index, max_entries, 0);
+	map->index.header.first = ref->offset; /* whose towers they are */
+	for (level = 0; level <= ADS_LEVELS; level++)
+		map->heads[level] = ADS_LINK_END;
+	ads_pool_fill_spares(a, *ref, ADS_SPARES);
+	return ADS_OK;
 }
 
 /* Create a queue; `slots` is rounded up to a power of two. */
@@ -176,11 +216,12 @@ static inline int ads_structure_check(struct ads_arena *a, __u32 kind, struct ad
 		if (!ads_table_believe(word) || h->most > 28 || ads_bad(a, h->first, 8))
 			return ADS_DAMAGED;
 		table_bytes = sizeof(struct ads_table) + (8ull << (64 - (word >> 32)));
-	} else if (kind == ADS_KIND_LIST || kind == ADS_KIND_POOL) {
+	} else if (kind == ADS_KIND_LIST || kind == ADS_KIND_POOL || kind == ADS_KIND_ORDEREDMAP ||
+		   kind == ADS_KIND_INDEX) {
 		if (h->table != ads_list_head(ref))
 			return ADS_DAMAGED;
 		table_bytes = 8;
-	} else {
+	} else if (kind == ADS_KIND_QUEUE) {
 		/* Slots follow the ring in its block, which says how large it is. */
 		__u64 block = ads_load_acquire(ads_at(a, __u64, ref.offset - 8));
 
@@ -190,6 +231,17 @@ static inline int ads_structure_check(struct ads_arena *a, __u32 kind, struct ad
 		if (h->table != ref.offset + sizeof(struct ads_queue) ||
 		    8 + sizeof(struct ads_queue) + table_bytes > ads_block_bytes(a, block))
 			return ADS_DAMAGED;
+	} else {
+		return ADS_DAMAGED;
+	}
+	if (kind == ADS_KIND_ORDEREDMAP) {
+		struct ads_ref index = ads_orderedmap_index(ref);
+
+		if (!(ref.flags & ADS_LIVES) || !(ref.flags & ADS_BYTES) != !ref.key_size ||
+		    ads_bad(a, ref.offset, sizeof(struct ads_orderedmap)) ||
+		    ads_at(a, struct ads_header, index.offset)->first != ref.offset)
+			return ADS_DAMAGED;
+		return ads_structure_check(a, ADS_KIND_INDEX, index);
 	}
 	return ads_bad(a, (__u32)h->table, table_bytes) ? ADS_DAMAGED : ADS_OK;
 }

@@ -48,6 +48,7 @@ enum ads_kind {
 	ADS_KIND_RING = 8,
 	ADS_KIND_MPMC = 9,
 	ADS_KIND_INTRUSIVE = 10,
+	ADS_KIND_INDEX = 11, /* the towers of an ordered map: inside it, without a name */
 };
 
 /* What a structure was made with, beyond sizes. Part of its identity: both sides must agree. */
@@ -56,7 +57,7 @@ enum ads_structure_flags {
 	ADS_OVERWRITE = 2, /* ring: when it is full the oldest records make room */
 	ADS_SIGNED = 4,	   /* ordered map: keys are signed integers */
 	ADS_BYTES = 8,	   /* ordered map: keys are byte strings; else they are integers */
-	ADS_LIVES = 16,	   /* entries count their lives, in a word behind the value */
+	ADS_LIVES = 16,	   /* ordered map, always: entries count their lives, in a word before the value */
 	ADS_FLAGS_ALL = 31,
 };
 
@@ -319,6 +320,27 @@ ADS_STATIC_ASSERT(__builtin_offsetof(struct ads_entry, link) == 0, "an entry's l
 ADS_STATIC_ASSERT(__builtin_offsetof(struct ads_entry, hash) == 8, "ABI");
 
 /*
+ * An ordered map: two collections, entries and towers, and the heads of the towers' levels.
+ *
+ *	0         data       1536       index      3072      3136
+ *	+----------------------+----------------------+---------+
+ *	| header, head, pool   | header, -, pool      | heads[] |
+ *	+----------------------+----------------------+---------+
+ *
+ * An entry of the towers has the order and the key of an entry one level below, and as its value
+ * {offset of that entry:32, its life + 1:32}.
+ */
+#define ADS_LEVELS 7u
+struct ads_orderedmap {
+	struct ads_collection data;
+	struct ads_collection index;
+	__u64 heads[ADS_LEVELS + 1]; /* of level 1 to 7; the first is not used */
+};
+
+ADS_STATIC_ASSERT(__builtin_offsetof(struct ads_orderedmap, index) == 1536, "ABI");
+ADS_STATIC_ASSERT(__builtin_offsetof(struct ads_orderedmap, heads) == 3072, "ABI");
+
+/*
  * An SPSC ring of fixed-size records. Producer and consumer each write one line.
  * Positions are free-running 64-bit counts of records.
  */
@@ -369,15 +391,13 @@ static ADS_INLINE __u32 ads_round_up(__u32 value, __u32 to)
 
 static ADS_INLINE __u32 ads_entry_value_offset(struct ads_ref ref)
 {
-	return 16 + ads_round_up(ref.key_size, 8);
+	return 16 + ads_round_up(ref.key_size, 8) + (ref.flags & ADS_LIVES ? 8 : 0);
 }
 
 /* 32-byte steps: an entry's link, hash and 8-byte key never straddle a line. */
 static ADS_INLINE __u32 ads_entry_stride(struct ads_ref ref)
 {
-	return ads_round_up(ads_entry_value_offset(ref) + ads_round_up(ref.value_size, 8) +
-				    (ref.flags & ADS_LIVES ? 8 : 0),
-			    32);
+	return ads_round_up(ads_entry_value_offset(ref) + ads_round_up(ref.value_size, 8), 32);
 }
 
 /* Whether a kind is entries in a list with tables of shortcuts into it. */

@@ -70,7 +70,7 @@ struct ads_walk {
 	__u64 link;  /* the entry's link word */
 	__u64 hash;
 	__u32 held; /* an entry taken and not published yet, 0: none */
-	__u32 life; /* of the entry whose link word is at `start`; 0: that word is no entry's and stays */
+	__u32 life; /* 1 + that of the entry whose link word is at `start`; 0: it is no entry's and stays */
 };
 
 enum ads_walk_mode {
@@ -173,9 +173,11 @@ static ADS_INLINE void ads_copy_out(struct ads_arena *a, void *to, __u32 from, _
 		ads_put_word(to, i, size, ads_load(words + i));
 }
 
-/* Compare an entry's key with ours: below, equal or above 0 as the entry's is. */
-static ADS_INLINE int ads_compare_key(struct ads_arena *a, __u32 entry, const void *key, __u32 size)
+/* Compare an entry's key with ours: below, equal or above 0 as the entry's is. By words, any order
+ * will do; or, with ADS_BYTES, as memcmp() does. */
+static ADS_INLINE int ads_compare_key(struct ads_arena *a, __u32 entry, const void *key, struct ads_ref ref)
 {
+	__u32 size = ref.key_size;
 	const __u64 __arena *words = ads_words_at(a, entry + 16);
 	__u32 i;
 
@@ -184,6 +186,8 @@ static ADS_INLINE int ads_compare_key(struct ads_arena *a, __u32 entry, const vo
 		__u64 ours = ads_word(key, i, size);
 		__u64 theirs = ads_load(words + i);
 
+		if (theirs != ours && ref.flags & ADS_BYTES)
+			return __builtin_bswap64(theirs) < __builtin_bswap64(ours) ? -1 : 1;
 		if (theirs != ours)
 			return theirs < ours ? -1 : 1;
 	}
@@ -194,9 +198,10 @@ static ADS_INLINE int ads_compare_key(struct ads_arena *a, __u32 entry, const vo
 
 #define ads_link_of(arena, offset) (&ads_at(arena, struct ads_entry, offset)->link)
 
-static ADS_INLINE struct ads_walk ads_walk_from(__u32 start)
+/* `start` is {life:32, offset:32} of a link word; life 0: of a head or a shortcut, else of an entry. */
+static ADS_INLINE struct ads_walk ads_walk_from(__u64 start)
 {
-	struct ads_walk w = {start, 0, 0, 0, 0, 0, 0, 0};
+	struct ads_walk w = {(__u32)start, 0, 0, 0, 0, 0, 0, (__u32)(start >> 32)};
 
 	return w;
 }
@@ -220,7 +225,7 @@ static ADS_INLINE void ads_walk_restart(struct ads_arena *a, struct ads_walk *w,
 	if (w->life) {
 		ads_fence_acquire(); /* A11: the link was read before the life */
 		if (w->prev_link & ADS_LINK_MARK ||
-		    (__u32)ads_load(ads_at(a, __u64, w->start + pool.life)) != w->life)
+		    (__u32)ads_load(ads_at(a, __u64, w->start + pool.life)) + 1 != w->life)
 			w->entry = ADS_WALK_LOST;
 	}
 }
@@ -331,7 +336,7 @@ static ADS_INLINE int ads_walk_find(struct ads_arena *a, struct ads_walk *w, __u
 		if (w->hash > hash)
 			return ADS_ABSENT;
 		if (w->hash == hash) {
-			order = ads_compare_key(a, w->entry, key, ref.key_size);
+			order = ads_compare_key(a, w->entry, key, ref);
 			ads_fence_acquire();
 			if (ads_load(ads_link_of(a, w->entry)) != w->link)
 				continue; /* deleted or reused under us: look again */
@@ -346,7 +351,7 @@ static ADS_INLINE int ads_walk_find(struct ads_arena *a, struct ads_walk *w, __u
 /* --- operations on (start, hash, key) -------------------------------------------------------- */
 
 /* Copy the value of (hash, key), whole, as it was stored. *link: the entry's, for a check later. */
-static ADS_INLINE int ads_list_get_from(struct ads_arena *a, __u32 start, __u32 map, struct ads_ref ref, __u64 hash,
+static ADS_INLINE int ads_list_get_from(struct ads_arena *a, __u64 start, __u32 map, struct ads_ref ref, __u64 hash,
 					const void *key, void *value)
 {
 	struct ads_walk w = ads_walk_from(start);
@@ -418,13 +423,15 @@ static ADS_INLINE void ads_list_free(struct ads_arena *a, struct ads_ref ref, __
 
 /*
  * Store (hash, key) -> value. *entry becomes the entry that now holds the key: the new
- * one, or with ADS_EXISTS the one that was there.
+ * one, or with ADS_EXISTS the one that was there. `start` may be in the list's middle; `head`, its
+ * first link word, serves when that is lost and it cannot be begun again. *life: 1 + the new entry's.
  */
-static ADS_INLINE int ads_list_store_at(struct ads_arena *a, __u32 start, __u32 map, struct ads_ref ref, __u64 hash,
-					const void *key, const void *value, enum ads_update_mode mode,
-					__u32 *entry)
+static ADS_INLINE int ads_list_store_from(struct ads_arena *a, __u64 start, __u32 head, __u32 map, struct ads_ref ref,
+					  __u64 hash, const void *key, const void *value,
+					  enum ads_update_mode mode, __u32 *entry, __u32 *life)
 {
 	struct ads_walk w = ads_walk_from(start);
+	struct ads_pool_ref pool = ads_pool_of(ref);
 	int made_to_replace = 0;
 	__u32 replaced = 0; /* it has happened: what is left is to free this one */
 	__u32 i;
@@ -432,6 +439,10 @@ static ADS_INLINE int ads_list_store_at(struct ads_arena *a, __u32 start, __u32 
 
 	for (ads_loop(i)) {
 		rc = ads_walk_find(a, &w, map, ref, hash, key, ADS_WRITE);
+		if (replaced && rc == ADS_LOST) {
+			w = ads_walk_from(head);
+			continue;
+		}
 		if (replaced)
 			break;
 		if (rc == ADS_OK && mode == ADS_INSERT) {
@@ -457,6 +468,8 @@ static ADS_INLINE int ads_list_store_at(struct ads_arena *a, __u32 start, __u32 
 				rc = got;
 				break;
 			}
+			if (pool.life) /* while nobody else can end it */
+				*life = (__u32)ads_load(ads_at(a, __u64, w.held + pool.life)) + 1;
 		}
 		if (rc == ADS_ABSENT) {
 			ads_entry_aim(a, w.held, w.entry);
@@ -493,12 +506,22 @@ static ADS_INLINE int ads_list_store_at(struct ads_arena *a, __u32 start, __u32 
 	return rc;
 }
 
+/* The same from a start that cannot be lost. */
+static ADS_INLINE int ads_list_store_at(struct ads_arena *a, __u32 start, __u32 map, struct ads_ref ref, __u64 hash,
+					const void *key, const void *value, enum ads_update_mode mode,
+					__u32 *entry)
+{
+	__u32 life;
+
+	return ads_list_store_from(a, start, start, map, ref, hash, key, value, mode, entry, &life);
+}
+
 /*
  * Delete (hash, key); `value`, if not NULL, receives what it was. With `only`, nothing is done if
  * the value's first word is another: ADS_ABSENT.
  */
-static ADS_INLINE int ads_list_delete_at(struct ads_arena *a, __u32 start, __u32 map, struct ads_ref ref,
-					 __u64 hash, const void *key, void *value, const __u64 *only)
+static ADS_INLINE int ads_list_delete_from(struct ads_arena *a, __u64 start, __u32 head, __u32 map, struct ads_ref ref,
+					   __u64 hash, const void *key, void *value, const __u64 *only)
 {
 	struct ads_walk w = ads_walk_from(start);
 	__u32 deleted = 0; /* it has happened: what is left is to free this one */
@@ -507,6 +530,10 @@ static ADS_INLINE int ads_list_delete_at(struct ads_arena *a, __u32 start, __u32
 
 	for (ads_loop(i)) {
 		rc = ads_walk_find(a, &w, map, ref, hash, key, ADS_WRITE);
+		if (deleted && rc == ADS_LOST) {
+			w = ads_walk_from(head);
+			continue;
+		}
 		if (deleted)
 			break;
 		if (rc) {
@@ -535,6 +562,13 @@ static ADS_INLINE int ads_list_delete_at(struct ads_arena *a, __u32 start, __u32
 	return ADS_OK;
 }
 
+/* The same from a start that cannot be lost. */
+static ADS_INLINE int ads_list_delete_at(struct ads_arena *a, __u32 start, __u32 map, struct ads_ref ref,
+					 __u64 hash, const void *key, void *value, const __u64 *only)
+{
+	return ads_list_delete_from(a, start, start, map, ref, hash, key, value, only);
+}
+
 /* --- iteration ------------------------------------------------------------------------------ */
 
 /*
@@ -545,8 +579,8 @@ static ADS_INLINE int ads_list_delete_at(struct ads_arena *a, __u32 start, __u32
 struct ads_scan {
 	struct ads_walk walk;
 	__u64 hash;    /* of the entry returned last */
-	__u32 started; /* 0: nothing was returned yet */
-	__u32 pad;
+	__u32 started; /* 0: nothing was returned yet, `hash` counts for nothing */
+	__u32 inclusive; /* 1: an entry that is equal to hash and last key is returned too */
 };
 
 static ADS_INLINE int ads_scan_start(struct ads_arena *a, struct ads_scan *s, __u32 start)
@@ -570,7 +604,7 @@ static ADS_INLINE int ads_scan_next(struct ads_arena *a, struct ads_scan *s, str
 {
 	struct ads_pool_ref pool = ads_pool_of(ref);
 	struct ads_walk *w = &s->walk;
-	__u32 i;
+	__u32 life, i;
 
 	for (ads_loop(i)) {
 		enum ads_look seen = ads_walk_look(a, w, pool, ADS_READ);
@@ -595,12 +629,12 @@ static ADS_INLINE int ads_scan_next(struct ads_arena *a, struct ads_scan *s, str
 			int order = -1;
 
 			if (w->hash == s->hash) {
-				order = ads_compare_key(a, w->entry, last_key, ref.key_size);
+				order = ads_compare_key(a, w->entry, last_key, ref);
 				ads_fence_acquire();
 				if (ads_load(ads_link_of(a, w->entry)) != w->link)
 					continue;
 			}
-			if (order <= 0) {
+			if (order < 0 || (order == 0 && !s->inclusive)) {
 				ads_walk_advance(w);
 				continue;
 			}
@@ -609,12 +643,18 @@ static ADS_INLINE int ads_scan_next(struct ads_arena *a, struct ads_scan *s, str
 			ads_copy_out(a, key, w->entry + 16, ref.key_size);
 		if (value)
 			ads_copy_out(a, value, w->entry + ads_entry_value_offset(ref), ref.value_size);
+		life = pool.life ? (__u32)ads_load(ads_at(a, __u64, w->entry + pool.life)) + 1 : 0;
 		ads_fence_acquire();
 		if (ads_load(ads_link_of(a, w->entry)) != w->link)
 			continue; /* deleted or reused while we copied: look again */
 		s->hash = w->hash;
 		s->started = 1;
+		s->inclusive = 0;
 		*entry = w->entry;
+		if (life) { /* go on from here if the way is disturbed */
+			w->start = w->entry;
+			w->life = life;
+		}
 		ads_walk_advance(w);
 		return ADS_OK;
 	}

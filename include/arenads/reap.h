@@ -78,11 +78,11 @@ static inline int ads_reap_help(struct ads_arena *a, struct ads_pool_ref pool, _
  * Whether a walk from its bucket, or from the head, meets a live entry: 1 or 0, or an error. When it
  * does not, the entry is in no list from now on, if its link is the same as before.
  */
-static inline int ads_collection_meets(struct ads_arena *a, __u32 kind, struct ads_ref ref, __u32 entry)
+static inline int ads_list_meets(struct ads_arena *a, __u32 kind, struct ads_ref ref, __u32 start, __u32 entry)
 {
 	__u64 hash = ads_load(&ads_at(a, struct ads_entry, entry)->hash);
 	__u32 map = ads_kind_is_hashed(kind) ? ref.offset : 0;
-	struct ads_walk w = ads_walk_from(map ? ads_hashmap_bucket(a, ref, hash) : ads_list_head(ref));
+	struct ads_walk w = ads_walk_from(start ? start : ads_hashmap_bucket(a, ref, hash));
 	struct ads_pool_ref pool = ads_pool_of(ref);
 	__u32 i;
 
@@ -110,6 +110,19 @@ static inline int ads_collection_meets(struct ads_arena *a, __u32 kind, struct a
 		ads_walk_advance(&w);
 	}
 	return ADS_BUDGET;
+}
+
+/* The same in any list that the entry can be in. */
+static inline int ads_collection_meets(struct ads_arena *a, __u32 kind, struct ads_ref ref, __u32 entry)
+{
+	__u32 start, i;
+	int met = 0;
+
+	if (ads_kind_is_hashed(kind))
+		return ads_list_meets(a, kind, ref, 0, entry);
+	for (i = 0; !met && (start = ads_check_start(a, kind, ref, i)); i++)
+		met = ads_list_meets(a, kind, ref, start, entry);
+	return met;
 }
 
 /* Whose the entry is that a dead thread's line names. */
@@ -216,6 +229,7 @@ static inline __s64 ads_owner_reap(struct ads_arena *a, __u32 *threads)
 	struct ads_root *root = ads_root_of(a);
 	__u32 first, i, h, count = ads_owners(a, &first);
 	struct ads_owner *mine;
+	__u32 freed = 0;
 	__s64 given = 0;
 	__u64 me;
 
@@ -257,8 +271,10 @@ static inline __s64 ads_owner_reap(struct ads_arena *a, __u32 *threads)
 			continue;
 		ads_hand_store(&line->pool, 0);
 		if (ads_cas(&line->who, who, 0) == who || ads_cas(&line->who, who | ADS_OWNER_DEAD, 0))
-			*(threads ? threads : &(__u32){0}) += 1;
+			freed++;
 	}
+	if (threads)
+		*threads = freed;
 	ads_cas(&root->reaper, me, 0);
 	return given;
 }

@@ -26,6 +26,7 @@
 #include "check.h"
 #include "directory.h"
 #include "hashmap.h"
+#include "orderedmap.h"
 #include "queue.h"
 #include "reap.h"
 #include "reclaim.h"

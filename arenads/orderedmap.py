@@ -1,0 +1,169 @@
+"""The ordered map of an arena as a mutable mapping in the order of its keys."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from arenads._core import ffi, lib
+from arenads.errors import KeyAbsentError, SchemaError
+from arenads.mapping import Map
+from arenads.schema import BytesType, Record, Scalar, Schema, StrType
+
+if TYPE_CHECKING:
+    from arenads.arena import Arena
+
+__all__ = ["OrderedMap", "key_flags"]
+
+K = TypeVar("K")
+V = TypeVar("V")
+
+_FROM, _AFTER = 0, 1
+
+
+def key_flags(name: str, key: Schema) -> int:
+    """Return what an ordered map has to know of its keys: ADS_SIGNED, ADS_BYTES, or 0.
+
+    Raises
+    ------
+    SchemaError
+        Keys of this type have no order.
+    """
+    kind = key.type
+    if isinstance(kind, Record) and len(kind.fields) == 1 and kind.fields[0].offset == 0:
+        kind = kind.fields[0].type
+    if isinstance(kind, BytesType | StrType):
+        return int(lib.ADS_BYTES)
+    if isinstance(key.type, Scalar) and key.type.name[0] in "ui" and key.type.name != "char":
+        return int(lib.ADS_SIGNED) if key.type.name[0] == "i" else 0
+    raise SchemaError(
+        f"the key of {name!r}: expected an integer, bytes or text, found {key.name}. An ordered map"
+        " needs keys in an order; use a hash map for others."
+    )
+
+
+class OrderedMap(Map[K, V]):
+    """A map in the order of its keys that BPF programs and processes read and write at once.
+
+    Keys are integers, or byte strings of one size, in the order of `sorted`. Iteration, `items`
+    and `values` go from the lowest key up, and see every key that stays in the map exactly
+    once. Values that are read are whole copies.
+
+    >>> import arenads
+    >>> with arenads.create("1MiB", engine="native") as arena:
+    ...     due = arena.orderedmap("due", key=arenads.i64, value=arenads.u32)
+    ...     due.update({30: 3, -10: 1, 20: 2})
+    ...     list(due), due.lower_bound(0), list(due.range(-10, 30)), due.pop_first()
+    ([-10, 20, 30], (20, 2), [(-10, 1), (20, 2)], (-10, 1))
+    """
+
+    kind = lib.ADS_KIND_ORDEREDMAP
+    kind_name = "ordered map"
+
+    _core_find = lib.core_orderedmap_find
+    _core_get = lib.core_orderedmap_get
+    _core_update = lib.core_orderedmap_update
+    _core_pop = lib.core_orderedmap_pop
+
+    def __init__(
+        self,
+        arena: Arena,
+        name: str,
+        offset: int,
+        key: object,
+        value: object,
+        key_schema: Schema | None,
+        value_schema: Schema | None,
+    ) -> None:
+        super().__init__(arena, name, offset, key, value, key_schema, value_schema)
+        self._bytes = bool(self._handle.ref.flags & lib.ADS_BYTES)
+
+    def _decode_keys(self, buffer: Any, size: int, count: int) -> list[K]:
+        if self._bytes or not count:
+            return super()._decode_keys(buffer, size, count)
+        orders: list[Any] = memoryview(buffer)[: count * size].cast("Q")[:: size // 8].tolist()
+        if self._handle.ref.flags & lib.ADS_SIGNED:
+            return [order - (1 << 63) for order in orders]
+        return orders
+
+    def _raw_keys(self, buffer: Any, size: int, count: int) -> list[bytes]:
+        if self._bytes:
+            return super()._raw_keys(buffer, size, count)
+        return [self._key_codec.pack(key) for key in self._decode_keys(buffer, size, count)]
+
+    # --- in order ---------------------------------------------------------------------------
+
+    def first(self) -> tuple[K, V]:
+        """Return the lowest key and its value.
+
+        Raises
+        ------
+        KeyAbsentError
+            The map is empty.
+        """
+        for pair in self.items():
+            return pair
+        raise KeyAbsentError(f"{self.kind_name} {self.name!r} is empty")
+
+    def pop_first(self) -> tuple[K, V]:
+        """Delete the lowest key and return it with its value: no other writer gets the same one.
+
+        It was the lowest at some moment of the call; a lower one that somebody else inserts in
+        that moment counts as later.
+
+        Raises
+        ------
+        KeyAbsentError
+            The map is empty.
+        """
+        key = ffi.new("char[]", max(self._key_codec.size, 8))
+        memory, view = buffer = self._take_buffer()
+        code = lib.core_orderedmap_pop_first(self._handle, key, memory)
+        if code == lib.ADS_ABSENT:
+            self._buffers.append(buffer)
+            raise KeyAbsentError(f"{self.kind_name} {self.name!r} is empty")
+        self._check(code)
+        pair = (
+            self._key_codec.unpack(ffi.buffer(key, self._key_codec.size)),
+            self._value_codec.unpack(view),
+        )
+        self._buffers.append(buffer)
+        return pair
+
+    def popitem(self) -> tuple[K, V]:
+        """Delete the lowest key; as `pop_first`."""
+        return self.pop_first()
+
+    def lower_bound(self, key: K) -> tuple[K, V] | None:
+        """Return the first key that is not below `key`, with its value; None if there is none."""
+        return next(self.range(key), None)
+
+    def range(self, start: K | None = None, stop: K | None = None) -> Iterator[tuple[K, V]]:
+        """Iterate over (key, value) pairs from `start` on, up to and without `stop`.
+
+        None: from the lowest, to the end.
+        """
+        pack = self._key_codec.pack
+        end: Any = None if stop is None else pack(stop)
+        if end is not None and not self._bytes:
+            end = self._key_codec.unpack(end)
+        for key, value in self._pairs_from(None if start is None else pack(start)):
+            if end is not None and not (pack(key) if self._bytes else key) < end:
+                return
+            yield key, value
+
+    def _pairs_from(self, packed: bytes | None) -> Iterator[tuple[K, V]]:
+        values = self._value_codec
+        value_at = int(lib.core_record_value(self._handle))
+
+        def decode(buffer: Any, size: int, count: int) -> list[tuple[K, V]]:
+            keys = self._decode_keys(buffer, size, count)
+            return list(zip(keys, values.unpack_many(buffer, size, value_at, count), strict=True))
+
+        if packed is None:
+            return self._scan(decode)
+
+        def begin(scan: Any) -> int:
+            return int(lib.core_orderedmap_scan_from(self._handle, scan, packed, _FROM))
+
+        return self._scan(decode, begin, packed)
