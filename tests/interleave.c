@@ -545,7 +545,8 @@ struct exploration {
 	const char *changes;	/* verbs that may have an entry in hand */
 	void (*create)(void);	/* make the structure in the blank arena, put it into ref */
 	void (*run)(struct op *op, __u32 *object); /* one operation; sets op->rc and what it found */
-	/* Let op happen now: 1 if the model allows its result. A pending one happens if it can. */
+	/* Let op happen now: 1 if the model allows its result. A pending one happens if it can. -1: as
+	 * for a map. */
 	int (*apply)(struct model *m, const struct op *op);
 	/* What is wrong with memory at the end, NULL: nothing. May be NULL. */
 	const char *(*books)(int dead);
@@ -863,8 +864,12 @@ static int model_apply(struct model *m, const struct op *op)
 	int pending = op->rc == PENDING;
 	int full = (__u32)m->count >= state->capacity;
 
-	if (exploration)
-		return exploration->apply(m, op);
+	if (exploration) {
+		int allowed = exploration->apply(m, op);
+
+		if (allowed >= 0)
+			return allowed;
+	}
 	switch (op->verb) {
 	case 'G':
 	case 'n':
@@ -1059,6 +1064,7 @@ static void create_subject(void)
 	int i;
 
 	memcpy(arena.base, blank, ARENA_BYTES);
+	memset(&ref, 0, sizeof(ref));
 	memset(line_is_dead, 0, sizeof(line_is_dead));
 	for (i = 0; i < OWNERS; i++)
 		line_at(i)->who = (__u64)(i + 1) << 32 | (__u64)(i + 1);
@@ -1146,11 +1152,12 @@ static void set_up(const struct state *chosen)
 	if (!history_is_explained())
 		give_up("the start state is not explained", 0);
 	start_model = *last_model;
-	if (subject == MAP || subject == LIST) {
+	if (subject == MAP || subject == LIST || (exploration && !strcmp(exploration->closing, "S"))) {
 		struct op *scan = &history[history_count]; /* what the dead did is read */
 
 		memset(scan, 0, sizeof(*scan));
-		scan_all(scan);
+		scan->verb = 'S';
+		run_op(scan, NULL);
 		start_model.count = scan->count;
 		memcpy(start_model.ids, scan->ids, sizeof(scan->ids));
 		memcpy(start_model.values, scan->values, sizeof(scan->values));
@@ -1879,10 +1886,10 @@ static const struct {
 	{"queue-pairs", QUEUE, explore_queue},	     {"names-pairs", NAMES, explore_names},
 };
 
-/* interleave_NAME.h goes here, and into the table. */
+#include "interleave_orderedmap.h"
 
 static const struct exploration *const explorations[] = {
-	NULL, /* so that the table is never empty */
+	&orderedmap_exploration,
 };
 
 /* --- entry ------------------------------------------------------------------------- */
@@ -1941,7 +1948,7 @@ __attribute__((visibility("default"))) int interleave(int argc, const char *cons
 			}
 	for (g = 0; g < COUNT(explorations); g++)
 		for (i = 0; i < argc; i++)
-			if (explorations[g] && !strncmp(argv[i], explorations[g]->name, strlen(argv[i]))) {
+			if (!strncmp(argv[i], explorations[g]->name, strlen(argv[i]))) {
 				subject = OTHERS;
 				exploration = explorations[g];
 				exploration->explore();
