@@ -1,0 +1,452 @@
+"""User processes are killed and stopped at random while BPF programs go on; see soak.c.
+
+Nothing that a dead or stopped process leaves behind makes an operation of a BPF program fail,
+and afterwards every entry is where it should be, but for at most one that each of them leaked.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import statistics
+import struct
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import TESTS
+
+import arenads
+from arenads import compiler
+from arenads.libbpf import KernelMap, PerfEvent
+
+pytestmark = pytest.mark.kernel
+
+# What an operation may say, in the order of enum soak_code.
+CODES = (
+    "ok", "absent", "exists", "full", "no memory", "budget", "damaged", "other", "wrong", "again",
+    "lost",
+)  # fmt: skip
+# What the contents of a structure explain. Anything else would be an error.
+EXPECTED = {
+    "map_insert": {"ok", "exists"},
+    "map_replace": {"ok", "absent"},
+    "map_update": {"ok"},
+    "map_delete": {"ok", "absent"},
+    "map_pop": {"ok", "absent"},
+    "map_get": {"ok", "absent"},
+    "map_walk": {"ok", "absent"},
+    "counts_add": {"ok"},
+    "list_insert": {"ok", "exists"},
+    "list_replace": {"ok", "absent"},
+    "list_delete": {"ok", "absent"},
+    "list_get": {"ok", "absent"},
+    "list_push": {"ok"},
+    "list_drain": {"ok", "absent"},
+    "list_walk": {"ok", "absent"},
+    "pool_use": {"ok"},
+    "queue_push": {"ok", "full"},
+    "queue_pop": {"ok", "absent"},
+}
+OPERATIONS = tuple(EXPECTED)
+ALL = (1 << len(OPERATIONS)) - 1
+COLLECTIONS = ("map", "counts", "list", "pool")
+KEYS = 512
+COUNTERS = 16
+PUSHED = (1 << 64) - 1
+WORK = struct.Struct("<5Q")  # rounds, operations, keys, random, done
+ROUNDS = 1000
+LAST_CPU = max(os.sched_getaffinity(0))
+MASK = (1 << 64) - 1
+
+Codes = dict[str, dict[str, int]]
+
+
+def mask(*operations: str) -> int:
+    return sum(1 << OPERATIONS.index(operation) for operation in operations)
+
+
+def explained(codes: Codes, **also: set[str]) -> bool:
+    """Whether the contents explain every code; what else there was is printed."""
+    found = True
+    for operation, numbers in codes.items():
+        allowed = EXPECTED[operation] | also.get(operation, set())
+        for code, number in numbers.items():
+            if number and code not in allowed:
+                print(f"{operation}: {code} {number} times")
+                found = False
+    return found
+
+
+def total(codes: Codes) -> int:
+    return sum(sum(numbers.values()) for numbers in codes.values())
+
+
+class Driver:
+    """The process whose children die: soak.c."""
+
+    def __init__(self, program: Path, pin: Path) -> None:
+        self.process = subprocess.Popen(
+            [str(program), str(pin)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+
+    def ask(self, *words: object) -> Any:
+        assert self.process.stdin is not None and self.process.stdout is not None
+        self.process.stdin.write(" ".join(map(str, words)) + "\n")
+        self.process.stdin.flush()
+        line = self.process.stdout.readline()
+        assert line, f"the driver ended with {self.process.wait()}"
+        return json.loads(line)
+
+    def close(self) -> None:
+        self.process.communicate()
+        assert self.process.returncode == 0
+
+
+class Report:
+    """What the victims have done."""
+
+    def __init__(self, said: dict[str, Any]) -> None:
+        self.kills: int = said["kills"]
+        self.seconds: float = said["nanoseconds"] / 1e9
+        self.objects: int = said["objects"]
+        self.expected: int = said["expected"]
+        self.sent: int = said["sent"]
+        self.doubt: int = said["doubt"]
+        self.deaths = {name: each["deaths"] for name, each in said["operations"].items()}
+        self.inside = sum(self.deaths.values())
+        self.codes: Codes = {
+            name: dict(zip(CODES, each["codes"], strict=True))
+            for name, each in said["operations"].items()
+        }
+        assert tuple(self.codes) == OPERATIONS
+        assert said["unexpected"] == 0, f"a victim ended with status {said['status']}"
+
+
+class Soak:
+    """The arena, the programs that go on, and the driver of those that do not."""
+
+    def __init__(self, program: arenads.Program, driver: Driver) -> None:
+        self.program = program
+        self.driver = driver
+        self.runner: Any = program.runner("churn", WORK.size)
+        # Its own: what BPF sees is not counted in the memory that is under test.
+        self.counts = KernelMap(os.dup(program._bpf.maps()["codes"].fd))
+        self.random = 1
+        self.leaked = self.repaired = self.repairs = 0
+
+    def churn(self, operations: int = ALL, keys: int = KEYS, count: int = ROUNDS) -> None:
+        """Have BPF do so many operations, here and now."""
+        for _ in range(count // ROUNDS):
+            code = self.runner(WORK.pack(ROUNDS, operations, keys, self.random, 0))
+            *_, self.random, done = WORK.unpack(self.runner.context)
+            assert (code, done) == (0, ROUNDS)
+
+    def codes(self) -> Codes:
+        """What BPF's operations have said so far."""
+        shape = struct.Struct(f"<{len(CODES)}Q")
+        found = {}
+        for number, operation in enumerate(OPERATIONS):
+            value = self.counts.lookup(struct.pack("<I", number))
+            assert value is not None
+            found[operation] = dict(zip(CODES, shape.unpack(value), strict=True))
+        return found
+
+    @contextlib.contextmanager
+    def all_the_while(self) -> Iterator[None]:
+        """BPF operates in a loop on one CPU, and out of events and interrupts on all of them."""
+        stop = threading.Event()
+        failed: list[BaseException] = []
+
+        def loop() -> None:
+            try:
+                os.sched_setaffinity(threading.get_native_id(), {LAST_CPU})
+                while not stop.is_set():
+                    self.churn()
+            except BaseException as error:
+                failed.append(error)
+
+        thread = threading.Thread(target=loop)
+        links = [
+            *self.program.attach("on_switch"),
+            *self.program.attach("on_exit"),
+            *self.program.attach("interrupt", perf_event=PerfEvent(period=100_000)),
+        ]
+        thread.start()
+        try:
+            yield
+        finally:
+            stop.set()
+            thread.join()
+            for link in links:
+                link.close()
+        assert not failed, failed
+
+    def kill(self, count: int, *, seats: int = 3, microseconds: int = 400) -> Report:
+        return Report(self.driver.ask("kill", count, seats, microseconds, ALL, KEYS))
+
+    def repair(self) -> None:
+        """Nobody runs: whatever is in no place was leaked by one of the dead."""
+        for name in COLLECTIONS:
+            it: Any = self.program[name]
+            report = it.check(repair=True)
+            assert report.errors == 0, report
+            self.leaked += report.leaked
+            self.repaired += report.repaired
+            report = it.check()
+            assert (report.errors, report.leaked) == (0, 0), report
+        self.repairs += 1
+
+
+def build(directory: Path, *defines: str) -> Path:
+    """Compile soak.c."""
+    found = compiler.find_host_compiler()
+    flags = ["-std=gnu11", "-O2", "-g1", "-Wall", "-Wextra", "-Wno-unused-parameter", "-Werror"]
+    where = [f"-I{compiler.include_dir()}", str(TESTS / "soak.c"), "-o", str(directory / "soak")]
+    subprocess.run([*found.command, *flags, *defines, *where], check=True)
+    return directory / "soak"
+
+
+@contextlib.contextmanager
+def started(program: Path, object_file: Path, pin: Path) -> Iterator[Soak]:
+    with contextlib.ExitStack() as stack:
+        bpf = stack.enter_context(arenads.load(object_file, engine="kernel"))
+        bpf.arena.populate("24MiB")
+        bpf.arena.pin(pin)
+        stack.callback(pin.unlink)
+        driver = Driver(program, pin)
+        stack.callback(driver.close)
+        driver.ask("report")
+        soak = Soak(bpf, driver)
+        stack.callback(soak.counts.close)
+        yield soak
+
+
+@pytest.fixture
+def soak(compiled: Callable[..., Path], bpf_file_system: Path, tmp_path: Path) -> Iterator[Soak]:
+    with started(build(tmp_path), compiled("soak", "kernel"), bpf_file_system / "soak") as soak:
+        yield soak
+
+
+@pytest.fixture(scope="module")
+def pointed(
+    compiled: Callable[..., Path],
+    bpf_file_system: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Soak]:
+    """One whose victims can stop at any of their shared operations."""
+    driver = build(tmp_path_factory.mktemp("points"), "-DADS_POINTS")
+    with started(driver, compiled("soak", "kernel"), bpf_file_system / "pointed") as soak:
+        yield soak
+
+
+# --- what must hold afterwards ---------------------------------------------------------------
+
+
+def check_of(key: int, stamp: int) -> int:
+    """soak_check() of soak.h."""
+    word = (key ^ 0x9E3779B97F4A7C15) * 0xBF58476D1CE4E5B9 & MASK
+    word = (word ^ word >> 29 ^ stamp) * 0x94D049BB133111EB & MASK
+    return word ^ word >> 32
+
+
+def is_whole(record: Any, key: int) -> bool:
+    check = check_of(key, record.stamp)
+    return (record.key, record.check, record.again) == (key, check, check ^ MASK)
+
+
+def expect_contents(soak: Soak, bpf: Codes, user: Report) -> None:
+    """Whatever is stored was stored by somebody, and nothing that was is missing."""
+    program: Any = soak.program
+    assert all(is_whole(record, key) for key, record in program["map"].items())
+    assert set(program["map"]) <= set(range(KEYS))
+    for order, record in program["list"].items():
+        assert is_whole(record, PUSHED if record.key == PUSHED else order)
+    # Who died in an addition may have done it.
+    added = bpf["counts_add"]["ok"] + user.codes["counts_add"]["ok"]
+    assert added <= sum(program["counts"].values()) <= added + user.deaths["counts_add"]
+    assert set(program["counts"]) <= set(range(COUNTERS))
+    # Objects of the dead, who took them and had no time to write down which.
+    assert program["pool"].check().live <= user.deaths["pool_use"]
+
+
+def expect_queues(soak: Soak, bpf: Codes, user: Report) -> None:
+    """What was sent arrives in order, once, but for records in the hands of the dead."""
+    program: Any = soak.program
+    counters = program["out"].counters()
+    assert counters.full == bpf["queue_push"]["full"]
+    refused = program["in"].counters().full - user.codes["queue_push"]["full"]
+    assert 0 <= refused <= user.deaths["queue_push"]
+    waiting = program["out"].drain()
+    sent = bpf["queue_push"]["ok"]
+    assert all(is_whole(record, sent - place) for place, record in enumerate(waiting[::-1], 1))
+    assert 0 <= sent - len(waiting) - user.expected <= user.doubt
+    assert user.codes["queue_pop"]["lost"] <= user.deaths["queue_pop"]
+    # A record that a producer died with is sent again by the next, who cannot know.
+    received = bpf["queue_pop"]["ok"]
+    numbers = [record.key for record in program["in"].drain()]
+    assert set(numbers) | {received - 1} == set(range(received - 1, max([user.sent, received])))
+    assert numbers == sorted(numbers)
+    again = bpf["queue_pop"]["again"] + len(numbers) - len(set(numbers))
+    assert again <= user.deaths["queue_push"]
+
+
+def expect_no_failures(soak: Soak) -> None:
+    """The structures' own counters agree: no operation on either side failed."""
+    for name in COLLECTIONS:
+        it: Any = soak.program[name]
+        counters = it.counters()
+        assert not any(getattr(counters, field) for field in counters.__struct_fields__), counters
+
+
+def expect_both_sides_work(soak: Soak) -> None:
+    """BPF and Python use all of every structure: no entry is missing from the books."""
+    program: Any = soak.program
+    before = soak.codes()["map_get"]["ok"]
+    record = {"key": 0, "stamp": 0, "check": 0, "again": 0}
+    for key in range(KEYS):
+        check = check_of(key, key)
+        program["map"][key] = {"key": key, "stamp": key, "check": check, "again": check ^ MASK}
+    soak.churn(mask("map_get"), count=4 * ROUNDS)
+    assert soak.codes()["map_get"]["ok"] == before + 4 * ROUNDS
+    soak.churn()
+    assert explained(soak.codes(), queue_pop={"again"})
+    room = program["map"].max_entries - len(program["map"])
+    program["map"].update((key, record) for key in range(KEYS, KEYS + room))
+    order = 1 << 32
+    for _ in range(program["list"].max_entries - len(program["list"])):
+        program["list"].insert(order, record)
+        order -= 1
+    for name in ("map", "list"):
+        report = program[name].check()
+        assert (report.errors, report.leaked, report.live) == (0, 0, program[name].max_entries)
+
+
+def print_report(soak: Soak, bpf: Codes, user: Report) -> None:
+    print(
+        f"\n{user.kills} processes killed in {user.seconds:.1f} s, {user.inside} of them inside an"
+        f" operation\n{total(user.codes)} operations of theirs, {total(bpf)} of BPF meanwhile"
+        f"\nleaked entries found {soak.leaked}, given back {soak.repaired}, in {soak.repairs}"
+        f" repairs; objects given back for the dead {user.objects}"
+        f"\n{'':14}{'deaths in':>10}{'theirs':>12}{'BPF':>12}  what BPF's said"
+    )
+    for operation in OPERATIONS:
+        said = ", ".join(f"{code} {number}" for code, number in bpf[operation].items() if number)
+        theirs, ours = (sum(codes[operation].values()) for codes in (user.codes, bpf))
+        print(f"{operation:14}{user.deaths[operation]:10}{theirs:12}{ours:12}  {said}")
+
+
+def kill_many(soak: Soak, kills: int, batch: int) -> None:
+    done = 0
+    user = None
+    while done < kills:
+        with soak.all_the_while():
+            user = soak.kill(min(batch, kills - done))
+        done = user.kills
+        soak.repair()
+    assert user is not None
+    bpf = soak.codes()
+    print_report(soak, bpf, user)
+    assert user.kills == kills
+    assert user.inside > kills / 10
+    # Each sees nothing but what contents explain, and what is told in expect_queues().
+    assert explained(bpf, queue_pop={"again"})
+    assert explained(user.codes, queue_pop={"lost"})
+    assert soak.leaked == soak.repaired <= user.inside
+    expect_no_failures(soak)
+    expect_contents(soak, bpf, user)
+    expect_queues(soak, bpf, user)
+    expect_both_sides_work(soak)
+
+
+def test_killed_processes_cost_bpf_no_error(soak: Soak) -> None:
+    kill_many(soak, 3000, 1000)
+
+
+@pytest.mark.slow
+def test_a_hundred_thousand_killed_processes_cost_bpf_no_error(soak: Soak) -> None:
+    kill_many(soak, 200_000, 2000)
+
+
+# --- one that stops ----------------------------------------------------------------------------
+
+
+def stop_many(soak: Soak, stops: int, count: int) -> None:
+    keys = 4
+    rates: dict[str, list[float]] = {"running": [], "stopped": [], "alone": []}
+    inside = 0
+
+    def timed(name: str) -> None:
+        start = time.perf_counter()
+        soak.churn(keys=keys, count=count)
+        rates[name].append(count / (time.perf_counter() - start))
+
+    for _ in range(stops):
+        timed("alone")
+        inside += bool(soak.driver.ask("stop", 200, ALL, keys)["stopped"])
+        before = soak.codes()
+        timed("stopped")
+        assert total(soak.codes()) == total(before) + count
+        soak.driver.ask("go")
+        soak.repair()
+    user = Report(soak.driver.ask("report"))
+    bpf = soak.codes()
+    alone, stopped = (statistics.median(rates[name]) for name in ("alone", "stopped"))
+    print(
+        f"\n{stops} processes stopped, {inside} of them inside an operation; BPF did {count}"
+        f" operations beside each: {stopped:.0f} a second, {alone:.0f} with none there,"
+        f" ratio {stopped / alone:.2f}"
+    )
+    assert inside > stops / 10
+    assert explained(bpf, queue_pop={"again"})
+    assert explained(user.codes, queue_pop={"lost"})
+    expect_no_failures(soak)
+    expect_contents(soak, bpf, user)
+    expect_queues(soak, bpf, user)
+    expect_both_sides_work(soak)
+
+
+def test_bpf_goes_on_beside_a_process_that_has_stopped_anywhere(soak: Soak) -> None:
+    stop_many(soak, 40, 20 * ROUNDS)
+
+
+@pytest.mark.slow
+def test_bpf_goes_on_beside_each_of_thousands_that_have_stopped(soak: Soak) -> None:
+    stop_many(soak, 2000, 100 * ROUNDS)
+
+
+@pytest.mark.parametrize("operation", OPERATIONS)
+def test_bpf_goes_on_beside_a_process_that_has_stopped_at_each_point(
+    pointed: Soak, operation: str
+) -> None:
+    """BPF operates on the same two keys, as often as asked, whatever the other has half done."""
+    structure = operation.split("_")[0]
+    same = mask(*(name for name in OPERATIONS if name.startswith(structure)))
+    most = 0
+    for _ in range(20):  # each time from another state
+        for point in range(1, 500):
+            pointed.churn(same, keys=2)
+            reply = pointed.driver.ask("point", OPERATIONS.index(operation), point, 2)
+            ended = "code" in reply
+            if not ended:
+                before = pointed.codes()
+                pointed.churn(same, keys=2, count=2 * ROUNDS)
+                assert total(pointed.codes()) == total(before) + 2 * ROUNDS
+                reply = pointed.driver.ask("go")
+            assert CODES[reply["code"]] in EXPECTED[operation]
+            most = max(most, point)
+            if ended:
+                break
+        else:
+            raise AssertionError("the operation never ended by itself")
+    assert most > 5, "the operation has no points: is this the test build?"
+    assert explained(pointed.codes())
+    expect_no_failures(pointed)
+    for name in COLLECTIONS:
+        report: Any = pointed.program[name].check()  # type: ignore[attr-defined]
+        assert (report.errors, report.leaked) == (0, 0)
