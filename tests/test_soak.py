@@ -16,7 +16,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 from conftest import TESTS
@@ -55,6 +55,8 @@ EXPECTED = {
 }
 OPERATIONS = tuple(EXPECTED)
 ALL = (1 << len(OPERATIONS)) - 1
+# Each has a ring `NAME out` from BPF and one `in` to it.
+PAIRS = ("queue",)
 COLLECTIONS = ("map", "counts", "list", "pool")
 KEYS = 512
 COUNTERS = 16
@@ -108,6 +110,14 @@ class Driver:
         assert self.process.returncode == 0
 
 
+class Ends(NamedTuple):
+    """What the victims have sent on one ring of a pair, and expect on the other."""
+
+    sent: int
+    expected: int
+    doubt: int
+
+
 class Report:
     """What the victims have done."""
 
@@ -115,9 +125,7 @@ class Report:
         self.kills: int = said["kills"]
         self.seconds: float = said["nanoseconds"] / 1e9
         self.objects: int = said["objects"]
-        self.expected: int = said["expected"]
-        self.sent: int = said["sent"]
-        self.doubt: int = said["doubt"]
+        self.ends = {name: Ends(*each) for name, each in zip(PAIRS, said["ends"], strict=True)}
         self.deaths = {name: each["deaths"] for name, each in said["operations"].items()}
         self.inside = sum(self.deaths.values())
         self.codes: Codes = {
@@ -275,25 +283,26 @@ def expect_contents(soak: Soak, bpf: Codes, user: Report) -> None:
     assert program["pool"].check().live <= user.deaths["pool_use"]
 
 
-def expect_queues(soak: Soak, bpf: Codes, user: Report) -> None:
+def expect_pair(soak: Soak, pair: str, bpf: Codes, user: Report) -> None:
     """What was sent arrives in order, once, but for records in the hands of the dead."""
-    program: Any = soak.program
-    counters = program["out"].counters()
-    assert counters.full == bpf["queue_push"]["full"]
-    refused = program["in"].counters().full - user.codes["queue_push"]["full"]
-    assert 0 <= refused <= user.deaths["queue_push"]
-    waiting = program["out"].drain()
-    sent = bpf["queue_push"]["ok"]
+    push, pop, ends = f"{pair}_push", f"{pair}_pop", user.ends[pair]
+    out: Any = soak.program[f"{pair}_out"]
+    into: Any = soak.program[f"{pair}_in"]
+    assert out.counters().full == bpf[push]["full"]
+    refused = into.counters().full - user.codes[push]["full"]
+    assert 0 <= refused <= user.deaths[push]
+    waiting = out.drain()
+    sent = bpf[push]["ok"]
     assert all(is_whole(record, sent - place) for place, record in enumerate(waiting[::-1], 1))
-    assert 0 <= sent - len(waiting) - user.expected <= user.doubt
-    assert user.codes["queue_pop"]["lost"] <= user.deaths["queue_pop"]
+    assert 0 <= sent - len(waiting) - ends.expected <= ends.doubt
+    assert user.codes[pop]["lost"] <= user.deaths[pop]
     # A record that a producer died with is sent again by the next, who cannot know.
-    received = bpf["queue_pop"]["ok"]
-    numbers = [record.key for record in program["in"].drain()]
-    assert set(numbers) | {received - 1} == set(range(received - 1, max([user.sent, received])))
+    received = bpf[pop]["ok"]
+    numbers = [record.key for record in into.drain()]
+    assert set(numbers) | {received - 1} == set(range(received - 1, max(ends.sent, received)))
     assert numbers == sorted(numbers)
-    again = bpf["queue_pop"]["again"] + len(numbers) - len(set(numbers))
-    assert again <= user.deaths["queue_push"]
+    again = bpf[pop]["again"] + len(numbers) - len(set(numbers))
+    assert again <= user.deaths[push]
 
 
 def expect_no_failures(soak: Soak) -> None:
@@ -354,13 +363,14 @@ def kill_many(soak: Soak, kills: int, batch: int) -> None:
     print_report(soak, bpf, user)
     assert user.kills == kills
     assert user.inside > kills / 10
-    # Each sees nothing but what contents explain, and what is told in expect_queues().
+    # Each sees nothing but what contents explain, and what is told in expect_pair().
     assert explained(bpf, queue_pop={"again"})
     assert explained(user.codes, queue_pop={"lost"})
     assert soak.leaked == soak.repaired <= user.inside
     expect_no_failures(soak)
     expect_contents(soak, bpf, user)
-    expect_queues(soak, bpf, user)
+    for pair in PAIRS:
+        expect_pair(soak, pair, bpf, user)
     expect_both_sides_work(soak)
 
 
@@ -370,7 +380,7 @@ def test_killed_processes_cost_bpf_no_error(soak: Soak) -> None:
 
 @pytest.mark.slow
 def test_a_hundred_thousand_killed_processes_cost_bpf_no_error(soak: Soak) -> None:
-    kill_many(soak, 200_000, 2000)
+    kill_many(soak, 130_000, 2000)
 
 
 # --- one that stops ----------------------------------------------------------------------------
@@ -378,13 +388,13 @@ def test_a_hundred_thousand_killed_processes_cost_bpf_no_error(soak: Soak) -> No
 
 def stop_many(soak: Soak, stops: int, count: int) -> None:
     keys = 4
-    rates: dict[str, list[float]] = {"running": [], "stopped": [], "alone": []}
+    rates: dict[str, list[float]] = {"stopped": [], "alone": []}
     inside = 0
 
     def timed(name: str) -> None:
-        start = time.perf_counter()
+        start = time.thread_time()  # other work of the machine is not what is compared
         soak.churn(keys=keys, count=count)
-        rates[name].append(count / (time.perf_counter() - start))
+        rates[name].append(count / (time.thread_time() - start))
 
     for _ in range(stops):
         timed("alone")
@@ -399,7 +409,7 @@ def stop_many(soak: Soak, stops: int, count: int) -> None:
     alone, stopped = (statistics.median(rates[name]) for name in ("alone", "stopped"))
     print(
         f"\n{stops} processes stopped, {inside} of them inside an operation; BPF did {count}"
-        f" operations beside each: {stopped:.0f} a second, {alone:.0f} with none there,"
+        f" operations beside each: {stopped:.0f} a second of the CPU, {alone:.0f} with none there,"
         f" ratio {stopped / alone:.2f}"
     )
     assert inside > stops / 10
@@ -407,7 +417,8 @@ def stop_many(soak: Soak, stops: int, count: int) -> None:
     assert explained(user.codes, queue_pop={"lost"})
     expect_no_failures(soak)
     expect_contents(soak, bpf, user)
-    expect_queues(soak, bpf, user)
+    for pair in PAIRS:
+        expect_pair(soak, pair, bpf, user)
     expect_both_sides_work(soak)
 
 

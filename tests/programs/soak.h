@@ -30,8 +30,16 @@ ADS_HASHMAP(map, __u64, struct record, 8192);
 ADS_HASHMAP(counts, __u64, __u64, 4096);
 ADS_LIST(list, struct record, 4096);
 ADS_POOL(pool, struct record, 8192);
-ADS_QUEUE(out, struct record, 256);
-ADS_QUEUE(in, struct record, 256);
+ADS_QUEUE(queue_out, struct record, 256);
+ADS_QUEUE(queue_in, struct record, 256);
+
+#define SOAK_STRUCTURES(X)                                                     \
+	X(map, ADS_KIND_HASHMAP)                                               \
+	X(counts, ADS_KIND_HASHMAP)                                            \
+	X(list, ADS_KIND_LIST)                                                 \
+	X(pool, ADS_KIND_POOL)                                                 \
+	X(queue_out, ADS_KIND_QUEUE)                                                 \
+	X(queue_in, ADS_KIND_QUEUE)
 
 enum soak_code {
 	SOAK_OK,
@@ -80,23 +88,28 @@ enum soak_operation {
 #define SOAK_EXCLUSIVE (1ull << SOAK_queue_push | 1ull << SOAK_queue_pop)
 #define SOAK_ALL ((1ull << SOAK_KINDS) - 1)
 
-/* The ends of the queues on this side. For the victims in memory that survives them. */
+/*
+ * What this side has sent on the one ring of a pair, and what it expects on the other. For the
+ * victims in memory that survives them.
+ */
 struct soak_ends {
 	__u64 sent;
 	__u64 expected;
 	__u64 doubt; /* records that dead consumers may have taken with them */
 };
 
+enum soak_pair {
+	SOAK_QUEUES,
+	SOAK_PAIRS,
+};
+
 #if ADS_BPF
-struct soak_ends soak_ends; /* not static: a compiler may take that to pieces, and its type stays */
-#define ends (&soak_ends)
-#define send_push out_push
-#define send_pop in_pop
+struct soak_ends soak_ends[SOAK_PAIRS]; /* not static: a compiler may take that to pieces */
+#define SOAK_SIDE(bpf, user) bpf
 #define soak_hold(object) ((void)0)
 #else
-static struct soak_ends *ends;
-#define send_push in_push
-#define send_pop out_pop
+static struct soak_ends *soak_ends;
+#define SOAK_SIDE(bpf, user) user
 static void soak_hold(__u32 object);
 #endif
 
@@ -333,34 +346,44 @@ ADS_GLOBAL int soak_pool_use(__u64 key, __u64 stamp)
 
 /* --- SPSC queues: this side sends on one and takes from the other ------------------------------ */
 
+static ADS_INLINE int soak_sent(enum soak_pair pair, int rc)
+{
+	if (!rc)
+		soak_ends[pair].sent++;
+	return rc;
+}
+
+static ADS_INLINE int soak_arrived(enum soak_pair pair, int rc, const struct record *record)
+{
+	struct soak_ends *ends = &soak_ends[pair];
+	__u64 expected = ends->expected;
+
+	if (rc)
+		return rc;
+	if (soak_judge(0, record, record->key))
+		return 1;
+	if (record->key == expected - 1)
+		return SOAK_AGAIN;
+	if (record->key < expected || record->key - expected > ends->doubt)
+		return 1;
+	ends->expected = record->key + 1;
+	ends->doubt = 0;
+	return record->key == expected ? 0 : SOAK_LOST;
+}
+
 ADS_GLOBAL int soak_queue_push(__u64 key, __u64 stamp)
 {
-	__u64 number = ends->sent;
-	struct record record = soak_record(number, stamp);
-	int rc = send_push(&record);
+	struct record record = soak_record(soak_ends[SOAK_QUEUES].sent, stamp);
 
-	if (!rc)
-		ends->sent = number + 1;
-	return rc;
+	return soak_sent(SOAK_QUEUES, SOAK_SIDE(queue_out_push, queue_in_push)(&record));
 }
 
 ADS_GLOBAL int soak_queue_pop(__u64 key, __u64 stamp)
 {
 	struct record record = {0};
-	__u64 expected = ends->expected;
-	int rc = send_pop(&record);
+	int rc = SOAK_SIDE(queue_in_pop, queue_out_pop)(&record);
 
-	if (rc)
-		return rc;
-	if (soak_judge(0, &record, record.key))
-		return 1;
-	if (record.key == expected - 1)
-		return SOAK_AGAIN;
-	if (record.key < expected || record.key - expected > ends->doubt)
-		return 1;
-	ends->expected = record.key + 1;
-	ends->doubt = 0;
-	return record.key == expected ? 0 : SOAK_LOST;
+	return soak_arrived(SOAK_QUEUES, rc, &record);
 }
 
 /* --- all of them --------------------------------------------------------------------------------- */
