@@ -9,17 +9,20 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
+import shutil
 import statistics
 import struct
 import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
-from conftest import TESTS
+from conftest import PROGRAMS, TESTS
 
 import arenads
 from arenads import compiler
@@ -139,19 +142,20 @@ class Report:
 class Soak:
     """The arena, the programs that go on, and the driver of those that do not."""
 
-    def __init__(self, program: arenads.Program, driver: Driver) -> None:
+    def __init__(self, program: arenads.Program, driver: Driver, keys: int) -> None:
         self.program = program
         self.driver = driver
+        self.keys = keys
         self.runner: Any = program.runner("churn", WORK.size)
         # Its own: what BPF sees is not counted in the memory that is under test.
         self.counts = KernelMap(os.dup(program._bpf.maps()["codes"].fd))
         self.random = 1
         self.leaked = self.repaired = self.repairs = 0
 
-    def churn(self, operations: int = ALL, keys: int = KEYS, count: int = ROUNDS) -> None:
+    def churn(self, operations: int = ALL, keys: int = 0, count: int = ROUNDS) -> None:
         """Have BPF do so many operations, here and now."""
         for _ in range(count // ROUNDS):
-            code = self.runner(WORK.pack(ROUNDS, operations, keys, self.random, 0))
+            code = self.runner(WORK.pack(ROUNDS, operations, keys or self.keys, self.random, 0))
             *_, self.random, done = WORK.unpack(self.runner.context)
             assert (code, done) == (0, ROUNDS)
 
@@ -196,7 +200,7 @@ class Soak:
         assert not failed, failed
 
     def kill(self, count: int, *, seats: int = 3, microseconds: int = 400) -> Report:
-        return Report(self.driver.ask("kill", count, seats, microseconds, ALL, KEYS))
+        return Report(self.driver.ask("kill", count, seats, microseconds, ALL, self.keys))
 
     def repair(self) -> None:
         """Nobody runs: whatever is in no place was leaked by one of the dead."""
@@ -211,17 +215,21 @@ class Soak:
         self.repairs += 1
 
 
-def build(directory: Path, *defines: str) -> Path:
+def build(directory: Path, *defines: str, include: Path | None = None) -> Path:
     """Compile soak.c."""
     found = compiler.find_host_compiler()
     flags = ["-std=gnu11", "-O2", "-g1", "-Wall", "-Wextra", "-Wno-unused-parameter", "-Werror"]
-    where = [f"-I{compiler.include_dir()}", str(TESTS / "soak.c"), "-o", str(directory / "soak")]
-    subprocess.run([*found.command, *flags, *defines, *where], check=True)
-    return directory / "soak"
+    headers = f"-I{include or compiler.include_dir()}"
+    program = directory / "soak"
+    subprocess.run(
+        [*found.command, *flags, *defines, headers, str(TESTS / "soak.c"), "-o", str(program)],
+        check=True,
+    )
+    return program
 
 
 @contextlib.contextmanager
-def started(program: Path, object_file: Path, pin: Path) -> Iterator[Soak]:
+def started(program: Path, object_file: Path, pin: Path, keys: int = KEYS) -> Iterator[Soak]:
     with contextlib.ExitStack() as stack:
         bpf = stack.enter_context(arenads.load(object_file, engine="kernel"))
         bpf.arena.populate("24MiB")
@@ -230,7 +238,7 @@ def started(program: Path, object_file: Path, pin: Path) -> Iterator[Soak]:
         driver = Driver(program, pin)
         stack.callback(driver.close)
         driver.ask("report")
-        soak = Soak(bpf, driver)
+        soak = Soak(bpf, driver, keys)
         stack.callback(soak.counts.close)
         yield soak
 
@@ -381,6 +389,83 @@ def test_killed_processes_cost_bpf_no_error(soak: Soak) -> None:
 @pytest.mark.slow
 def test_a_hundred_thousand_killed_processes_cost_bpf_no_error(soak: Soak) -> None:
     kill_many(soak, 130_000, 2000)
+
+
+# --- the test of the test ------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Fault:
+    """A rule broken in a copy of the headers; white space counts as one space."""
+
+    name: str
+    header: str
+    place: str
+    instead: str
+
+    def __str__(self) -> str:
+        return self.name
+
+
+FAULTS = (
+    Fault(
+        "values are replaced word by word in place",
+        "list.h",
+        "/* The key went away while we had taken an entry to replace it,",
+        """if (rc == ADS_OK) {
+            ads_copy_in(a, w.entry + ads_entry_value_offset(ref), value, ref.value_size);
+            *entry = w.entry;
+            break;
+        }
+        /* The key went away while we had taken an entry to replace it,""",
+    ),
+    Fault(
+        "a lock that its holder dies with",
+        "hashmap.h",
+        "hash = ads_hashmap_hash(a, ref, key); rc = ads_list_store_at(a,"
+        " ads_hashmap_bucket(a, ref, hash), ref.offset, ref, hash, key, value, mode, entry);",
+        """hash = ads_hashmap_hash(a, ref, key);
+        __u64 __arena *lock = &ads_collection_of(a, ref)->pad[0];
+        __u32 i;
+        for (ads_each(i, 10000)) {
+            if (!(ADS_BPF ? ads_load(lock) : ads_cas(lock, 0, 1)))
+                break;
+        }
+        if (i == 10000)
+            return ADS_BUDGET;
+        rc = ads_list_store_at(a, ads_hashmap_bucket(a, ref, hash), ref.offset, ref, hash, key,
+                               value, mode, entry);
+        if (!ADS_BPF)
+            ads_store_release(lock, 0);""",
+    ),
+)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("fault", FAULTS, ids=str)
+def test_the_soak_finds_a_rule_that_is_broken(
+    fault: Fault, bpf_file_system: Path, tmp_path: Path
+) -> None:
+    headers = tmp_path / "include" / "arenads"
+    shutil.copytree(compiler.include_dir() / "arenads", headers)
+    path = headers / fault.header
+    pattern = re.compile(r"\s+".join(map(re.escape, fault.place.split())))
+    text, count = pattern.subn(lambda _: fault.instead, path.read_text())
+    assert count == 1, f"the headers have changed: adapt {fault.place!r}"
+    path.write_text(text)
+    bpf = tmp_path / "soak.bpf.o"
+    keys = 4  # the fewer, the sooner
+    arenads.compile(
+        PROGRAMS / "soak.bpf.c",
+        bpf,
+        engine="kernel",
+        include_dirs=[headers.parent],
+        defines=[f"SOAK_KEYS={keys}"],
+    )
+    driver = build(tmp_path, include=headers.parent)
+    with started(driver, bpf, bpf_file_system / "broken", keys) as soak:
+        with pytest.raises(AssertionError):
+            kill_many(soak, 10_000, 1000)
 
 
 # --- one that stops ----------------------------------------------------------------------------

@@ -69,7 +69,9 @@ static ADS_INLINE int operate_once(__u64 keys)
 	return 0;
 }
 
+#ifndef SOAK_KEYS
 #define SOAK_KEYS 512
+#endif
 
 SEC("raw_tp/sched_switch") int on_switch(void *context)
 {
