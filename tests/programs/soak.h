@@ -16,6 +16,7 @@
 #define SOAK_LIST_KEYS 32
 #define SOAK_FIRST_ORDER (ADS_LIST_FIRST_ORDER + 1) /* a push onto an empty list goes below */
 #define SOAK_PUSHED (~0ull) /* the key in a pushed record, whose order is known only afterwards */
+#define SOAK_RARE 256 /* bits of a random number from here on tell what is done seldom */
 #define SOAK_WALK 16 /* entries that one walk looks at */
 
 struct record {
@@ -28,6 +29,8 @@ struct record {
 ADS_ARENA(64 * ADS_MIB);
 ADS_HASHMAP(map, __u64, struct record, 8192);
 ADS_HASHMAP(counts, __u64, __u64, 4096);
+ADS_HASHMAP(grace, __u64, struct record, 16384, ADS_GRACE);
+ADS_SET(set, __u64, 4096);
 ADS_LIST(list, struct record, 4096);
 ADS_POOL(pool, struct record, 8192);
 ADS_QUEUE(queue_out, struct record, 256);
@@ -36,6 +39,8 @@ ADS_QUEUE(queue_in, struct record, 256);
 #define SOAK_STRUCTURES(X)                                                     \
 	X(map, ADS_KIND_HASHMAP)                                               \
 	X(counts, ADS_KIND_HASHMAP)                                            \
+	X(grace, ADS_KIND_HASHMAP)                                             \
+	X(set, ADS_KIND_SET)                                                   \
 	X(list, ADS_KIND_LIST)                                                 \
 	X(pool, ADS_KIND_POOL)                                                 \
 	X(queue_out, ADS_KIND_QUEUE)                                                 \
@@ -66,6 +71,15 @@ enum soak_code {
 	X(map_get)                                                             \
 	X(map_walk)                                                            \
 	X(counts_add)                                                          \
+	X(grace_update)                                                        \
+	X(grace_delete)                                                        \
+	X(grace_get)                                                           \
+	X(grace_hold)                                                          \
+	X(grace_reclaim)                                                       \
+	X(set_insert)                                                          \
+	X(set_delete)                                                          \
+	X(set_contains)                                                        \
+	X(set_walk)                                                            \
 	X(list_insert)                                                         \
 	X(list_replace)                                                        \
 	X(list_delete)                                                         \
@@ -86,7 +100,8 @@ enum soak_operation {
 
 /* Those that one process at a time may do: each end of an SPSC queue has one owner. */
 #define SOAK_EXCLUSIVE (1ull << SOAK_queue_push | 1ull << SOAK_queue_pop)
-#define SOAK_ALL ((1ull << SOAK_KINDS) - 1)
+/* Only programs that are not sleepable may hold on to an entry. */
+#define SOAK_NOT_SLEEPABLE (1ull << SOAK_grace_hold)
 
 /*
  * What this side has sent on the one ring of a pair, and what it expects on the other. For the
@@ -217,6 +232,103 @@ ADS_GLOBAL int soak_counts_add(__u64 key, __u64 stamp)
 		return ADS_FULL;
 	ads_add(count, 1);
 	return 0;
+}
+
+/* --- hash map whose entries wait for a grace period ---------------------------------------- */
+
+/* One in 16 changes it: what it lets go comes back only some 10 ms later. */
+static ADS_INLINE int soak_is_rare(__u64 stamp, __u64 often)
+{
+	return !(stamp & (often - 1) * SOAK_RARE);
+}
+
+ADS_GLOBAL int soak_grace_get(__u64 key, __u64 stamp)
+{
+	struct record record = {0};
+	int rc = grace_get(&key, &record);
+
+	return soak_judge(rc, &record, key);
+}
+
+ADS_GLOBAL int soak_grace_update(__u64 key, __u64 stamp)
+{
+	struct record record = soak_record(key, stamp);
+
+	return soak_is_rare(stamp, 16) ? grace_update(&key, &record) : soak_grace_get(key, stamp);
+}
+
+ADS_GLOBAL int soak_grace_delete(__u64 key, __u64 stamp)
+{
+	return soak_is_rare(stamp, 16) ? grace_delete(&key) : soak_grace_get(key, stamp);
+}
+
+/* An entry that was found stays what it is while this program runs, deleted or not. */
+ADS_GLOBAL int soak_grace_hold(__u64 key, __u64 stamp)
+{
+	struct record __arena *held = grace_lookup(&key);
+	struct record record;
+	__u64 rounds = stamp >> 56;
+	__u32 i;
+
+	if (!held)
+		return ADS_ABSENT;
+	record.stamp = ads_load(&held->stamp);
+	for (ads_each(i, rounds)) {
+		record.key = ads_load(&held->key);
+		record.check = ads_load(&held->check);
+		record.again = ads_load(&held->again);
+		if (soak_judge(0, &record, key))
+			return 1;
+	}
+	return 0;
+}
+
+/* User space gives back what waits; so seldom because it takes a grace period. */
+ADS_GLOBAL int soak_grace_reclaim(__u64 key, __u64 stamp)
+{
+#if !ADS_BPF
+	if (soak_is_rare(stamp, 8192)) {
+		__s64 given = ads_collection_reclaim(&arena, grace_ref());
+
+		return given < 0 ? (int)given : 0;
+	}
+#endif
+	return ADS_ABSENT;
+}
+
+/* --- set ------------------------------------------------------------------------------------ */
+
+ADS_GLOBAL int soak_set_insert(__u64 key, __u64 stamp)
+{
+	return set_insert(&key);
+}
+
+ADS_GLOBAL int soak_set_delete(__u64 key, __u64 stamp)
+{
+	return set_delete(&key);
+}
+
+ADS_GLOBAL int soak_set_contains(__u64 key, __u64 stamp)
+{
+	int rc = set_contains(&key);
+
+	return rc == 1 ? ADS_OK : rc ? rc : ADS_ABSENT;
+}
+
+ADS_GLOBAL int soak_set_walk(__u64 key, __u64 stamp)
+{
+	struct set_cursor cursor = {0};
+	__u32 i;
+	int rc = 0;
+
+	for (ads_each(i, SOAK_WALK)) {
+		rc = set_next(&cursor);
+		if (!rc && cursor.key >> 32)
+			rc = 1;
+		if (rc)
+			break;
+	}
+	return rc;
 }
 
 /* --- list ------------------------------------------------------------------------------- */
@@ -391,7 +503,7 @@ ADS_GLOBAL int soak_queue_pop(__u64 key, __u64 stamp)
 /* Do one operation on one of the first `keys` keys. */
 ADS_GLOBAL int soak_operate(__u32 operation, __u64 random, __u64 keys)
 {
-	__u64 key = keys ? (random >> 16) % keys : 0;
+	__u64 key = keys ? (random >> 24) % keys : 0;
 	int rc;
 
 	(void)ads_here();
