@@ -19,6 +19,7 @@
  *	go	Let the one that was stopped go on.
  *	expect PAIR SENT EXPECTED
  *		Both rings of a pair have been emptied by somebody else: go on with these numbers.
+ *	reap	Give back what the dead had in hand. Between kills it is done now and then.
  *	report	What all victims have done so far.
  *
  * A victim writes what it is doing into a seat: memory that it shares with this process, and
@@ -31,6 +32,7 @@
 #include <sys/wait.h>
 
 #define SEATS 8
+#define REAP_EVERY 16 /* deaths: less than there are lines in the registry of owners */
 
 struct seat {
 	__u64 begun;  /* it has the arena and is at work */
@@ -55,6 +57,8 @@ static struct {
 	__u64 unexpected;	  /* victims that ended in another way */
 	__u64 status;		  /* how the first of them did */
 	__u64 objects;		  /* of the pool, given back for the dead */
+	__u64 reaped;		  /* entries that the dead had in hand, given back */
+	__u64 lines;		  /* of the registry of owners, freed */
 	__u64 nanoseconds;
 } totals;
 
@@ -198,6 +202,19 @@ static int kill_victim(struct seat *its)
 	return 0;
 }
 
+/* Give back what the dead had in hand. Nobody stops for that. */
+static int reap(void)
+{
+	__u32 lines;
+	__s64 given = ads_owner_reap(&arena, &lines);
+
+	if (given < 0)
+		return -1;
+	totals.reaped += (__u64)given;
+	totals.lines += lines;
+	return 0;
+}
+
 /* Pass a random time. It is what is random about the deaths, nothing waits for it to be enough. */
 static void pass(__u64 most_microseconds)
 {
@@ -234,7 +251,7 @@ static int kill_many(__u64 count, __u64 seats, __u64 microseconds, __u64 operati
 		/* Most have begun, however long that takes on a busy machine. A few have not. */
 		if (!__atomic_load_n(&shared->seats[i].begun, __ATOMIC_ACQUIRE) && next_random() % 16)
 			continue;
-		if (kill_victim(&shared->seats[i]))
+		if (kill_victim(&shared->seats[i]) || (totals.kills % REAP_EVERY == 0 && reap()))
 			return -1;
 		alive--;
 	}
@@ -347,9 +364,10 @@ static void report(void)
 {
 	__u32 operation, code, i;
 
-	printf("{\"kills\": %llu, \"unexpected\": %llu, \"status\": %llu, \"objects\": %llu, \"nanoseconds\": %llu, "
-	       "\"ends\": [",
-	       totals.kills, totals.unexpected, totals.status, totals.objects, totals.nanoseconds);
+	printf("{\"kills\": %llu, \"unexpected\": %llu, \"status\": %llu, \"objects\": %llu, "
+	       "\"reaped\": %llu, \"lines\": %llu, \"strays\": %llu, \"nanoseconds\": %llu, \"ends\": [",
+	       totals.kills, totals.unexpected, totals.status, totals.objects, totals.reaped, totals.lines,
+	       ads_load(&ads_root_of(&arena)->strays), totals.nanoseconds);
 	for (i = 0; i < SOAK_PAIRS; i++)
 		printf("%s[%llu, %llu, %llu]", i ? ", " : "", shared->ends[i].sent, shared->ends[i].expected,
 		       shared->ends[i].doubt);
@@ -421,6 +439,9 @@ int main(int argc, char **argv)
 			shared->ends[number[0]].doubt = 0;
 			printf("{}\n");
 			rc = 0;
+		} else if (given == 1 && !strcmp(verb, "reap")) {
+			rc = reap();
+			printf("{}\n");
 		} else if (given == 1 && !strcmp(verb, "report")) {
 			report();
 			rc = 0;

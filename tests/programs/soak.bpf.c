@@ -80,6 +80,7 @@ SEC("raw_tp/sched_switch") int on_switch(void *context)
 
 SEC("raw_tp/sched_process_exit") int on_exit(void *context)
 {
+	ads_owner_exit(ads_here(), (__u32)bpf_get_current_pid_tgid());
 	return operate_once(SOAK_KEYS);
 }
 
