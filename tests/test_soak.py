@@ -464,7 +464,8 @@ def test_bpf_goes_on_beside_a_process_that_has_stopped_at_each_point(
             most = max(most, point)
             if ended:
                 break
-    assert most > 5, "the operation has no points: is this the test build?"
+        soak.driver.ask("reap")  # each of them was an owner, who has ended
+    assert most > 3, "the operation has no points: is this the test build?"
     assert explained(soak.codes())
     expect_no_failures(soak)
     for name in COLLECTIONS:
