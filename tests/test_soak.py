@@ -437,8 +437,8 @@ def test_bpf_goes_on_beside_a_process_that_has_stopped_anywhere(soak: Soak) -> N
 
 
 @pytest.mark.slow
-def test_bpf_goes_on_beside_each_of_thousands_that_have_stopped(as_shipped: Soak) -> None:
-    stop_many(as_shipped, 2000, 100 * ROUNDS)
+def test_bpf_goes_on_beside_each_of_hundreds_that_have_stopped(as_shipped: Soak) -> None:
+    stop_many(as_shipped, 500, 100 * ROUNDS)
 
 
 @pytest.mark.parametrize("operation", [name for name in OPERATIONS if mask(name) & ALL])
