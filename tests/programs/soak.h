@@ -1,0 +1,550 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * soak.h - the operations of the soak, written once: soak.bpf.c does them in the kernel while the
+ * victims of soak.c, which do the same, are killed.
+ *
+ * Every record carries a check of its words and its key, so that whoever reads one knows whether
+ * somebody stored it so. An operation returns an enum soak_code: what the structure said, or
+ * that a value is none that was stored.
+ */
+#ifndef SOAK_H
+#define SOAK_H
+
+#include <arenads/bpf.h>
+
+#define SOAK_COUNTERS 16
+#define SOAK_LIST_KEYS 32
+#define SOAK_FIRST_ORDER (ADS_LIST_FIRST_ORDER + 1) /* a push onto an empty list goes below */
+#define SOAK_PUSHED (~0ull) /* the key in a pushed record, whose order is known only afterwards */
+#define SOAK_RARE 256 /* bits of a random number from here on tell what is done seldom */
+#define SOAK_WALK 16 /* entries that one walk looks at */
+
+struct record {
+	__u64 key;
+	__u64 stamp;
+	__u64 check;
+	__u64 again; /* check, inverted */
+};
+
+ADS_ARENA(64 * ADS_MIB);
+ADS_HASHMAP(map, __u64, struct record, 8192);
+ADS_HASHMAP(counts, __u64, __u64, 4096);
+ADS_HASHMAP(grace, __u64, struct record, 16384, ADS_GRACE);
+ADS_SET(set, __u64, 4096);
+ADS_LIST(list, struct record, 4096);
+ADS_POOL(pool, struct record, 8192);
+ADS_QUEUE(queue_out, struct record, 256);
+ADS_QUEUE(queue_in, struct record, 256);
+
+#define SOAK_STRUCTURES(X)                                                     \
+	X(map, ADS_KIND_HASHMAP)                                               \
+	X(counts, ADS_KIND_HASHMAP)                                            \
+	X(grace, ADS_KIND_HASHMAP)                                             \
+	X(set, ADS_KIND_SET)                                                   \
+	X(list, ADS_KIND_LIST)                                                 \
+	X(pool, ADS_KIND_POOL)                                                 \
+	X(queue_out, ADS_KIND_QUEUE)                                                 \
+	X(queue_in, ADS_KIND_QUEUE)
+
+enum soak_code {
+	SOAK_OK,
+	SOAK_ABSENT,
+	SOAK_EXISTS,
+	SOAK_FULL,
+	SOAK_NO_MEMORY,
+	SOAK_BUDGET,
+	SOAK_DAMAGED,
+	SOAK_OTHER,
+	SOAK_WRONG, /* a value that nobody stored there */
+	SOAK_AGAIN, /* queue: the record before once more, its producer died in between */
+	SOAK_LOST,  /* queue: records are missing, their consumers died with them */
+	SOAK_CODES,
+};
+
+/* In this order in every report. */
+#define SOAK_OPERATIONS(X)                                                     \
+	X(map_insert)                                                          \
+	X(map_replace)                                                         \
+	X(map_update)                                                          \
+	X(map_delete)                                                          \
+	X(map_pop)                                                             \
+	X(map_get)                                                             \
+	X(map_walk)                                                            \
+	X(counts_add)                                                          \
+	X(grace_update)                                                        \
+	X(grace_delete)                                                        \
+	X(grace_get)                                                           \
+	X(grace_hold)                                                          \
+	X(grace_reclaim)                                                       \
+	X(set_insert)                                                          \
+	X(set_delete)                                                          \
+	X(set_contains)                                                        \
+	X(set_walk)                                                            \
+	X(list_insert)                                                         \
+	X(list_replace)                                                        \
+	X(list_delete)                                                         \
+	X(list_get)                                                            \
+	X(list_push)                                                           \
+	X(list_drain)                                                          \
+	X(list_walk)                                                           \
+	X(pool_use)                                                            \
+	X(queue_push)                                                          \
+	X(queue_pop)
+
+enum soak_operation {
+#define SOAK_NUMBER(name) SOAK_##name,
+	SOAK_OPERATIONS(SOAK_NUMBER)
+#undef SOAK_NUMBER
+	SOAK_KINDS, /* how many */
+};
+
+/* Those that one process at a time may do: each end of an SPSC queue has one owner. */
+#define SOAK_EXCLUSIVE (1ull << SOAK_queue_push | 1ull << SOAK_queue_pop)
+/* Only programs that are not sleepable may hold on to an entry. */
+#define SOAK_NOT_SLEEPABLE (1ull << SOAK_grace_hold)
+
+/*
+ * What this side has sent on the one ring of a pair, and what it expects on the other. For the
+ * victims in memory that survives them.
+ */
+struct soak_ends {
+	__u64 sent;
+	__u64 expected;
+	__u64 doubt; /* records that dead consumers may have taken with them */
+};
+
+enum soak_pair {
+	SOAK_QUEUES,
+	SOAK_PAIRS,
+};
+
+#if ADS_BPF
+struct soak_ends soak_ends[SOAK_PAIRS]; /* not static: a compiler may take that to pieces */
+#define SOAK_SIDE(bpf, user) bpf
+#define soak_hold(object) ((void)0)
+#else
+static struct soak_ends *soak_ends;
+#define SOAK_SIDE(bpf, user) user
+static void soak_hold(__u32 object);
+#endif
+
+/* The next of a sequence of random numbers (Knuth's MMIX constants); its high bits are used. */
+static ADS_INLINE __u64 soak_random(__u64 state)
+{
+	return state * 6364136223846793005ull + 1442695040888963407ull;
+}
+
+static ADS_INLINE __u64 soak_check(__u64 key, __u64 stamp)
+{
+	__u64 word = (key ^ 0x9e3779b97f4a7c15ull) * 0xbf58476d1ce4e5b9ull;
+
+	word = (word ^ word >> 29 ^ stamp) * 0x94d049bb133111ebull;
+	return word ^ word >> 32;
+}
+
+static ADS_INLINE struct record soak_record(__u64 key, __u64 stamp)
+{
+	__u64 check = soak_check(key, stamp);
+	struct record record = {key, stamp, check, ~check};
+
+	return record;
+}
+
+/* What an operation that read a record says of it. */
+static ADS_INLINE int soak_judge(int rc, const struct record *record, __u64 key)
+{
+	__u64 check;
+
+	if (rc)
+		return rc;
+	check = soak_check(record->key, record->stamp);
+	return record->key == key && record->check == check && record->again == ~check ? 0 : 1;
+}
+
+/* --- hash map ------------------------------------------------------------------------- */
+
+ADS_GLOBAL int soak_map_insert(__u64 key, __u64 stamp)
+{
+	struct record record = soak_record(key, stamp);
+
+	return map_insert(&key, &record);
+}
+
+ADS_GLOBAL int soak_map_replace(__u64 key, __u64 stamp)
+{
+	struct record record = soak_record(key, stamp);
+
+	return map_replace(&key, &record);
+}
+
+ADS_GLOBAL int soak_map_update(__u64 key, __u64 stamp)
+{
+	struct record record = soak_record(key, stamp);
+
+	return map_update(&key, &record);
+}
+
+ADS_GLOBAL int soak_map_delete(__u64 key, __u64 stamp)
+{
+	return map_delete(&key);
+}
+
+ADS_GLOBAL int soak_map_pop(__u64 key, __u64 stamp)
+{
+	struct record record = {0};
+	int rc = map_pop(&key, &record);
+
+	return soak_judge(rc, &record, key);
+}
+
+ADS_GLOBAL int soak_map_get(__u64 key, __u64 stamp)
+{
+	struct record record = {0};
+	int rc = map_get(&key, &record);
+
+	return soak_judge(rc, &record, key);
+}
+
+ADS_GLOBAL int soak_map_walk(__u64 key, __u64 stamp)
+{
+	struct map_cursor cursor = {0};
+	struct record record = {0};
+	__u32 i;
+	int rc = 0;
+
+	for (ads_each(i, SOAK_WALK)) {
+		rc = map_next(&cursor, &record);
+		if (!rc)
+			rc = soak_judge(0, &record, cursor.key);
+		if (rc)
+			break;
+	}
+	return rc;
+}
+
+/* A counter is never deleted, so no addition may get lost. */
+ADS_GLOBAL int soak_counts_add(__u64 key, __u64 stamp)
+{
+	__u64 counter = key % SOAK_COUNTERS, zero = 0;
+	__u64 __arena *count = counts_lookup_or_insert(&counter, &zero);
+
+	if (!count)
+		return ADS_FULL;
+	ads_add(count, 1);
+	return 0;
+}
+
+/* --- hash map whose entries wait for a grace period ---------------------------------------- */
+
+/* One in 16 changes it: what it lets go comes back only some 10 ms later. */
+static ADS_INLINE int soak_is_rare(__u64 stamp, __u64 often)
+{
+	return !(stamp & (often - 1) * SOAK_RARE);
+}
+
+ADS_GLOBAL int soak_grace_get(__u64 key, __u64 stamp)
+{
+	struct record record = {0};
+	int rc = grace_get(&key, &record);
+
+	return soak_judge(rc, &record, key);
+}
+
+ADS_GLOBAL int soak_grace_update(__u64 key, __u64 stamp)
+{
+	struct record record = soak_record(key, stamp);
+
+	return soak_is_rare(stamp, 16) ? grace_update(&key, &record) : soak_grace_get(key, stamp);
+}
+
+ADS_GLOBAL int soak_grace_delete(__u64 key, __u64 stamp)
+{
+	return soak_is_rare(stamp, 16) ? grace_delete(&key) : soak_grace_get(key, stamp);
+}
+
+/* An entry that was found stays what it is while this program runs, deleted or not. */
+ADS_GLOBAL int soak_grace_hold(__u64 key, __u64 stamp)
+{
+	struct record __arena *held = grace_lookup(&key);
+	struct record record;
+	__u64 rounds = stamp >> 56;
+	__u32 i;
+
+	if (!held)
+		return ADS_ABSENT;
+	record.stamp = ads_load(&held->stamp);
+	for (ads_each(i, rounds)) {
+		record.key = ads_load(&held->key);
+		record.check = ads_load(&held->check);
+		record.again = ads_load(&held->again);
+		if (soak_judge(0, &record, key))
+			return 1;
+	}
+	return 0;
+}
+
+/* User space gives back what waits; so seldom because it takes a grace period. */
+ADS_GLOBAL int soak_grace_reclaim(__u64 key, __u64 stamp)
+{
+#if !ADS_BPF
+	if (soak_is_rare(stamp, 8192)) {
+		__s64 given = ads_collection_reclaim(&arena, grace_ref());
+
+		return given < 0 ? (int)given : 0;
+	}
+#endif
+	return ADS_ABSENT;
+}
+
+/* --- set ------------------------------------------------------------------------------------ */
+
+ADS_GLOBAL int soak_set_insert(__u64 key, __u64 stamp)
+{
+	return set_insert(&key);
+}
+
+ADS_GLOBAL int soak_set_delete(__u64 key, __u64 stamp)
+{
+	return set_delete(&key);
+}
+
+ADS_GLOBAL int soak_set_contains(__u64 key, __u64 stamp)
+{
+	int rc = set_contains(&key);
+
+	return rc == 1 ? ADS_OK : rc ? rc : ADS_ABSENT;
+}
+
+ADS_GLOBAL int soak_set_walk(__u64 key, __u64 stamp)
+{
+	struct set_cursor cursor = {0};
+	__u32 i;
+	int rc = 0;
+
+	for (ads_each(i, SOAK_WALK)) {
+		rc = set_next(&cursor);
+		if (!rc && cursor.key >> 32)
+			rc = 1;
+		if (rc)
+			break;
+	}
+	return rc;
+}
+
+/* --- list ------------------------------------------------------------------------------- */
+
+static ADS_INLINE __u64 soak_order(__u64 key)
+{
+	return SOAK_FIRST_ORDER + key % SOAK_LIST_KEYS;
+}
+
+/* A push goes before what is first, so it may get the order of a key. */
+static ADS_INLINE int soak_judge_order(int rc, const struct record *record, __u64 order)
+{
+	return soak_judge(rc, record, record->key == SOAK_PUSHED ? SOAK_PUSHED : order);
+}
+
+ADS_GLOBAL int soak_list_insert(__u64 key, __u64 stamp)
+{
+	__u64 order = soak_order(key);
+	struct record record = soak_record(order, stamp);
+
+	return list_insert(order, &record);
+}
+
+ADS_GLOBAL int soak_list_replace(__u64 key, __u64 stamp)
+{
+	__u64 order = soak_order(key);
+	struct record record = soak_record(order, stamp);
+
+	return list_replace(order, &record);
+}
+
+ADS_GLOBAL int soak_list_delete(__u64 key, __u64 stamp)
+{
+	return list_delete(soak_order(key));
+}
+
+ADS_GLOBAL int soak_list_get(__u64 key, __u64 stamp)
+{
+	struct record record = {0};
+	__u64 order = soak_order(key);
+	int rc = list_get(order, &record);
+
+	return soak_judge_order(rc, &record, order);
+}
+
+ADS_GLOBAL int soak_list_push(__u64 key, __u64 stamp)
+{
+	struct record record = soak_record(SOAK_PUSHED, stamp);
+	__u64 order;
+
+	return list_push(&record, &order);
+}
+
+/* Take up to two pushed entries away, so that they stay few whoever dies. */
+ADS_GLOBAL int soak_list_drain(__u64 key, __u64 stamp)
+{
+	struct list_cursor cursor = {0};
+	struct record record = {0};
+	__u32 i;
+	int rc = 0;
+
+	for (ads_each(i, 2)) {
+		rc = list_next(&cursor, &record);
+		if (!rc)
+			rc = soak_judge_order(0, &record, cursor.scan.hash);
+		if (rc || record.key != SOAK_PUSHED)
+			break;
+		rc = list_delete(cursor.scan.hash);
+		if (rc)
+			break;
+	}
+	return rc;
+}
+
+ADS_GLOBAL int soak_list_walk(__u64 key, __u64 stamp)
+{
+	struct list_cursor cursor = {0};
+	struct record record = {0};
+	__u64 last = 0;
+	__u32 i;
+	int rc = 0;
+
+	for (ads_each(i, SOAK_WALK)) {
+		rc = list_next(&cursor, &record);
+		if (rc)
+			break;
+		rc = soak_judge_order(0, &record, cursor.scan.hash);
+		if (cursor.scan.hash <= last)
+			rc = 1;
+		if (rc)
+			break;
+		last = cursor.scan.hash;
+	}
+	return rc;
+}
+
+/* --- pool ----------------------------------------------------------------------------------- */
+
+/* Take an object, write it, find it as it was written, give it back. */
+ADS_GLOBAL int soak_pool_use(__u64 key, __u64 stamp)
+{
+	struct ads_arena *a = ads_here();
+	struct record written = soak_record(key, stamp), found;
+	struct record __arena *object;
+	__u32 at = 0;
+	int rc = ads_pool_alloc(a, pool_ref(), &at);
+
+	if (rc)
+		return rc;
+	soak_hold(at);
+	(void)a;
+	object = ads_at(a, struct record, at);
+	ads_store(&object->key, written.key);
+	ads_store(&object->stamp, written.stamp);
+	ads_store(&object->check, written.check);
+	ads_store(&object->again, written.again);
+	found.key = ads_load(&object->key);
+	found.stamp = ads_load(&object->stamp);
+	found.check = ads_load(&object->check);
+	found.again = ads_load(&object->again);
+	rc = soak_judge(0, &found, key);
+	if (ads_pool_free(a, pool_ref(), at))
+		rc = 1;
+	soak_hold(0);
+	return rc;
+}
+
+/* --- SPSC queues: this side sends on one and takes from the other ------------------------------ */
+
+static ADS_INLINE int soak_sent(enum soak_pair pair, int rc)
+{
+	if (!rc)
+		soak_ends[pair].sent++;
+	return rc;
+}
+
+static ADS_INLINE int soak_arrived(enum soak_pair pair, int rc, const struct record *record)
+{
+	struct soak_ends *ends = &soak_ends[pair];
+	__u64 expected = ends->expected;
+
+	if (rc)
+		return rc;
+	if (soak_judge(0, record, record->key))
+		return 1;
+	if (record->key == expected - 1)
+		return SOAK_AGAIN;
+	if (record->key < expected || record->key - expected > ends->doubt)
+		return 1;
+	ends->expected = record->key + 1;
+	ends->doubt = 0;
+	return record->key == expected ? 0 : SOAK_LOST;
+}
+
+ADS_GLOBAL int soak_queue_push(__u64 key, __u64 stamp)
+{
+	struct record record = soak_record(soak_ends[SOAK_QUEUES].sent, stamp);
+
+	return soak_sent(SOAK_QUEUES, SOAK_SIDE(queue_out_push, queue_in_push)(&record));
+}
+
+ADS_GLOBAL int soak_queue_pop(__u64 key, __u64 stamp)
+{
+	struct record record = {0};
+	int rc = SOAK_SIDE(queue_in_pop, queue_out_pop)(&record);
+
+	return soak_arrived(SOAK_QUEUES, rc, &record);
+}
+
+/* --- all of them --------------------------------------------------------------------------------- */
+
+/* Do one operation on one of the first `keys` keys. */
+ADS_GLOBAL int soak_operate(__u32 operation, __u64 random, __u64 keys)
+{
+	__u64 key = keys ? (random >> 24) % keys : 0;
+	int rc;
+
+	(void)ads_here();
+	switch (operation) {
+#define SOAK_CASE(name)                                                        \
+	case SOAK_##name:                                                      \
+		rc = soak_##name(key, random);                                 \
+		break;
+	SOAK_OPERATIONS(SOAK_CASE)
+#undef SOAK_CASE
+	default:
+		return SOAK_OTHER;
+	}
+	switch (rc) {
+	case ADS_OK:
+		return SOAK_OK;
+	case ADS_ABSENT:
+		return SOAK_ABSENT;
+	case ADS_EXISTS:
+		return SOAK_EXISTS;
+	case ADS_FULL:
+		return SOAK_FULL;
+	case ADS_NO_MEMORY:
+		return SOAK_NO_MEMORY;
+	case ADS_BUDGET:
+		return SOAK_BUDGET;
+	case ADS_DAMAGED:
+		return SOAK_DAMAGED;
+	case SOAK_AGAIN:
+	case SOAK_LOST:
+		return rc;
+	}
+	return rc == 1 ? SOAK_WRONG : SOAK_OTHER;
+}
+
+/* Which operation a random number chooses among those of a mask; SOAK_KINDS: none, ask again. */
+static ADS_INLINE __u32 soak_choose(__u64 random, __u64 mask)
+{
+	__u32 operation = (__u32)(random >> 40) % SOAK_KINDS;
+
+	return mask >> operation & 1 ? operation : SOAK_KINDS;
+}
+
+#endif /* SOAK_H */

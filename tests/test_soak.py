@@ -1,0 +1,587 @@
+"""User processes are killed and stopped at random while BPF programs go on; see soak.c.
+
+Nothing that a dead or stopped process leaves behind makes an operation of a BPF program fail,
+and afterwards every entry is where it should be, but for at most one that each of them leaked.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import shutil
+import statistics
+import struct
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+from conftest import PROGRAMS, TESTS
+
+import arenads
+from arenads import compiler
+from arenads.libbpf import KernelMap, PerfEvent
+
+pytestmark = pytest.mark.kernel
+
+# What an operation may say, in the order of enum soak_code.
+CODES = (
+    "ok", "absent", "exists", "full", "no memory", "budget", "damaged", "other", "wrong", "again",
+    "lost",
+)  # fmt: skip
+# What the contents of a structure explain. Anything else would be an error.
+EXPECTED = {
+    "map_insert": {"ok", "exists"},
+    "map_replace": {"ok", "absent"},
+    "map_update": {"ok"},
+    "map_delete": {"ok", "absent"},
+    "map_pop": {"ok", "absent"},
+    "map_get": {"ok", "absent"},
+    "map_walk": {"ok", "absent"},
+    "counts_add": {"ok"},
+    "grace_update": {"ok", "absent", "full"},  # full: until what waits is given back
+    "grace_delete": {"ok", "absent"},
+    "grace_get": {"ok", "absent"},
+    "grace_hold": {"ok", "absent"},
+    "grace_reclaim": {"ok", "absent"},
+    "set_insert": {"ok", "exists"},
+    "set_delete": {"ok", "absent"},
+    "set_contains": {"ok", "absent"},
+    "set_walk": {"ok", "absent"},
+    "list_insert": {"ok", "exists"},
+    "list_replace": {"ok", "absent"},
+    "list_delete": {"ok", "absent"},
+    "list_get": {"ok", "absent"},
+    "list_push": {"ok"},
+    "list_drain": {"ok", "absent"},
+    "list_walk": {"ok", "absent"},
+    "pool_use": {"ok"},
+    "queue_push": {"ok", "full"},
+    "queue_pop": {"ok", "absent"},
+}
+OPERATIONS = tuple(EXPECTED)
+# Each has a ring `NAME out` from BPF and one `in` to it.
+PAIRS = ("queue",)
+COLLECTIONS = ("map", "counts", "grace", "set", "list", "pool")
+KEYS = 512
+COUNTERS = 16
+PUSHED = (1 << 64) - 1
+WORK = struct.Struct("<5Q")  # rounds, operations, keys, random, done
+ROUNDS = 1000
+LAST_CPU = max(os.sched_getaffinity(0))
+MASK = (1 << 64) - 1
+
+Codes = dict[str, dict[str, int]]
+
+
+def mask(*operations: str) -> int:
+    return sum(1 << OPERATIONS.index(operation) for operation in operations)
+
+
+# What only programs may do that cannot sleep, and so neither a syscall program nor a process.
+ALL = mask(*OPERATIONS) & ~mask("grace_hold")
+
+
+def explained(codes: Codes, **also: set[str]) -> bool:
+    """Whether the contents explain every code; what else there was is printed."""
+    found = True
+    for operation, numbers in codes.items():
+        allowed = EXPECTED[operation] | also.get(operation, set())
+        for code, number in numbers.items():
+            if number and code not in allowed:
+                print(f"{operation}: {code} {number} times")
+                found = False
+    return found
+
+
+def total(codes: Codes) -> int:
+    return sum(sum(numbers.values()) for numbers in codes.values())
+
+
+class Driver:
+    """The process whose children die: soak.c."""
+
+    def __init__(self, program: Path, pin: Path) -> None:
+        self.process = subprocess.Popen(
+            [str(program), str(pin)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+
+    def ask(self, *words: object) -> Any:
+        assert self.process.stdin is not None and self.process.stdout is not None
+        self.process.stdin.write(" ".join(map(str, words)) + "\n")
+        self.process.stdin.flush()
+        line = self.process.stdout.readline()
+        assert line, f"the driver ended with {self.process.wait()}"
+        return json.loads(line)
+
+    def close(self) -> None:
+        self.process.communicate()
+        assert self.process.returncode == 0
+
+
+class Ends(NamedTuple):
+    """What the victims have sent on one ring of a pair, and expect on the other."""
+
+    sent: int
+    expected: int
+    doubt: int
+
+
+class Report:
+    """What the victims have done."""
+
+    def __init__(self, said: dict[str, Any]) -> None:
+        self.kills: int = said["kills"]
+        self.seconds: float = said["nanoseconds"] / 1e9
+        self.objects: int = said["objects"]
+        self.reaped: int = said["reaped"]
+        self.lines: int = said["lines"]
+        self.strays: int = said["strays"]
+        self.ends = {name: Ends(*each) for name, each in zip(PAIRS, said["ends"], strict=True)}
+        self.deaths = {name: each["deaths"] for name, each in said["operations"].items()}
+        self.inside = sum(self.deaths.values())
+        self.codes: Codes = {
+            name: dict(zip(CODES, each["codes"], strict=True))
+            for name, each in said["operations"].items()
+        }
+        assert tuple(self.codes) == OPERATIONS
+        assert said["unexpected"] == 0, f"a victim ended with status {said['status']}"
+
+
+class Soak:
+    """The arena, the programs that go on, and the driver of those that do not."""
+
+    def __init__(self, program: arenads.Program, driver: Driver, keys: int) -> None:
+        self.program = program
+        self.driver = driver
+        self.keys = keys
+        self.runner: Any = program.runner("churn", WORK.size)
+        # Its own: what BPF sees is not counted in the memory that is under test.
+        self.counts = KernelMap(os.dup(program._bpf.maps()["codes"].fd))
+        self.random = 1
+
+    def churn(self, operations: int = ALL, keys: int = 0, count: int = ROUNDS) -> None:
+        """Have BPF do so many operations, here and now."""
+        for _ in range(count // ROUNDS):
+            code = self.runner(WORK.pack(ROUNDS, operations, keys or self.keys, self.random, 0))
+            *_, self.random, done = WORK.unpack(self.runner.context)
+            assert (code, done) == (0, ROUNDS)
+
+    def codes(self) -> Codes:
+        """What BPF's operations have said so far."""
+        shape = struct.Struct(f"<{len(CODES)}Q")
+        found = {}
+        for number, operation in enumerate(OPERATIONS):
+            value = self.counts.lookup(struct.pack("<I", number))
+            assert value is not None
+            found[operation] = dict(zip(CODES, shape.unpack(value), strict=True))
+        return found
+
+    @contextlib.contextmanager
+    def all_the_while(self) -> Iterator[None]:
+        """BPF operates in a loop on one CPU, and out of events and interrupts on all of them."""
+        stop = threading.Event()
+        failed: list[BaseException] = []
+
+        def loop(cpus: set[int], step: Callable[[], object]) -> None:
+            try:
+                os.sched_setaffinity(threading.get_native_id(), cpus)
+                while not stop.is_set():
+                    step()
+            except BaseException as error:
+                failed.append(error)
+
+        grace: Any = self.program["grace"]
+        threads = [
+            threading.Thread(target=loop, args=({LAST_CPU}, self.churn)),
+            threading.Thread(target=loop, args=(os.sched_getaffinity(0), grace.reclaim)),
+        ]
+        links = [
+            *self.program.attach("on_switch"),
+            *self.program.attach("on_exit"),
+            *self.program.attach("interrupt", perf_event=PerfEvent(period=100_000)),
+        ]
+        for thread in threads:
+            thread.start()
+        try:
+            yield
+        finally:
+            stop.set()
+            for thread in threads:
+                thread.join()
+            for link in links:
+                link.close()
+        assert not failed, failed
+
+    def kill(self, count: int, *, seats: int = 3, microseconds: int = 400) -> Report:
+        return Report(self.driver.ask("kill", count, seats, microseconds, ALL, self.keys))
+
+    def reap(self) -> None:
+        """Give back what the dead had in hand; then no entry is anywhere but in its place."""
+        self.driver.ask("reap")
+        for name in COLLECTIONS:
+            it: Any = self.program[name]
+            report = it.check()
+            assert (report.errors, report.leaked, report.deleted) == (0, 0, 0), (name, report)
+
+
+def build(directory: Path, *defines: str, include: Path | None = None) -> Path:
+    """Compile soak.c."""
+    found = compiler.find_host_compiler()
+    flags = ["-std=gnu11", "-O2", "-g1", "-Wall", "-Wextra", "-Wno-unused-parameter", "-Werror"]
+    headers = f"-I{include or compiler.include_dir()}"
+    program = directory / "soak"
+    subprocess.run(
+        [*found.command, *flags, *defines, headers, str(TESTS / "soak.c"), "-o", str(program)],
+        check=True,
+    )
+    return program
+
+
+@contextlib.contextmanager
+def started(program: Path, object_file: Path, pin: Path, keys: int = KEYS) -> Iterator[Soak]:
+    with contextlib.ExitStack() as stack:
+        # All populated, and no thread that provisions: it gives entries back too, and a repair
+        # is for when nobody does.
+        size = "64MiB"
+        arena = arenads.create(size, engine="kernel", populate=size, provision=None)
+        stack.enter_context(arena)
+        bpf = stack.enter_context(arenads.load(object_file, arena=arena))
+        arena.pin(pin)
+        stack.callback(pin.unlink)
+        driver = Driver(program, pin)
+        stack.callback(driver.close)
+        driver.ask("report")
+        soak = Soak(bpf, driver, keys)
+        stack.callback(soak.counts.close)
+        yield soak
+
+
+@pytest.fixture(scope="module")
+def soak(
+    compiled: Callable[..., Path],
+    bpf_file_system: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Soak]:
+    """One whose victims can also be told to stop at any of their shared operations."""
+    driver = build(tmp_path_factory.mktemp("points"), "-DADS_POINTS")
+    with started(driver, compiled("soak", "kernel"), bpf_file_system / "soak") as soak:
+        yield soak
+
+
+@pytest.fixture
+def as_shipped(
+    compiled: Callable[..., Path], bpf_file_system: Path, tmp_path: Path
+) -> Iterator[Soak]:
+    """One whose victims run what a C program gets from the headers, and no test build."""
+    driver = build(tmp_path)
+    with started(driver, compiled("soak", "kernel"), bpf_file_system / "shipped") as soak:
+        yield soak
+
+
+# --- what must hold afterwards ---------------------------------------------------------------
+
+
+def check_of(key: int, stamp: int) -> int:
+    """soak_check() of soak.h."""
+    word = (key ^ 0x9E3779B97F4A7C15) * 0xBF58476D1CE4E5B9 & MASK
+    word = (word ^ word >> 29 ^ stamp) * 0x94D049BB133111EB & MASK
+    return word ^ word >> 32
+
+
+def is_whole(record: Any, key: int) -> bool:
+    check = check_of(key, record.stamp)
+    return (record.key, record.check, record.again) == (key, check, check ^ MASK)
+
+
+def expect_contents(soak: Soak, bpf: Codes, user: Report) -> None:
+    """Whatever is stored was stored by somebody, and nothing that was is missing."""
+    program: Any = soak.program
+    for name in ("map", "grace"):
+        assert all(is_whole(record, key) for key, record in program[name].items())
+        assert set(program[name]) <= set(range(KEYS))
+    assert set(program["set"]) <= set(range(KEYS))
+    for order, record in program["list"].items():
+        assert is_whole(record, PUSHED if record.key == PUSHED else order)
+    # Who died in an addition may have done it.
+    added = bpf["counts_add"]["ok"] + user.codes["counts_add"]["ok"]
+    assert added <= sum(program["counts"].values()) <= added + user.deaths["counts_add"]
+    assert set(program["counts"]) <= set(range(COUNTERS))
+    # Objects of the dead, who took them and had no time to write down which.
+    assert program["pool"].check().live <= user.deaths["pool_use"]
+
+
+def expect_pair(soak: Soak, pair: str, bpf: Codes, user: Report) -> None:
+    """What was sent arrives in order, once, but for records in the hands of the dead."""
+    push, pop, ends = f"{pair}_push", f"{pair}_pop", user.ends[pair]
+    out: Any = soak.program[f"{pair}_out"]
+    into: Any = soak.program[f"{pair}_in"]
+    assert out.counters().full == bpf[push]["full"]
+    refused = into.counters().full - user.codes[push]["full"]
+    assert 0 <= refused <= user.deaths[push]
+    waiting = out.drain()
+    sent = bpf[push]["ok"]
+    assert all(is_whole(record, sent - place) for place, record in enumerate(waiting[::-1], 1))
+    assert 0 <= sent - len(waiting) - ends.expected <= ends.doubt
+    assert user.codes[pop]["lost"] <= user.deaths[pop]
+    # A record that a producer died with is sent again by the next, who cannot know.
+    received = bpf[pop]["ok"]
+    numbers = [record.key for record in into.drain()]
+    assert set(numbers) | {received - 1} == set(range(received - 1, max(ends.sent, received)))
+    assert numbers == sorted(numbers)
+    again = bpf[pop]["again"] + len(numbers) - len(set(numbers))
+    assert again <= user.deaths[push]
+    soak.driver.ask("expect", PAIRS.index(pair), received, sent)
+
+
+def expect_no_failures(soak: Soak) -> None:
+    """The structures' own counters agree: no operation on either side failed."""
+    for name in COLLECTIONS:
+        it: Any = soak.program[name]
+        counters = it.counters()
+        fields = set(counters.__struct_fields__) - ({"full"} if name == "grace" else set())
+        assert not any(getattr(counters, field) for field in fields), (name, counters)
+
+
+def expect_both_sides_work(soak: Soak) -> None:
+    program: Any = soak.program
+    before = soak.codes()["map_get"]["ok"]
+    for key in range(KEYS):
+        check = check_of(key, key)
+        program["map"][key] = {"key": key, "stamp": key, "check": check, "again": check ^ MASK}
+    soak.churn(mask("map_get"), count=4 * ROUNDS)
+    assert soak.codes()["map_get"]["ok"] == before + 4 * ROUNDS
+    soak.churn()
+    assert explained(soak.codes(), queue_pop={"again"})
+
+
+def expect_room(soak: Soak) -> None:
+    """Fill each structure to the last entry: none is missing."""
+    program: Any = soak.program
+    record = {"key": 0, "stamp": 0, "check": 0, "again": 0}
+    while program["grace"].reclaim():
+        pass
+    for name in ("map", "grace"):
+        room = program[name].max_entries - len(program[name])
+        program[name].update((key, record) for key in range(KEYS, KEYS + room))
+    for key in range(program["set"].max_entries):
+        program["set"].add(key)
+    for order in range(program["list"].max_entries - len(program["list"]), 0, -1):
+        program["list"].insert(order, record)
+    for name in ("map", "grace", "set", "list"):
+        report = program[name].check()
+        assert (report.errors, report.leaked, report.live) == (0, 0, program[name].max_entries)
+
+
+def print_report(soak: Soak, bpf: Codes, user: Report) -> None:
+    print(
+        f"\n{user.kills} processes killed in {user.seconds:.1f} s, {user.inside} of them inside an"
+        f" operation\n{total(user.codes)} operations of theirs, {total(bpf)} of BPF meanwhile"
+        f"\nentries in the hands of the dead, given back meanwhile: {user.reaped}; owners forgotten"
+        f" {user.lines}; objects given back by the driver {user.objects}"
+        f"\n{'':14}{'deaths in':>10}{'theirs':>12}{'BPF':>12}  what BPF's said"
+    )
+    for operation in OPERATIONS:
+        said = ", ".join(f"{code} {number}" for code, number in bpf[operation].items() if number)
+        theirs, ours = (sum(codes[operation].values()) for codes in (user.codes, bpf))
+        print(f"{operation:14}{user.deaths[operation]:10}{theirs:12}{ours:12}  {said}")
+
+
+# --- one that stops ----------------------------------------------------------------------------
+
+
+def stop_many(soak: Soak, stops: int, count: int) -> None:
+    keys = 4
+    rates: dict[str, list[float]] = {"stopped": [], "alone": []}
+    inside = 0
+
+    def timed(name: str) -> None:
+        start = time.thread_time()  # other work of the machine is not what is compared
+        soak.churn(keys=keys, count=count)
+        rates[name].append(count / (time.thread_time() - start))
+
+    for _ in range(stops):
+        timed("alone")
+        inside += bool(soak.driver.ask("stop", 200, ALL, keys)["stopped"])
+        before = soak.codes()
+        timed("stopped")
+        assert total(soak.codes()) == total(before) + count
+        soak.driver.ask("go")
+        soak.reap()
+    user = Report(soak.driver.ask("report"))
+    bpf = soak.codes()
+    alone, stopped = (statistics.median(rates[name]) for name in ("alone", "stopped"))
+    print(
+        f"\n{stops} processes stopped, {inside} of them inside an operation; BPF did {count}"
+        f" operations beside each: {stopped:.0f} a second of the CPU, {alone:.0f} with none there,"
+        f" ratio {stopped / alone:.2f}"
+    )
+    assert inside > stops / 10
+    assert explained(bpf, queue_pop={"again"})
+    assert explained(user.codes, queue_pop={"lost"})
+    expect_no_failures(soak)
+    expect_contents(soak, bpf, user)
+    for pair in PAIRS:
+        expect_pair(soak, pair, bpf, user)
+    expect_both_sides_work(soak)
+
+
+def test_bpf_goes_on_beside_a_process_that_has_stopped_anywhere(soak: Soak) -> None:
+    stop_many(soak, 40, 20 * ROUNDS)
+
+
+@pytest.mark.slow
+def test_bpf_goes_on_beside_each_of_hundreds_that_have_stopped(as_shipped: Soak) -> None:
+    stop_many(as_shipped, 500, 100 * ROUNDS)
+
+
+@pytest.mark.parametrize("operation", [name for name in OPERATIONS if mask(name) & ALL])
+def test_bpf_goes_on_beside_a_process_that_has_stopped_at_each_point(
+    soak: Soak, operation: str
+) -> None:
+    """BPF operates on the same two keys, as often as asked, whatever the other has half done."""
+    structure = operation.split("_")[0]
+    same = ALL & mask(*(name for name in OPERATIONS if name.startswith(structure)))
+    most = 0
+    for _ in range(5):  # each time from another state
+        # One that takes many entries has more points, which are the same again.
+        for point in range(1, 100):
+            soak.churn(same, keys=2)
+            reply = soak.driver.ask("point", OPERATIONS.index(operation), point, 2)
+            ended = "code" in reply
+            if not ended:
+                before = soak.codes()
+                soak.churn(same, keys=2, count=2 * ROUNDS)
+                assert total(soak.codes()) == total(before) + 2 * ROUNDS
+                reply = soak.driver.ask("go")
+            assert CODES[reply["code"]] in EXPECTED[operation]
+            most = max(most, point)
+            if ended:
+                break
+        soak.driver.ask("reap")  # each of them was an owner, who has ended
+    assert most > 3, "the operation has no points: is this the test build?"
+    assert explained(soak.codes())
+    expect_no_failures(soak)
+    for name in COLLECTIONS:
+        it: Any = soak.program[name]
+        report = it.check()
+        assert (report.errors, report.leaked) == (0, 0)
+
+
+# --- many that die --------------------------------------------------------------------------
+
+
+def kill_many(soak: Soak, kills: int, batch: int) -> None:
+    user = Report(soak.driver.ask("report"))
+    end = user.kills + kills
+    with soak.all_the_while():
+        while user.kills < end:
+            user = soak.kill(min(batch, end - user.kills))
+    soak.reap()
+    user = Report(soak.driver.ask("report"))
+    bpf = soak.codes()
+    print_report(soak, bpf, user)
+    assert user.inside > kills / 10
+    # Each sees nothing but what contents explain, and what is told in expect_pair().
+    assert explained(bpf, queue_pop={"again"})
+    assert explained(user.codes, queue_pop={"lost"})
+    assert 0 < user.reaped <= user.inside
+    assert user.strays == 0
+    expect_no_failures(soak)
+    expect_contents(soak, bpf, user)
+    for pair in PAIRS:
+        expect_pair(soak, pair, bpf, user)
+    expect_both_sides_work(soak)
+    expect_room(soak)
+
+
+def test_killed_processes_cost_bpf_no_error(soak: Soak) -> None:
+    kill_many(soak, 3000, 1000)
+
+
+@pytest.mark.slow
+def test_a_hundred_thousand_killed_processes_cost_bpf_no_error(as_shipped: Soak) -> None:
+    kill_many(as_shipped, 130_000, 2000)
+
+
+# --- the test of the test ------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Fault:
+    """A rule broken in a copy of the headers; white space counts as one space."""
+
+    name: str
+    header: str
+    place: str
+    instead: str
+
+    def __str__(self) -> str:
+        return self.name
+
+
+FAULTS = (
+    Fault(
+        "values are replaced word by word in place",
+        "list.h",
+        "/* The key went away while we had taken an entry to replace it,",
+        """if (rc == ADS_OK) {
+            ads_copy_in(a, w.entry + ads_entry_value_offset(ref), value, ref.value_size);
+            *entry = w.entry;
+            break;
+        }
+        /* The key went away while we had taken an entry to replace it,""",
+    ),
+    Fault(
+        "a lock that its holder dies with",
+        "hashmap.h",
+        "hash = ads_hashmap_hash(a, ref, key); rc = ads_list_store_at(a,"
+        " ads_hashmap_bucket(a, ref, hash), ref.offset, ref, hash, key, value, mode, entry);",
+        """hash = ads_hashmap_hash(a, ref, key);
+        __u64 __arena *lock = &ads_collection_of(a, ref)->pad[0];
+        __u32 i;
+        for (ads_each(i, 10000)) {
+            if (!(ADS_BPF ? ads_load(lock) : ads_cas(lock, 0, 1)))
+                break;
+        }
+        if (i == 10000)
+            return ADS_BUDGET;
+        rc = ads_list_store_at(a, ads_hashmap_bucket(a, ref, hash), ref.offset, ref, hash, key,
+                               value, mode, entry);
+        if (!ADS_BPF)
+            ads_store_release(lock, 0);""",
+    ),
+)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("fault", FAULTS, ids=str)
+def test_the_soak_finds_a_rule_that_is_broken(
+    fault: Fault, bpf_file_system: Path, tmp_path: Path
+) -> None:
+    headers = tmp_path / "include" / "arenads"
+    shutil.copytree(compiler.include_dir() / "arenads", headers)
+    path = headers / fault.header
+    pattern = re.compile(r"\s+".join(map(re.escape, fault.place.split())))
+    text, count = pattern.subn(lambda _: fault.instead, path.read_text())
+    assert count == 1, f"the headers have changed: adapt {fault.place!r}"
+    path.write_text(text)
+    bpf = tmp_path / "soak.bpf.o"
+    keys = 4  # the fewer, the sooner
+    arenads.compile(
+        PROGRAMS / "soak.bpf.c",
+        bpf,
+        engine="kernel",
+        include_dirs=[headers.parent],
+        defines=[f"SOAK_KEYS={keys}"],
+    )
+    driver = build(tmp_path, include=headers.parent)
+    with started(driver, bpf, bpf_file_system / "broken", keys) as soak:
+        with pytest.raises(AssertionError):
+            kill_many(soak, 10_000, 1000)
