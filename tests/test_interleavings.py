@@ -314,7 +314,8 @@ MISTAKES = (
 )
 
 
-def build_with(mistake: Mistake, directory: Path) -> Path:
+def headers_with(mistake: Mistake, directory: Path) -> Path:
+    """Copy the headers with the mistake in them; return the folder to include from."""
     headers = directory / "include" / "arenads"
     shutil.copytree(compiler.include_dir() / "arenads", headers)
     for right, wrong in mistake.changes.items():
@@ -328,7 +329,11 @@ def build_with(mistake: Mistake, directory: Path) -> Path:
         path, found = places[0]
         text = path.read_text()
         path.write_text(text[: found.start()] + wrong + text[found.end() :])
-    return build(directory, headers.parent)
+    return headers.parent
+
+
+def build_with(mistake: Mistake, directory: Path) -> Path:
+    return build(directory, headers_with(mistake, directory))
 
 
 @pytest.mark.parametrize("mistake", MISTAKES, ids=str)
