@@ -30,6 +30,7 @@
  */
 #define ADS_POINTS 1
 #define _GNU_SOURCE 1
+#define ADS_ARRAY_CHUNK_BITS 4u /* two elements of 8 bytes a chunk */
 #include <sched.h>
 static int actor_cpu(void), actor_by_user(void);
 struct ads_owner;
@@ -1880,9 +1881,10 @@ static const struct {
 };
 
 /* interleave_NAME.h goes here, and into the table. */
+#include "interleave_array.h"
 
 static const struct exploration *const explorations[] = {
-	NULL, /* so that the table is never empty */
+	&array_exploration,
 };
 
 /* --- entry ------------------------------------------------------------------------- */
