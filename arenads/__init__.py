@@ -15,6 +15,7 @@ from __future__ import annotations
 import os as _os
 
 from arenads.arena import Arena, Statistics, _path_text, choose_engine, parse_size
+from arenads.array import ArrayMap
 from arenads.compiler import cflags, compile, include_dir
 from arenads.errors import *  # noqa: F403
 from arenads.errors import NotAPinError
@@ -80,6 +81,7 @@ __all__ = [
     "Align",
     "Arena",
     "Array",
+    "ArrayMap",
     "Bits",
     "Bytes",
     "CheckReport",

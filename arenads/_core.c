@@ -66,7 +66,7 @@ static int core_counters(const core_structure *s, struct ads_counters *to)
 	CORE_OPEN(s);
 	struct ads_collection *c = ads_at(s->arena, struct ads_collection, s->ref.offset);
 
-	if (ads_bad(s->arena, s->ref.offset, sizeof(struct ads_queue)))
+	if (ads_bad(s->arena, s->ref.offset, __builtin_offsetof(struct ads_collection, head)))
 		return ADS_DAMAGED;
 	to->full = ads_load(&c->counters.full);
 	to->no_memory = ads_load(&c->counters.no_memory);
@@ -349,7 +349,24 @@ static __u64 *core_field(const core_structure *s, __u32 entry, __u32 at)
 	return ads_at(s->arena, __u64, entry + ads_entry_value_offset(s->ref) + at);
 }
 
-enum core_access { CORE_LOAD, CORE_STORE, CORE_ADD, CORE_CAS };
+enum core_access { CORE_LOAD, CORE_STORE, CORE_ADD, CORE_CAS, CORE_EXCHANGE };
+
+static __u64 core_access_word(__u64 *field, int access, __u64 operand, __u64 expected)
+{
+	switch (access) {
+	case CORE_LOAD:
+		return ads_load_acquire(field);
+	case CORE_ADD:
+		return ads_add(field, operand);
+	case CORE_CAS:
+		return ads_cas(field, expected, operand);
+	case CORE_EXCHANGE:
+		return ads_xchg(field, operand);
+	default:
+		ads_store_release(field, operand);
+		return 0;
+	}
+}
 
 /*
  * Find a key and work on one 8-byte field of its live value: what the word was is in *before.
@@ -369,15 +386,82 @@ static int core_map_field(const core_structure *s, const char *key, __u32 at, in
 	field = core_field(s, entry, at);
 	if (!field)
 		return ADS_INVALID;
-	if (access == CORE_LOAD)
-		*before = ads_load_acquire(field);
-	else if (access == CORE_STORE)
-		ads_store_release(field, operand);
-	else if (access == CORE_ADD)
-		*before = ads_add(field, operand);
-	else
-		*before = ads_cas(field, expected, operand);
+	*before = core_access_word(field, access, operand, expected);
 	return ADS_OK;
+}
+
+/* --- arrays: the common element sizes as constants, for shifts instead of multiplications -- */
+
+#define CORE_BY_VALUE(call)                                                    \
+	CORE_OPEN(s);                                                          \
+	struct ads_ref ref = s->ref;                                           \
+	__u32 entries = ads_array_entries(s->arena, ref);                      \
+	if (ref.value_size == 8) {                                             \
+		ref.value_size = 8;                                            \
+		return call;                                                   \
+	}                                                                      \
+	return call
+
+static int core_array_get(const core_structure *s, __u32 index, char *value)
+{
+	CORE_BY_VALUE(ads_array_get(s->arena, ref, entries, index, value));
+}
+
+static int core_array_set(const core_structure *s, __u32 index, const char *value)
+{
+	CORE_BY_VALUE(ads_array_set(s->arena, ref, entries, index, value));
+}
+
+/* `count` elements, `step` apart from one to the next, up to the first error. */
+static int core_array_get_many(const core_structure *s, __u32 index, __s64 step, char *values, __u64 count)
+{
+	CORE_OPEN(s);
+	__u32 entries = ads_array_entries(s->arena, s->ref);
+	int rc = ADS_OK;
+
+	for (; count && !rc; count--, values += s->ref.value_size, index = (__u32)(index + step))
+		rc = ads_array_get(s->arena, s->ref, entries, index, values);
+	return rc;
+}
+
+static int core_array_set_many(const core_structure *s, __u32 index, __s64 step, const char *values, __u64 count)
+{
+	CORE_OPEN(s);
+	__u32 entries = ads_array_entries(s->arena, s->ref);
+	int rc = ADS_OK;
+
+	for (; count && !rc; count--, values += s->ref.value_size, index = (__u32)(index + step))
+		rc = ads_array_set(s->arena, s->ref, entries, index, values);
+	return rc;
+}
+
+/* Work on one 8-byte field of an element, as core_hashmap_field(). To load makes no memory exist. */
+static int core_array_field(const core_structure *s, __u32 index, __u32 at, int access, __u64 operand,
+			    __u64 expected, __u64 *before)
+{
+	CORE_OPEN(s);
+	__u32 entries = ads_array_entries(s->arena, s->ref);
+	int rc = access == CORE_LOAD ? ADS_OK : ads_may_change(s->arena, s->ref.offset);
+	__u32 element = 0;
+
+	if (rc)
+		return rc;
+	if (at % 8 || at + 8 > s->ref.value_size)
+		return ADS_INVALID;
+	if (access == CORE_LOAD && index < entries && !ads_array_exists(s->arena, s->ref, index)) {
+		*before = 0;
+		return ADS_OK;
+	}
+	rc = ads_array_find(s->arena, s->ref, entries, index, &element);
+	if (!rc)
+		*before = core_access_word(ads_at(s->arena, __u64, element + at), access, operand, expected);
+	return rc;
+}
+
+static __s64 core_array_populated(const core_structure *s)
+{
+	CORE_OPEN(s);
+	return ads_array_populated(s->arena, s->ref);
 }
 
 /* What this compiler makes of layout.h, to be compared with BTF and Python. */
@@ -405,6 +489,7 @@ static const core_layout layouts[] = {
 	RECORD(ads_entry), FIELD(ads_entry, link), FIELD(ads_entry, hash),
 	RECORD(ads_queue), FIELD(ads_queue, header), FIELD(ads_queue, counters), FIELD(ads_queue, tail),
 	FIELD(ads_queue, head_seen), FIELD(ads_queue, head), FIELD(ads_queue, tail_seen),
+	RECORD(ads_array), FIELD(ads_array, header), FIELD(ads_array, counters),
 	RECORD(ads_directory_value), FIELD(ads_directory_value, kind), FIELD(ads_directory_value, offset),
 	FIELD(ads_directory_value, schema_offset), FIELD(ads_directory_value, schema_size),
 };

@@ -65,6 +65,7 @@ struct ads_arena {
     ...;
 };
 struct ads_ref { __u32 offset, key_size, value_size, flags; };
+struct ads_header { __u32 kind, key_size, value_size, max_entries; ...; };
 struct ads_walk { ...; };
 struct ads_scan { struct ads_walk walk; __u64 hash; ...; };
 struct ads_directory_value { __u32 kind, offset, schema_offset, schema_size; };
@@ -95,6 +96,7 @@ int ads_hashmap_create(struct ads_arena *, __u32 kind, struct ads_ref *, __u32 e
                        __u32 first);
 int ads_orderedmap_create(struct ads_arena *, struct ads_ref *, __u32 max_entries);
 int ads_queue_create(struct ads_arena *, struct ads_ref *, __u32 slots);
+int ads_array_create(struct ads_arena *, struct ads_ref *, __u32 max_entries);
 int ads_structure_check(struct ads_arena *, __u32 kind, struct ads_ref);
 __s64 ads_owner_reap(struct ads_arena *, __u32 *threads);
 void ads_owner_leave(struct ads_arena *);
@@ -156,6 +158,16 @@ __s64 core_scan(const core_structure *, struct ads_scan *, const char *last_key,
                   __u64 count);
 int core_map_field(const core_structure *, const char *key, __u32 at, int access,
                        __u64 operand, __u64 expected, __u64 *before);
+int core_array_get(const core_structure *, __u32 index, char *value);
+int core_array_set(const core_structure *, __u32 index, const char *value);
+int core_array_get_many(const core_structure *, __u32 index, __s64 step, char *values,
+                        __u64 count);
+int core_array_set_many(const core_structure *, __u32 index, __s64 step, const char *values,
+                        __u64 count);
+int core_array_field(const core_structure *, __u32 index, __u32 at, int access, __u64 operand,
+                     __u64 expected, __u64 *before);
+__s64 core_array_populated(const core_structure *);
+#define CORE_EXCHANGE ...
 #define CORE_LOAD ...
 #define CORE_STORE ...
 #define CORE_ADD ...

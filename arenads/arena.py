@@ -54,6 +54,7 @@ from arenads.schema import (
 )
 
 if TYPE_CHECKING:
+    from arenads.array import ArrayMap
     from arenads.hashmap import HashMap
     from arenads.list import List
     from arenads.orderedmap import OrderedMap
@@ -592,6 +593,25 @@ class Arena:
         made: Pool[Any] = self._collection(lib.ADS_KIND_POOL, name, value, max_entries)
         return made
 
+    def array(self, name: str, *, value: object, max_entries: int) -> ArrayMap[Any]:
+        """Make the array `name` of `max_entries` elements, or open it. See `hashmap`.
+
+        All elements are zero at first and take no memory: it comes 16 KiB at a time, as elements
+        are touched for the first time. The number of elements is part of what an array is:
+        one that exists with another number is another one.
+
+        Raises
+        ------
+        NameExistsError, LayoutError, ArenaFullError, SchemaError
+        """
+
+        def create(core: Any, ref: Any) -> int:
+            return int(lib.ads_array_create(core, ref, max_entries))
+
+        kind = lib.ADS_KIND_ARRAY
+        made: ArrayMap[Any] = self._structure(kind, name, None, value, max_entries, create)
+        return made
+
     def _collection(self, kind: int, name: str, value: object, max_entries: int) -> Any:
         def create(core: Any, ref: Any) -> int:
             return int(lib.ads_hashmap_create(core, kind, ref, max_entries, 1))
@@ -685,7 +705,7 @@ class Arena:
         if found is None:
             _check_count("max_entries", max_entries)
             found = self._add(padded, kind, key_schema, value_schema, flags, create)
-        offset = self._compared(name, found, kind, key_schema, value_schema, flags)
+        offset = self._compared(name, found, kind, key_schema, value_schema, flags, max_entries)
         make = KINDS[kind].structure_type()
         return make(self, name, offset, key, value, key_schema, value_schema)
 
@@ -737,13 +757,13 @@ class Arena:
         key: Schema | None,
         value: Schema | None,
         flags: int = 0,
+        max_entries: int = 0,
     ) -> int:
         """Compare a directory entry with what is expected; return the structure's offset."""
         if named.kind != kind:
-            found = KINDS[named.kind].name if named.kind in KINDS else "structure of unknown kind"
+            found = KINDS[named.kind].one if named.kind in KINDS else "a structure of unknown kind"
             raise NameExistsError(
-                f"{name!r} exists as a {found}; expected a {KINDS[kind].name}. Choose another"
-                " name.",
+                f"{name!r} exists as {found}; expected {KINDS[kind].one}. Choose another name.",
                 name=name,
             )
         found_key, found_value = self._schemas(name, named)
@@ -759,7 +779,21 @@ class Arena:
                 f" {flag_names(int(found_flags))}. Choose another name.",
                 name=name,
             )
+        if KINDS[kind].sized:
+            self._compare_entries(name, KINDS[kind].one, int(named.offset), max_entries)
         return int(named.offset)
+
+    def _compare_entries(self, name: str, kind: str, offset: int, max_entries: int) -> None:
+        header = ffi.new("struct ads_header *")
+        self._check(lib.core_read(self._open(), offset, header, ffi.sizeof(header[0])))
+        if header.max_entries != max_entries:
+            raise NameExistsError(
+                f"{name!r} exists as {kind} of {header.max_entries} entries, expected"
+                f" {max_entries}: the number is part of what it is. Choose another name.",
+                name=name,
+                expected=max_entries,
+                found=int(header.max_entries),
+            )
 
     def _schemas(self, name: str, named: Any) -> tuple[Schema | None, Schema | None]:
         if not 0 < named.schema_size <= 1 << 20:

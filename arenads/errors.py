@@ -35,6 +35,7 @@ __all__ = [
     "OpenError",
     "PrivilegeError",
     "ProgramTypeError",
+    "RangeError",
     "ReadOnlyError",
     "RemovedError",
     "SchemaError",
@@ -187,6 +188,12 @@ class KeyExistsError(ArenadsError, KeyError):
     """An insert found the key in the structure already."""
 
     default_errno = _errno.EEXIST
+
+
+class RangeError(ArenadsError, IndexError):
+    """An index beyond the end of an array (`index`, `max_entries`)."""
+
+    default_errno = _errno.ENOENT
 
 
 class StructureAbsentError(ArenadsError, KeyError):

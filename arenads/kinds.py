@@ -31,6 +31,8 @@ class KindOfStructure(msgspec.Struct, frozen=True):
         Where its class is.
     keyed, valued : bool
         Whether its records have a key, a value.
+    sized : bool
+        Whether max_entries is part of what it is: programs have the number as a constant.
     """
 
     number: int
@@ -40,6 +42,12 @@ class KindOfStructure(msgspec.Struct, frozen=True):
     type_name: str
     keyed: bool
     valued: bool
+    sized: bool = False
+
+    @property
+    def one(self) -> str:
+        """The name with its article."""
+        return f"{'an' if self.name[0] in 'aeiou' else 'a'} {self.name}"
 
     def structure_type(self) -> Any:
         """Return the class; modules of structures are loaded when they are needed."""
@@ -67,5 +75,8 @@ KINDS: dict[int, KindOfStructure] = {
         ),
         KindOfStructure(lib.ADS_KIND_SET, "set", "set", "arenads.set", "Set", True, False),
         KindOfStructure(lib.ADS_KIND_POOL, "pool", "pool", "arenads.pool", "Pool", False, True),
+        KindOfStructure(
+            lib.ADS_KIND_ARRAY, "array", "array", "arenads.array", "ArrayMap", False, True, True
+        ),
     )
 }

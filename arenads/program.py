@@ -433,6 +433,7 @@ def _create_structures(program: Program, file: ObjectFile) -> None:
                 types.get("key"),
                 types.get("value"),
                 found.numbers.get("flags", 1) - 1,
+                found.max_entries,
             )
     for found, types, options in planned:
         make = getattr(arena, KINDS[found.kind].maker)

@@ -155,6 +155,28 @@ class Structure(Generic[V]):
         memory = ffi.new("char[]", max(self._value_codec.size, 1))
         return memory, ffi.buffer(memory, self._value_codec.size)
 
+    def _field(self, path: str) -> tuple[int, Scalar]:
+        """Return offset and type of an aligned 64-bit integer in the values."""
+        try:
+            return self._fields[path]
+        except KeyError:
+            offset, scalar = self._value_codec.field(path)
+        if scalar.size != 8 or offset % 8 or scalar.name[0] not in "ui":
+            raise SchemaError(
+                f"atomic access needs an aligned 64-bit integer: {path or 'the value'!r} is a"
+                f" {scalar.name} at offset {offset}"
+            )
+        self._fields[path] = offset, scalar
+        return offset, scalar
+
+    def _checked(self, repair: bool) -> CheckReport:
+        self.arena._open()
+        report = ffi.new("struct ads_check_report *")
+        self._check(
+            lib.ads_collection_check(self._core, self.kind, self._handle.ref, int(repair), report)
+        )
+        return CheckReport(*(int(getattr(report, name)) for name in CheckReport.__struct_fields__))
+
     def _check(self, code: int) -> None:
         """Raise what a negative code of the C core means for this structure."""
         if code >= 0:
@@ -222,12 +244,7 @@ class Collection(Structure[V]):
         ...     numbers.check().live
         1
         """
-        self.arena._open()
-        report = ffi.new("struct ads_check_report *")
-        self._check(
-            lib.ads_collection_check(self._core, self.kind, self._handle.ref, int(repair), report)
-        )
-        return CheckReport(*(int(getattr(report, name)) for name in CheckReport.__struct_fields__))
+        return self._checked(repair)
 
     def reclaim(self) -> int:
         """Give entries that wait for a grace period back to be used, after one; say how many.
@@ -278,20 +295,6 @@ class Collection(Structure[V]):
         """Bytes of {hash, key, value} as `core_scan` lays them out."""
         value_size = -(-int(self._handle.ref.value_size) // 8) * 8
         return int(lib.core_record_value(self._handle)) + value_size
-
-    def _field(self, path: str) -> tuple[int, Scalar]:
-        """Return offset and type of an aligned 64-bit integer in the values."""
-        try:
-            return self._fields[path]
-        except KeyError:
-            offset, scalar = self._value_codec.field(path)
-        if scalar.size != 8 or offset % 8 or scalar.name[0] not in "ui":
-            raise SchemaError(
-                f"atomic access needs an aligned 64-bit integer: {path or 'the value'!r} is a"
-                f" {scalar.name} at offset {offset}"
-            )
-        self._fields[path] = offset, scalar
-        return offset, scalar
 
 
 def _codec(declared: object, schema: Schema) -> Codec[Any]:

@@ -70,6 +70,7 @@ static struct structure structures[] = {
 	{"list", ADS_KIND_LIST, 0, 24, 80, 0, {0, 0, 0}},
 	{"queue", ADS_KIND_QUEUE, 0, 40, 16, 0, {0, 0, 0}},
 	{"pool", ADS_KIND_POOL, 0, 48, 100, 0, {0, 0, 0}},
+	{"array", ADS_KIND_ARRAY, 0, 40, 3000, 0, {0, 0, 0}},
 };
 #define STRUCTURES (sizeof(structures) / sizeof(structures[0]))
 #define OBJECTS 50
@@ -330,6 +331,8 @@ static void make_structures(void)
 		s->ref.value_size = s->value_size;
 		must(s->name, s->kind == ADS_KIND_QUEUE
 				      ? ads_queue_create(&arena, &s->ref, s->max_entries)
+			      : s->kind == ADS_KIND_ARRAY
+				      ? ads_array_create(&arena, &s->ref, s->max_entries)
 				      : ads_hashmap_create(&arena, s->kind, &s->ref, s->max_entries, s->first));
 		ads_at(&arena, struct ads_header, s->ref.offset)->seed = 0x5eed + i; /* no chance */
 		must("schema", ads_alloc(&arena, 200, &named.schema_offset));
@@ -360,6 +363,10 @@ static void make_structures(void)
 		must("object", ads_pool_alloc(&arena, structures[5].ref, &objects[i]));
 	for (i = 0; i < OBJECTS; i += 4)
 		must("object free", ads_pool_free(&arena, structures[5].ref, objects[i]));
+	for (i = 0; i < 8; i++) {
+		value_of(value, i);
+		must("array set", ads_array_set(&arena, structures[6].ref, 3000, i * i * 50, value));
+	}
 }
 
 static void target(enum role role, __u32 at, __u32 bytes)
@@ -381,6 +388,10 @@ static void find_targets(void)
 		__u64 table = ads_at(&arena, struct ads_header, offset)->table;
 
 		target(HEADER, offset, 40);
+		if (i < STRUCTURES && structures[i].kind == ADS_KIND_ARRAY) {
+			target(TABLE, offset + 128, 8 * (__u32)ads_array_chunks(structures[i].value_size, 3000));
+			continue;
+		}
 		target(LINK, offset + 128, 8);
 		if (i < STRUCTURES && structures[i].kind == ADS_KIND_QUEUE) {
 			target(RING, offset + 128, 16);
@@ -432,6 +443,10 @@ static void make_image(int number, int fd)
 	make_structures();
 	if (number > 0)
 		grow_map(&structures[0]);
+	if (number == 1) { /* a chunk claimed for an array, nothing else done */
+		value_of(value, 1);
+		dying(1, ads_array_set(&arena, structures[6].ref, 3000, 2999, value));
+	}
 	if (number == 2) { /* a chunk claimed for a pool, nothing else done */
 		__u32 i;
 
@@ -733,6 +748,18 @@ static __u64 some_order(void)
 	}
 }
 
+/* What a caller has as the number of elements: a constant, or what the header says now. */
+static __u32 entries_of(const struct structure *s)
+{
+	return below(2) ? s->max_entries : ads_array_entries(&arena, s->ref);
+}
+
+/* Mostly in range. */
+static __u32 some_index(const struct structure *s)
+{
+	return below(8) ? below(s->max_entries) : wild_count();
+}
+
 static void read_structure(const struct structure *s)
 {
 	__u32 entry = 0, i;
@@ -759,6 +786,11 @@ static void read_structure(const struct structure *s)
 		}
 		scan(s);
 		attempt_number("list len", ads_collection_len(&arena, s->ref));
+		break;
+	case ADS_KIND_ARRAY:
+		for (i = 0; i < 6; i++)
+			attempt("array get", ads_array_get(&arena, s->ref, entries_of(s), some_index(s), buffers.value));
+		attempt_within(POINTS_OF_CHECK, "array populated", 1, ads_array_populated(&arena, s->ref));
 		break;
 	case ADS_KIND_QUEUE:
 		attempt_number("queue len", (ads_queue_len(&arena, s->ref), 0));
@@ -824,6 +856,15 @@ static void write_structure(const struct structure *s)
 								    (enum ads_update_mode)below(3), &entry));
 			check_entry(rc, s, entry);
 			attempt("list pop", ads_list_pop(&arena, s->ref, some_order(), below(2) ? buffers.value : 0));
+		}
+		break;
+	case ADS_KIND_ARRAY:
+		for (i = 0; i < 4; i++) {
+			rc = attempt("array find", ads_array_find(&arena, s->ref, entries_of(s), some_index(s), &entry));
+			if (rc == ADS_OK && (entry & 7 || entry < ADS_LINE || (__u64)entry + s->value_size > arena.size))
+				complain("returned an element at %#x", entry);
+			attempt("array set",
+				ads_array_set(&arena, s->ref, entries_of(s), some_index(s), buffers.value));
 		}
 		break;
 	case ADS_KIND_QUEUE:
@@ -904,7 +945,7 @@ static void open_structures(int write)
 		if (attempt("structure check", ads_structure_check(&arena, found.kind, found.ref)))
 			continue;
 		if (found.key_size > ADS_MAX_KEY || found.value_size > ADS_MAX_VALUE ||
-		    found.kind < ADS_KIND_HASHMAP || found.kind > ADS_KIND_POOL) {
+		    found.kind < ADS_KIND_HASHMAP || (found.kind > ADS_KIND_POOL && found.kind != ADS_KIND_ARRAY)) {
 			complain("believes kind %u, key size %u, value size %u", found.kind, found.key_size,
 				 found.value_size);
 			continue;

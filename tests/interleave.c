@@ -30,6 +30,7 @@
  */
 #define ADS_POINTS 1
 #define _GNU_SOURCE 1
+#define ADS_ARRAY_CHUNK_BITS 4u /* two elements of 8 bytes a chunk */
 #include <sched.h>
 static int actor_cpu(void), actor_by_user(void);
 struct ads_owner;
@@ -1886,9 +1887,12 @@ static const struct {
 	{"queue-pairs", QUEUE, explore_queue},	     {"names-pairs", NAMES, explore_names},
 };
 
+/* interleave_NAME.h goes here, and into the table. */
+#include "interleave_array.h"
 #include "interleave_orderedmap.h"
 
 static const struct exploration *const explorations[] = {
+	&array_exploration,
 	&orderedmap_exploration,
 };
 

@@ -175,6 +175,18 @@ TRUSTS = (
         "if (!bytes || !ads_arena_reaches(c->a, at + bytes)) {",
         "if (!bytes) {",
     ),
+    Trust(
+        "a chunk word of an array leads to a chunk",
+        "array.h",
+        "if (ads_bad(a, element, ads_array_stride(ref.value_size)))",
+        "if (0)",
+    ),
+    Trust(
+        "the words of an array's chunks are there",
+        "array.h",
+        "if (ads_bad(a, ads_array_word(ref.offset, number), 8))",
+        "if (0)",
+    ),
 )
 
 
@@ -214,6 +226,7 @@ with arenads.create("1MiB", engine="native", populate="64KiB", provision=None) a
     recent = arena.list("recent", value=u64, max_entries=100)
     inbox = arena.queue("inbox", value=u64, max_entries=16)
     objects = arena.pool("objects", value=u64, max_entries=40)
+    slots = arena.array("slots", value=u64, max_entries=5000)
     for i in range(300):
         numbers[i] = i
     for i in range(0, 300, 3):
@@ -224,6 +237,7 @@ with arenads.create("1MiB", engine="native", populate="64KiB", provision=None) a
         objects.alloc(i)
         if i < 12:
             inbox.push(i)
+        slots[i * 200] = i
     arena.pin(sys.argv[1])
 """
 
@@ -285,6 +299,11 @@ def use(structure, readonly):
     elif structure.kind_name == "list":
         attempt(lambda: list(itertools.islice(structure.items(), 5000)))
         attempt(lambda: structure.push(1))
+    elif structure.kind_name == "array":
+        attempt(lambda: list(itertools.islice(structure, 5000)))
+        attempt(lambda: structure[17])
+        attempt(lambda: structure.fetch_add(-1, 1))
+        attempt(lambda: structure.populated)
     elif structure.kind_name == "queue":
         attempt(lambda: structure.push(1))
         attempt(lambda: structure.pop())
@@ -313,7 +332,7 @@ def visit(seed):
         names = []
         attempt(lambda: names.extend(itertools.islice(arena.structures, 100)))
         structures = []
-        for name in sorted({*names, "numbers", "names", "recent", "inbox", "objects"}):
+        for name in sorted({*names, "numbers", "names", "recent", "inbox", "objects", "slots"}):
             attempt(lambda: structures.append(arena.structures[name]))
         for structure in structures:
             use(structure, readonly)

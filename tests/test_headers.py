@@ -38,6 +38,7 @@ ADS_HASHMAP(counts, __u32, __u64, 100);
 ADS_LIST(events, __u64, 100);
 ADS_QUEUE(inbox, __u64, 64);
 ADS_POOL(objects, __u64, 100);
+ADS_ARRAY(slots, __u64, 100);
 SEC("syscall") int everything(void *ctx)
 {
 	struct counts_cursor cursor = {};
@@ -55,6 +56,8 @@ SEC("syscall") int everything(void *ctx)
 		return -4;
 	if (inbox_push(&value) || inbox_pop(&value))
 		return -5;
+	if (!slots_lookup(1) || slots_lookup(100) || slots_set(2, &value) || slots_get(2, &value))
+		return -6;
 	return objects_free(objects_alloc());
 }
 char LICENSE[] SEC("license") = "GPL";

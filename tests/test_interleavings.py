@@ -25,7 +25,7 @@ words = [word.encode() for word in sys.argv[2:]]
 sys.exit(ctypes.CDLL(sys.argv[1]).interleave(len(words), (ctypes.c_char_p * len(words))(*words)))
 """
 TOTAL = re.compile(r"^total: \d+ scenarios, (\d+) schedules, (\d+) deaths, ", re.MULTILINE)
-SUBJECTS = ("map", "list", "pool", "queue", "names")
+SUBJECTS = ("map", "list", "pool", "queue", "names", "array")
 
 Explorer = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -89,6 +89,7 @@ def test_one_more_preemption_changes_nothing(explorer: Explorer, subject: str) -
         "list",
         pytest.param("pool", marks=pytest.mark.slow),
         "queue",
+        "array",
     ],
 )
 def test_points_that_the_search_leaves_out_lead_nowhere_else(
@@ -309,6 +310,61 @@ MISTAKES = (
                 "ads_store_release(&ring->head, head + 1); ads_copy_out(a, value, slot, "
                 "ref.value_size);"
             ),
+        },
+    ),
+    Mistake(
+        "two chunks are claimed for one number of an array",
+        "array",
+        {
+            "return ads_load(ads_at(a, __u64, ads_claim_place(a, claim))) != saw;": (
+                "return !ads_is_array(a, owner) && ads_load(ads_at(a, __u64, "
+                "ads_claim_place(a, claim))) != saw;"
+            )
+        },
+    ),
+    Mistake(
+        "there is no memory for a chunk that somebody made of the last",
+        "array",
+        {
+            "if (ads_claim_gone(a, claim, saw, saw_chunk)) return ADS_EXISTS;": "",
+            "if (ads_cas(header, 0, claim)) continue;": (
+                "if (ads_claim_gone(a, claim, saw, saw_chunk)) return ADS_EXISTS; "
+                "if (ads_cas(header, 0, claim)) continue;"
+            ),
+        },
+    ),
+    Mistake(
+        "the cursor moves before the chunk is in its array",
+        "array",
+        {
+            "ads_cas(&root->cursor, at, at + bytes); /* R1 */": "",
+            "if ((word & 3) == ADS_BLOCK_TABLE) { __u32 place = ads_claim_place(a, word);": (
+                "ads_cas(&root->cursor, at, at + bytes); if ((word & 3) == ADS_BLOCK_TABLE) { "
+                "__u32 place = ads_claim_place(a, word);"
+            ),
+        },
+    ),
+    Mistake(
+        "a claim for a structure that another has made is passed over",
+        "array",
+        {
+            "if (ads_block_finish(a, (__u32)cursor, word))": (
+                "if (!mine && (word & 3) == ADS_BLOCK_TABLE) { ads_cas(&root->cursor, cursor, "
+                "cursor + ads_block_bytes(a, word)); continue; } "
+                "if (ads_block_finish(a, (__u32)cursor, word))"
+            )
+        },
+    ),
+    Mistake(
+        "reading an element makes its chunk",
+        "array",
+        {
+            "element = ads_array_chunk(a, ref, index); if (ADS_UNLIKELY(!element)) {": (
+                "element = ads_array_chunk(a, ref, index); if (!element) "
+                "element = ads_array_touch(a, ref.offset, index >> "
+                "ads_array_shift(ref.value_size)) > 0; "
+                "if (ADS_UNLIKELY(element < 2)) {"
+            )
         },
     ),
 )

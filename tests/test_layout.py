@@ -28,6 +28,7 @@ RECORDS = [
     "ads_collection",
     "ads_entry",
     "ads_queue",
+    "ads_array",
     "ads_directory_value",
 ]
 
@@ -133,6 +134,11 @@ class Queue(msgspec.Struct):
     pad1: Array[u64, 6]
 
 
+class ArrayHeader(msgspec.Struct):
+    header: Header
+    counters: Counters
+
+
 class DirectoryValue(msgspec.Struct):
     kind: u32
     offset: u32
@@ -154,6 +160,7 @@ CLASSES = dict(
             Collection,
             Entry,
             Queue,
+            ArrayHeader,
             DirectoryValue,
         ],
         strict=True,

@@ -18,6 +18,7 @@ MAKERS: dict[str, Callable[[arenads.Arena], Any]] = {
     "list": lambda arena: arena.list("it", value=u64),
     "queue": lambda arena: arena.queue("it", value=u64),
     "pool": lambda arena: arena.pool("it", value=u64),
+    "array": lambda arena: arena.array("it", value=u64, max_entries=10),
 }
 OPERATIONS: dict[str, list[Callable[[Any], object]]] = {
     "hash map": [
@@ -34,6 +35,14 @@ OPERATIONS: dict[str, list[Callable[[Any], object]]] = {
     "list": [lambda it: it.push(1), lambda it: it.get(1), lambda it: it.delete(1), list, len],
     "queue": [lambda it: it.push(1), lambda it: it.pop(), len],
     "pool": [lambda it: it.alloc(1), lambda it: it.free(it.arena.base + 4096), len],
+    "array": [
+        lambda it: it[1],
+        lambda it: it.__setitem__(1, 1),
+        lambda it: it.fetch_add(1, 1),
+        lambda it: it.load(1),
+        lambda it: it.populated,
+        list,
+    ],
 }
 
 

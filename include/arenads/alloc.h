@@ -11,15 +11,17 @@
  *	      +---------+----------------------+---------+----
  *	offset % 64 == 56                      ^ root.cursor
  *
- *	header  63..32 size in lines (raw), entries (chunk), log2 of shortcuts (table)
- *	        31..6  owner / 64: the pool (chunk), the hash map (table)
+ *	header  63..32 size in lines (raw), entries (chunk of a pool), log2 of shortcuts
+ *	               (table), number (chunk of an array)
+ *	        31..6  owner / 64: the pool (chunk), the structure (table)
  *	        5..2   shard of that pool (chunk)
- *	        1..0   1 raw block, 2 chunk of a pool, 3 table of a hash map
+ *	        1..0   1 raw block, 2 chunk of a pool, 3 a structure's: the owner's kind says
+ *	               what, the table of a hash map or a chunk of an array
  *
  * Claiming is one CAS of a header word from 0. The word says everything that is
- * still to be done (give the chunk to its shard, add it to the pool's books, publish
- * the table, move the cursor), so the next one who allocates does it if the claimer
- * has died.
+ * still to be done (give the chunk to its shard or its array, add it to the pool's books,
+ * publish the table, move the cursor), so the next one who allocates does it if the
+ * claimer has died.
  * So the heap can be walked, and no death ever leaks a block.
  *
  * A pool hands out entries of one size. Freed entries go on a stack, one a shard;
@@ -98,6 +100,26 @@ static ADS_INLINE __u64 ads_table_size(__u64 bits)
 	return ads_block_size(1, (__u32)sizeof(struct ads_table) + (8u << bits));
 }
 
+/* Bytes of the block with chunk `number` of the array at `owner`, 0 if it has no such chunk. */
+static ADS_INLINE __u64 ads_array_block_size(struct ads_arena *a, __u32 owner, __u64 number)
+{
+	const struct ads_header __arena *h = ads_at(a, struct ads_header, owner);
+	__u32 bytes = h->first;
+
+	(void)a;
+#if !ADS_BPF /* whose stack is short: there the header is believed, as a pool's stride is */
+	if (h->value_size > ADS_MAX_VALUE || bytes != ads_array_chunk_bytes(h->value_size))
+		return 0;
+#endif
+	return number < h->most ? bytes : 0;
+}
+
+static ADS_INLINE int ads_is_array(struct ads_arena *a, __u32 owner)
+{
+	(void)a;
+	return ads_at(a, struct ads_header, owner)->kind == ADS_KIND_ARRAY;
+}
+
 /* Bytes of the block whose header word is `word`, 0 if it can be no block. */
 static ADS_INLINE __u64 ads_block_bytes(struct ads_arena *a, __u64 word)
 {
@@ -108,14 +130,29 @@ static ADS_INLINE __u64 ads_block_bytes(struct ads_arena *a, __u64 word)
 	(void)a;
 	if ((word & 3) == ADS_BLOCK_RAW)
 		return ads_block_size(count, 0);
-	if ((word & 3) == ADS_BLOCK_TABLE)
-		return count > 28 || ads_bad(a, owner, sizeof(struct ads_header)) ? 0 : ads_table_size(count);
+	if ((word & 3) == ADS_BLOCK_TABLE) {
+		if (ads_bad(a, owner, sizeof(struct ads_header)))
+			return 0;
+		if (ads_is_array(a, owner))
+			return ads_array_block_size(a, owner, count);
+		return count > 28 ? 0 : ads_table_size(count);
+	}
 	if ((word & 3) != ADS_BLOCK_CHUNK || ads_bad(a, owner, sizeof(struct ads_pool)))
 		return 0;
 	stride = ads_at(a, struct ads_pool, owner)->stride;
 	if (!stride || stride & 31 || count > 0xffff)
 		return 0;
 	return ads_block_size(count, stride);
+}
+
+/* Offset of the word that a finished claim for a structure sets: the table word of a hash map,
+ * the chunk's of an array. */
+static ADS_INLINE __u32 ads_claim_place(struct ads_arena *a, __u64 claim)
+{
+	__u32 owner = (__u32)claim & ~63u;
+
+	return ads_is_array(a, owner) ? ads_array_word(owner, (__u32)(claim >> 32))
+				      : owner + (__u32)__builtin_offsetof(struct ads_header, table);
 }
 
 /*
@@ -148,14 +185,20 @@ static ADS_INLINE int ads_block_finish(struct ads_arena *a, __u32 at, __u64 word
 			ads_cas(&shard->chunk, old, (count << 48) | (at + 8));
 	}
 	if ((word & 3) == ADS_BLOCK_TABLE) {
-		struct ads_header __arena *h = ads_at(a, struct ads_header, (__u32)word & ~63u);
+		__u32 place = ads_claim_place(a, word);
+		__u64 now = at + 8;
 
-		old = ads_load(&h->table);
+		if (ads_bad(a, place, 8))
+			return ADS_DAMAGED;
+		old = ads_load(ads_at(a, __u64, place));
 		if ((__u32)old < at) {
-			/* The same for all who get here: the table changes only in this place, and
+			/* The same for all who get here: the word changes only in this place, and
 			 * not again before the cursor has moved. */
-			ads_store(&ads_at(a, struct ads_table, at + 8)->previous, old);
-			ads_cas(&h->table, old, ((64 - count) << 32) | (at + 8)); /* R6 */
+			if (!ads_is_array(a, (__u32)word & ~63u)) {
+				ads_store(&ads_at(a, struct ads_table, at + 8)->previous, old);
+				now |= (64 - count) << 32;
+			}
+			ads_cas(ads_at(a, __u64, place), old, now); /* R6, R15 */
 		}
 	}
 	ads_cas(&root->cursor, at, at + bytes); /* R1 */
@@ -183,12 +226,16 @@ static ADS_INLINE int ads_claim_gone(struct ads_arena *a, __u64 claim, __u64 saw
 	struct ads_pool_ref pool = {owner, 0, 0};
 
 	if ((claim & 3) == ADS_BLOCK_TABLE)
-		return ads_load(&ads_at(a, struct ads_header, owner)->table) != saw;
+		return ads_load(ads_at(a, __u64, ads_claim_place(a, claim))) != saw;
 	if ((claim & 3) == ADS_BLOCK_CHUNK)
 		return ads_load(&ads_at(a, struct ads_pool, owner)->carved) != saw ||
 		       ads_load(&ads_shard_of(a, pool, (claim >> 2) & 15)->chunk) != saw_chunk;
 	return 0;
 }
+
+/* What follows from x is worked out anew after this, where it is needed: kept from one round of a
+ * loop to the next it would take BPF's short stack. */
+#define ads_forget(x) __asm__ volatile("" : "+r"(x))
 
 /*
  * Claim the next block with header word `claim`; a chunk gets fewer entries if only so much
@@ -197,7 +244,7 @@ static ADS_INLINE int ads_claim_gone(struct ads_arena *a, __u64 claim, __u64 saw
  * Why that is compared after the cursor is read: a finished claim changes the words of its
  * owner before it moves the cursor, and a new one for this cursor makes our CAS fail. So a
  * chunk never takes the place of one with entries left, and of two that want to grow one
- * table only one gets a block.
+ * table, or to make the same chunk of an array, only one gets a block.
  */
 ADS_GLOBAL int ads_block_claim(struct ads_arena *a, __u64 claim, __u64 saw, __u64 saw_chunk)
 {
@@ -211,6 +258,7 @@ ADS_GLOBAL int ads_block_claim(struct ads_arena *a, __u64 claim, __u64 saw, __u6
 		__u64 __arena *header = ads_at(a, __u64, cursor);
 		__u64 word = 0;
 
+		ads_forget(claim);
 #if !ADS_BPF
 		if (cursor % ADS_LINE != 56 || cursor < ADS_HEAP_OFFSET || cursor >= a->size || populated > a->size)
 			return ADS_DAMAGED;

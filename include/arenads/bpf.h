@@ -33,6 +33,7 @@
 #define ARENADS_BPF_H
 
 #include "arena.h"
+#include "array.h"
 #include "hashmap.h"
 #include "orderedmap.h"
 #include "queue.h"
@@ -64,11 +65,14 @@
 		asm volatile("" ::"r"(&arena));                                \
 		(struct ads_arena *)0;                                         \
 	})
+/* The same in a place that a program never comes to without passing ads_here() elsewhere. */
+#define ads_near() ((struct ads_arena *)0)
 #else
 #define ADS_ARENA(bytes) ADS_EXPORT struct ads_arena arena
 #define ADS_DECLARATION ADS_EXPORT volatile
 #define ADS_SECTION
 #define ads_here() (&arena)
+#define ads_near() (&arena)
 #endif
 
 /* The pointer that may be stored in a record and followed by either side. */
@@ -572,6 +576,46 @@
 	static ADS_INLINE __u64 name##_len(void)                               \
 	{                                                                      \
 		return ads_queue_len(ads_here(), name##_ref());                \
+	}                                                                      \
+	struct ads_ref name##_ref(void)
+
+/*
+ * Array NAME of `entries` elements of V, all zero at first; its memory comes as it is touched.
+ *
+ *	V __arena *NAME_lookup(__u32 index)
+ *		Pointer to the element in the arena, NULL if the index is out of range or there is no
+ *		memory for its chunk. Fields may be changed in place, as those of a hash map.
+ *	int NAME_get(__u32 index, V *value)	ADS_ABSENT if out of range
+ *		A copy of the element; makes no memory exist. Each aligned 8-byte field is whole,
+ *		several may be of two writers: to keep a record whole take a hash map.
+ *	int NAME_set(__u32 index, const V *value)	ADS_ABSENT if out of range, ADS_NO_MEMORY
+ */
+#define ADS_ARRAY(name, V, entries)                                            \
+	ADS_DECLARE(name, ADS_KIND_ARRAY, V, entries);                         \
+	static ADS_INLINE struct ads_ref name##_ref(void)                      \
+	{                                                                      \
+		struct ads_ref ref = {(__u32)name.handle, 0, sizeof(V), 0};    \
+		return ref;                                                    \
+	}                                                                      \
+	static ADS_INLINE V __arena *name##_lookup(__u32 index)                \
+	{                                                                      \
+		__u32 element = ads_array_peek(ads_near(), name##_ref(), entries, index); \
+		if (ADS_UNLIKELY(!element)) {                                  \
+			ads_forget(index);                                     \
+			if (ads_array_find(ads_here(), name##_ref(), entries, index, &element)) \
+				return (V __arena *)0;                         \
+		}                                                              \
+		return ads_at(ads_near(), V, element);                         \
+	}                                                                      \
+	static ADS_INLINE int name##_get(__u32 index, V *value)                \
+	{                                                                      \
+		return ads_array_get(ads_here(), name##_ref(), entries, index, \
+				     __builtin_assume_aligned(value, __alignof__(V))); \
+	}                                                                      \
+	static ADS_INLINE int name##_set(__u32 index, const V *value)          \
+	{                                                                      \
+		return ads_array_set(ads_here(), name##_ref(), entries, index, \
+				     __builtin_assume_aligned(value, __alignof__(V))); \
 	}                                                                      \
 	struct ads_ref name##_ref(void)
 

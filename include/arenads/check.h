@@ -309,14 +309,10 @@ static inline void ads_check_help(struct ads_arena *a, struct ads_pool_ref pool)
 	}
 }
 
-/* Do what the dead left undone: the claim at the cursor, and deleted entries still linked, which
- * are leaked then. */
-static inline void ads_check_sweep(struct ads_arena *a, struct ads_ref ref, __u32 start)
+/* Finish the claim at the cursor, if there is one. */
+static inline void ads_check_finish(struct ads_arena *a)
 {
 	__u64 cursor = ads_load_acquire(&ads_root_of(a)->cursor);
-	struct ads_pool_ref pool = ads_pool_of(ref);
-	struct ads_walk w;
-	__u64 step;
 
 	if (cursor % ADS_LINE == 56 && cursor < a->size && ads_arena_reaches(a, cursor + 8)) {
 		__u64 word = ads_load_acquire(ads_at(a, __u64, cursor));
@@ -324,6 +320,17 @@ static inline void ads_check_sweep(struct ads_arena *a, struct ads_ref ref, __u3
 		if (word)
 			ads_block_finish(a, (__u32)cursor, word);
 	}
+}
+
+/* Do what the dead left undone: the claim at the cursor, and deleted entries still linked, which
+ * are leaked then. */
+static inline void ads_check_sweep(struct ads_arena *a, struct ads_ref ref, __u32 start)
+{
+	struct ads_pool_ref pool = ads_pool_of(ref);
+	struct ads_walk w;
+	__u64 step;
+
+	ads_check_finish(a);
 	ads_check_help(a, pool);
 	if (!start)
 		return;
@@ -394,7 +401,63 @@ static inline int ads_check_towers(struct ads_arena *a, struct ads_ref index, in
 }
 
 /*
- * Check a hash map, list or pool. 0, or an error if it could not be checked at all; what was
+ * Check an array: each chunk word names a block of the heap that is that chunk, and each block
+ * of the heap that is a chunk of this array is named by its word. But for one at the cursor,
+ * whose claimer has died: `repair` does the rest of its work.
+ */
+static inline int ads_array_check(struct ads_arena *a, struct ads_ref ref, int repair, struct ads_check_report *report)
+{
+	struct ads_check c = {a, 0, 0, a->size / 8, report};
+	__u64 entries = ads_array_entries(a, ref);
+	__u32 shift = ads_array_shift(ref.value_size);
+	__u64 chunks = ads_array_chunks(ref.value_size, entries);
+	__u64 cursor = ads_load_acquire(&ads_root_of(a)->cursor); /* A1 */
+	__u64 at, number;
+
+	for (number = 0; number < chunks; number++) {
+		__u32 place = ads_array_word(ref.offset, (__u32)number);
+		__u64 first = number << shift;
+		__u64 word;
+
+		if (ads_bad(a, place, 8)) {
+			ads_check_error(&c, place);
+			return ADS_OK;
+		}
+		word = ads_load_acquire(ads_at(a, __u64, place)); /* A15 */
+		if (!word)
+			continue;
+		report->carved += entries - first < 1ull << shift ? entries - first : 1ull << shift;
+		if (word >> 32 || word % ADS_LINE || ads_bad(a, (__u32)word - 8, ads_array_block_size(a, ref.offset, number)) ||
+		    ads_load_acquire(ads_at(a, __u64, (__u32)word - 8)) != (number << 32 | ref.offset | ADS_BLOCK_TABLE))
+			ads_check_error(&c, place);
+	}
+	report->live = report->carved;
+	for (at = ADS_HEAP_OFFSET;;) {
+		__u64 word = ads_arena_reaches(a, at + 8) ? ads_load_acquire(ads_at(a, __u64, at)) : 0;
+		__u64 bytes = ads_block_bytes(a, word);
+
+		if (!word && at >= cursor)
+			break;
+		if (!bytes || !ads_arena_reaches(a, at + bytes)) {
+			ads_check_error(&c, at);
+			break;
+		}
+		if ((word & 3) == ADS_BLOCK_TABLE && ((__u32)word & ~63u) == ref.offset) {
+			__u32 place = ads_array_word(ref.offset, (__u32)(word >> 32));
+			__u64 names = ads_bad(a, place, 8) ? ~0ull : ads_load_acquire(ads_at(a, __u64, place)); /* A15 */
+
+			if (names != at + 8 && (names || at < cursor))
+				ads_check_error(&c, at);
+		}
+		at += bytes;
+	}
+	if (repair && !report->errors)
+		ads_check_finish(a);
+	return ADS_OK;
+}
+
+/*
+ * Check a hash map, list, pool or array. 0, or an error if it could not be checked at all; what was
  * found is in *report. `repair` gives leaked entries back: only while no writer is running.
  */
 static inline int ads_collection_check(struct ads_arena *a, __u32 kind, struct ads_ref ref, int repair,
@@ -409,6 +472,8 @@ static inline int ads_collection_check(struct ads_arena *a, __u32 kind, struct a
 		return rc;
 	if (repair && !ads_writable(a))
 		return ADS_READ_ONLY;
+	if (kind == ADS_KIND_ARRAY)
+		return ads_array_check(a, ref, repair, report);
 	c.linked = (unsigned char *)calloc(1, a->size / 64 + 1);
 	c.freed = (unsigned char *)calloc(1, a->size / 64 + 1);
 	if (c.linked && c.freed) {

@@ -13,6 +13,7 @@
 #ifndef ARENADS_DIRECTORY_H
 #define ARENADS_DIRECTORY_H
 
+#include "array.h"
 #include "hashmap.h"
 #include "orderedmap.h"
 #include "queue.h"
@@ -189,6 +190,47 @@ static inline int ads_queue_create(struct ads_arena *a, struct ads_ref *ref, __u
 	return ADS_OK;
 }
 
+/* Create an array: its header and the words of its chunks; chunks come later. */
+static inline int ads_array_create(struct ads_arena *a, struct ads_ref *ref, __u32 max_entries)
+{
+	struct ads_array *array;
+	int rc;
+
+	if (!max_entries || max_entries > (1u << 31) || !ref->value_size || ref->value_size > ADS_MAX_VALUE ||
+	    ref->key_size)
+		return ADS_INVALID;
+	rc = ads_alloc(a, sizeof(struct ads_array) + 8 * ads_array_chunks(ref->value_size, max_entries), &ref->offset);
+	if (rc)
+		return rc;
+	array = ads_at(a, struct ads_array, ref->offset);
+	array->header.kind = ADS_KIND_ARRAY;
+	array->header.value_size = ref->value_size;
+	array->header.max_entries = max_entries;
+	array->header.table = ads_array_word(ref->offset, 0);
+	array->header.first = ads_array_chunk_bytes(ref->value_size);
+	array->header.most = (__u32)ads_array_chunks(ref->value_size, max_entries);
+	return ADS_OK;
+}
+
+/* As ads_structure_check(), for an array. */
+static inline int ads_array_check_header(struct ads_arena *a, struct ads_ref ref)
+{
+	const struct ads_header *h = ads_at(a, struct ads_header, ref.offset);
+	__u64 bytes;
+
+	if (ref.offset % ADS_LINE || !ref.value_size || ref.value_size > ADS_MAX_VALUE ||
+	    ads_bad(a, ref.offset, sizeof(struct ads_array)) || h->kind != ADS_KIND_ARRAY || h->key_size ||
+	    h->value_size != ref.value_size || !h->max_entries || h->flags != ref.flags ||
+	    h->table != ads_array_word(ref.offset, 0) || h->first != ads_array_chunk_bytes(ref.value_size) ||
+	    h->most != ads_array_chunks(ref.value_size, h->max_entries))
+		return ADS_DAMAGED;
+	/* The words follow the header in its block, which says how large it is. */
+	bytes = sizeof(struct ads_array) + 8 * ads_array_chunks(ref.value_size, h->max_entries);
+	if (8 + bytes > ads_block_bytes(a, ads_load_acquire(ads_at(a, __u64, ref.offset - 8))))
+		return ADS_DAMAGED;
+	return ads_bad(a, ref.offset, bytes) ? ADS_DAMAGED : ADS_OK;
+}
+
 /* Check what a structure's header claims against what is expected; ref comes from the
  * directory or the caller, so nothing in it is trusted before. */
 static inline int ads_structure_check(struct ads_arena *a, __u32 kind, struct ads_ref ref)
@@ -196,6 +238,8 @@ static inline int ads_structure_check(struct ads_arena *a, __u32 kind, struct ad
 	const struct ads_header *h;
 	__u64 table_bytes;
 
+	if (kind == ADS_KIND_ARRAY)
+		return ads_array_check_header(a, ref);
 	if (ref.key_size > ADS_MAX_KEY || ref.value_size > ADS_MAX_VALUE || ref.offset % ADS_LINE ||
 	    ads_bad(a, ref.offset, kind == ADS_KIND_QUEUE ? sizeof(struct ads_queue) : sizeof(struct ads_collection)))
 		return ADS_DAMAGED;
@@ -417,7 +461,7 @@ static inline int ads_structure_open(struct ads_arena *a, const char *name, __u3
 
 	if (rc)
 		return rc;
-	if (ads_bad(a, value.offset, sizeof(struct ads_queue)))
+	if (ads_bad(a, value.offset, sizeof(struct ads_header)))
 		return ADS_DAMAGED;
 	h = ads_at(a, struct ads_header, value.offset);
 	if (value.kind != kind || h->key_size != ref->key_size || h->value_size != ref->value_size)

@@ -248,9 +248,11 @@ struct ads_header {
 	__u32 max_entries;
 	__u64 seed;     /* hash map: random, so that keys from outside cannot be chosen to collide */
 	__u64 table;    /* hash map: {offset of the newest table of shortcuts:32, shift:32}, the one
-			 * word here that changes. list, pool: offset of its head link. queue: of its slots */
-	__u32 first;    /* hash map: offset of the first shortcut of all, where iteration starts */
-	__u32 most;     /* hash map: log2 of the most shortcuts it may grow to */
+			 * word here that changes. list, pool: offset of its head link. queue: of its slots.
+			 * array: of its first chunk word */
+	__u32 first;    /* hash map: offset of the first shortcut of all, where iteration starts.
+			 * array: bytes of a block with a chunk */
+	__u32 most;     /* hash map: log2 of the most shortcuts it may grow to. array: chunks */
 	__u32 flags;    /* enum ads_structure_flags */
 	__u32 pad0;
 	__u64 removed;  /* 1: the structure has no name any more, nobody may change it */
@@ -360,6 +362,23 @@ ADS_STATIC_ASSERT(__builtin_offsetof(struct ads_queue, tail) == 128, "ABI");
 ADS_STATIC_ASSERT(__builtin_offsetof(struct ads_queue, head) == 192, "ABI");
 
 /*
+ * An array of elements in chunks, which come into being as they are touched. Behind it stands
+ * one word for each chunk: the offset of the chunk's first element, 0 until it exists.
+ *
+ *	 0          64         128
+ *	+----------+----------+---------+---------+---
+ *	| header   | counters | chunk 0 | chunk 1 |
+ *	+----------+----------+---------+---------+---
+ */
+struct ads_array {
+	struct ads_header header;
+	struct ads_counters counters;
+};
+
+ADS_STATIC_ASSERT(sizeof(struct ads_array) == 128, "chunk words start on a line");
+ADS_STATIC_ASSERT(__builtin_offsetof(struct ads_array, counters) == 64, "ABI");
+
+/*
  * The directory is a list (list.h) whose key is a name and whose value is this:
  * where a structure is, and where the description of its records is.
  */
@@ -412,6 +431,46 @@ static ADS_INLINE int ads_may_change(struct ads_arena *a, __u32 structure)
 	if (!ads_writable(a))
 		return ADS_READ_ONLY;
 	return ADS_UNLIKELY(ads_load(&ads_at(a, struct ads_header, structure)->removed)) ? ADS_REMOVED : ADS_OK;
+}
+
+/* An array's chunk holds 2^shift elements, as many as fit in 16 KiB, and at least one. A test
+ * build may have smaller chunks, to meet more of them; they are part of the ABI. */
+#ifndef ADS_ARRAY_CHUNK_BITS
+#define ADS_ARRAY_CHUNK_BITS 14u
+#endif
+
+/* Bytes from one element to the next. */
+static ADS_INLINE __u32 ads_array_stride(__u32 value_size)
+{
+	return ads_round_up(value_size, 8);
+}
+
+/* log2 of the elements of a chunk. */
+static ADS_INLINE __u32 ads_array_shift(__u32 value_size)
+{
+	__u32 bits = 32 - (__u32)__builtin_clz(ads_array_stride(value_size) - 1); /* stride <= 2^bits */
+
+	return bits < ADS_ARRAY_CHUNK_BITS ? ADS_ARRAY_CHUNK_BITS - bits : 0;
+}
+
+/* Chunks of an array of `entries` elements. */
+static ADS_INLINE __u64 ads_array_chunks(__u32 value_size, __u64 entries)
+{
+	__u32 shift = ads_array_shift(value_size);
+
+	return (entries + (1ull << shift) - 1) >> shift;
+}
+
+/* Bytes of a block with a chunk, its header word included. */
+static ADS_INLINE __u32 ads_array_chunk_bytes(__u32 value_size)
+{
+	return ads_round_up(8 + (ads_array_stride(value_size) << ads_array_shift(value_size)), ADS_LINE);
+}
+
+/* Offset of the word of chunk `number`, of the array at `array`. */
+static ADS_INLINE __u32 ads_array_word(__u32 array, __u32 number)
+{
+	return array + (__u32)sizeof(struct ads_array) + 8 * number;
 }
 
 #define ads_root_of(arena) ads_at(arena, struct ads_root, ADS_ROOT_OFFSET)

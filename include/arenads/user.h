@@ -23,6 +23,7 @@
 #define ARENADS_USER_H
 
 #include "arena.h"
+#include "array.h"
 #include "check.h"
 #include "directory.h"
 #include "hashmap.h"

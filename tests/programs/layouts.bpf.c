@@ -16,6 +16,7 @@ NAMED(ads_table);
 NAMED(ads_collection);
 NAMED(ads_entry);
 NAMED(ads_queue);
+NAMED(ads_array);
 NAMED(ads_directory_value);
 
 SEC("syscall") int nothing(void *ctx)

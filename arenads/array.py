@@ -1,0 +1,215 @@
+"""The array of an arena as a sequence."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar, overload
+
+from arenads._core import ffi, lib
+from arenads.errors import RangeError, SchemaError
+from arenads.schema import Schema
+from arenads.structure import _BATCH, CheckReport, Structure, from_word, to_word, wrapped
+
+if TYPE_CHECKING:
+    from arenads.arena import Arena
+
+__all__ = ["ArrayMap"]
+
+V = TypeVar("V")
+
+# As a global: looking a constant up in the extension costs a third of an operation.
+_ADD = lib.CORE_ADD
+
+
+class ArrayMap(Structure[V], Sequence[V]):
+    """Elements by number, as in the kernel's array map, with memory that comes as it is touched.
+
+    Made by `Arena.array`. A sequence of fixed length, all of whose elements are zero at first.
+    Memory for them comes 16 KiB at a time, when one of them is written, or looked up by a BPF
+    program, for the first time; reading makes none. Each aligned 8-byte field that is read is
+    whole. An element of several may be of two writers: where that matters take a hash map.
+
+    >>> import arenads
+    >>> with arenads.create("1MiB", engine="native") as arena:
+    ...     counts = arena.array("counts", value=arenads.u64, max_entries=100_000)
+    ...     counts[7] = 42
+    ...     counts[-1] = 1
+    ...     counts.fetch_add(7, 3), counts[6:9], len(counts), counts.populated
+    (42, [0, 45, 0], 100000, 3744)
+    """
+
+    kind = lib.ADS_KIND_ARRAY
+    kind_name = "array"
+
+    def __init__(
+        self,
+        arena: Arena,
+        name: str,
+        offset: int,
+        key: object,
+        value: object,
+        key_schema: Schema | None,
+        value_schema: Schema | None,
+    ) -> None:
+        super().__init__(arena, name, offset, key, value, key_schema, value_schema)
+        self._length = int(lib.core_max_entries(self._handle))
+
+    def __len__(self) -> int:
+        """Return the number of elements, touched or not."""
+        return self._length
+
+    @property
+    def populated(self) -> int:
+        """Elements that have memory: those whose neighbourhood was touched."""
+        count = lib.core_array_populated(self._handle)
+        self._check(count)
+        return int(count)
+
+    def __repr__(self) -> str:
+        if self.arena.closed:
+            return f"<{type(self).__name__} {self.name!r}, arena closed>"
+        return (
+            f"<{type(self).__name__} {self.name!r}, {self._length} elements,"
+            f" {self.populated} populated>"
+        )
+
+    def check(self, *, repair: bool = False) -> CheckReport:
+        """Compare the array with the memory that is its own; `live` counts populated elements."""
+        return self._checked(repair)
+
+    # --- elements -------------------------------------------------------------------------
+
+    @overload
+    def __getitem__(self, index: int) -> V: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[V]: ...
+    def __getitem__(self, index: int | slice) -> Any:
+        """Return a copy of an element, or a list of those of a slice."""
+        if isinstance(index, slice):
+            return list(self._copies(range(self._length)[index]))
+        memory, view = buffer = self._take_buffer()
+        self._check(lib.core_array_get(self._handle, self._place(index), memory))
+        value = self._value_codec.unpack(view)
+        self._buffers.append(buffer)
+        return value
+
+    @overload
+    def __setitem__(self, index: int, value: V) -> None: ...
+    @overload
+    def __setitem__(self, index: slice, value: Iterable[V]) -> None: ...
+    def __setitem__(self, index: int | slice, value: Any) -> None:
+        """Store an element, or as many as a slice has.
+
+        Raises
+        ------
+        RangeError, SchemaError
+            Nothing changed.
+        ArenaFullError
+            No memory for an element that nobody has touched; of a slice, those before it
+            are stored.
+        """
+        if isinstance(index, slice):
+            self._store_many(range(self._length)[index], value)
+            return
+        packed = self._value_codec.pack(value)
+        self._check(lib.core_array_set(self._handle, self._place(index), packed))
+
+    def __iter__(self) -> Iterator[V]:
+        return self._copies(range(self._length))
+
+    def __reversed__(self) -> Iterator[V]:
+        return self._copies(range(self._length)[::-1])
+
+    def _place(self, index: Any) -> int:
+        """Return an index as it counts from the front."""
+        try:
+            place = operator.index(index)
+        except TypeError:
+            raise SchemaError(f"expected an index or a slice, found {index!r}") from None
+        if place < 0:
+            place += self._length
+        if not 0 <= place < self._length:
+            raise RangeError(
+                f"index {index} is out of range: array {self.name!r} has {self._length} elements",
+                index=index,
+                max_entries=self._length,
+            )
+        return place
+
+    def _copies(self, places: range) -> Iterator[V]:
+        """Yield the elements at these places, copied in batches."""
+        if not places:
+            return
+        size = self._value_codec.size
+        memory = ffi.new("char[]", size * min(_BATCH, len(places)))
+        view = ffi.buffer(memory)
+        for start in range(0, len(places), _BATCH):
+            batch = places[start : start + _BATCH]
+            self._check(
+                lib.core_array_get_many(self._handle, batch[0], places.step, memory, len(batch))
+            )
+            yield from self._value_codec.unpack_many(view, size, 0, len(batch))
+
+    def _store_many(self, places: range, values: Iterable[V]) -> None:
+        packed = [self._value_codec.pack(value) for value in values]
+        if len(packed) != len(places):
+            raise SchemaError(
+                f"expected {len(places)} values for a slice of array {self.name!r}, which cannot"
+                f" change its length; found {len(packed)}"
+            )
+        if packed:
+            self._check(
+                lib.core_array_set_many(
+                    self._handle, places[0], places.step, b"".join(packed), len(packed)
+                )
+            )
+
+    # --- in place -------------------------------------------------------------------------
+
+    def _access(
+        self, index: int, field: str, access: int, operand: int = 0, expected: int = 0
+    ) -> int:
+        """Work on one field of an element; what it was before."""
+        offset, scalar = self._field(field)
+        before = ffi.new("__u64 *")
+        self._check(
+            lib.core_array_field(
+                self._handle,
+                self._place(index),
+                offset,
+                access,
+                wrapped(operand) if access == _ADD else to_word(operand, scalar),
+                to_word(expected, scalar),
+                before,
+            )
+        )
+        return from_word(int(before[0]), scalar)
+
+    def fetch_add(self, index: int, amount: int, field: str = "") -> int:
+        """Add to a 64-bit integer of an element, atomically; return what it was before.
+
+        `field` names it ("calls", "cpu[2].ticks"); leave it out if the element is the integer.
+        Other writers, BPF programs too, lose nothing.
+
+        Raises
+        ------
+        RangeError, SchemaError, ArenaFullError
+        """
+        return self._access(index, field, _ADD, amount)
+
+    def load(self, index: int, field: str = "") -> int:
+        """Read one 64-bit integer of an element."""
+        return self._access(index, field, lib.CORE_LOAD)
+
+    def store(self, index: int, value: int, field: str = "") -> None:
+        """Write one 64-bit integer of an element."""
+        self._access(index, field, lib.CORE_STORE, value)
+
+    def exchange(self, index: int, value: int, field: str = "") -> int:
+        """Write one 64-bit integer of an element, atomically; return what it was before."""
+        return self._access(index, field, lib.CORE_EXCHANGE, value)
+
+    def compare_exchange(self, index: int, expected: int, wanted: int, field: str = "") -> bool:
+        """Write one 64-bit integer of an element if it is what is expected; whether it was."""
+        return self._access(index, field, lib.CORE_CAS, wanted, expected) == expected
