@@ -26,6 +26,7 @@ from arenads.orderedmap import OrderedMap
 from arenads.pool import Pool
 from arenads.program import Program, RunResult, load
 from arenads.queue import Queue
+from arenads.ring import Ring
 from arenads.schema import (
     Align,
     Array,
@@ -94,6 +95,7 @@ __all__ = [
     "Program",
     "Ptr",
     "Queue",
+    "Ring",
     "RunResult",
     "Schema",
     "Set",

@@ -73,6 +73,8 @@ static int core_counters(const core_structure *s, struct ads_counters *to)
 	to->budget = ads_load(&c->counters.budget);
 	to->damaged = ads_load(&c->counters.damaged);
 	to->dropped = ads_load(&c->counters.dropped);
+	if (s->kind == ADS_KIND_RING)
+		to->dropped = ads_ring_dropped(s->arena, s->ref);
 	return ADS_OK;
 }
 
@@ -306,6 +308,156 @@ static __u32 core_record_value(const core_structure *s)
 	return 8 + ads_round_up(s->ref.key_size, 8);
 }
 
+static int core_ring_push(const core_structure *s, const char *data, __u32 size)
+{
+	CORE_OPEN(s);
+	return ads_ring_push(s->arena, s->ref, data, size);
+}
+
+/* How many were pushed, and published together, before the first that failed; its error if that
+ * was the first. Record i has sizes[i] bytes, the records lie one after the other. */
+static __s64 core_ring_push_many(const core_structure *s, const char *data, const __u32 *sizes, __u64 count)
+{
+	CORE_OPEN(s);
+	__u64 i;
+	int rc = ADS_OK;
+
+	for (i = 0; i < count; i++) {
+		rc = ads_ring_append(s->arena, s->ref, data, sizes[i], 0);
+		if (rc)
+			break;
+		data += sizes[i];
+	}
+	if (!i)
+		return rc;
+	rc = ads_ring_publish(s->arena, s->ref);
+	return rc ? rc : (__s64)i;
+}
+
+static int core_ring_reserve(const core_structure *s, __u32 size, struct ads_ring_draft *draft, __u32 *place)
+{
+	CORE_OPEN(s);
+	return ads_ring_reserve(s->arena, s->ref, size, draft, place);
+}
+
+static int core_ring_commit(const core_structure *s, struct ads_ring_draft *draft, int publish)
+{
+	CORE_OPEN(s);
+	return publish ? ads_ring_submit(s->arena, s->ref, draft) : ads_ring_commit(s->arena, s->ref, draft);
+}
+
+static int core_ring_publish(const core_structure *s)
+{
+	CORE_OPEN(s);
+	return ads_ring_publish(s->arena, s->ref);
+}
+
+static int core_ring_pop(const core_structure *s, char *to, __u32 room, __u32 *size)
+{
+	CORE_OPEN(s);
+	return ads_ring_pop(s->arena, s->ref, to, room, size);
+}
+
+/* Bytes of {size:8, record, rounded up to 8} that were written; as much as there is room for. */
+#define CORE_RECORD(size) (8 + (((__u64)(size) + 7) & ~7ull))
+
+/* Take up to `count` records, as many as have room: one commit, unless the ring overwrites.
+ * How many; the error if it was with the first. */
+static __s64 core_ring_drain(const core_structure *s, char *to, __u64 room, __u64 count)
+{
+	CORE_OPEN(s);
+	struct ads_ring_cursor batch, taken;
+	__u64 done = 0;
+	int rc = ADS_OK;
+
+	if (!ads_writable(s->arena))
+		return ADS_READ_ONLY;
+	if (s->ref.flags & ADS_OVERWRITE) {
+		for (; done < count && room >= 8; done++) {
+			__u32 size;
+			__u64 word;
+
+			rc = ads_ring_pop(s->arena, s->ref, to + 8, (__u32)(room - 8 < ~0u ? room - 8 : ~0u), &size);
+			if (rc)
+				break;
+			word = size;
+			memcpy(to, &word, 8);
+			room -= CORE_RECORD(size) < room ? CORE_RECORD(size) : room;
+			to += CORE_RECORD(size);
+		}
+		return done || rc == ADS_ABSENT ? (__s64)done : rc;
+	}
+	rc = ads_ring_peek(s->arena, s->ref, &batch);
+	for (taken = batch; !rc && done < count; done++, taken = batch) {
+		__u32 place, size;
+		__u64 word;
+
+		rc = ads_ring_next(s->arena, s->ref, &batch, &place, &size);
+		if (rc || CORE_RECORD(size) > room)
+			break;
+		word = size;
+		memcpy(to, &word, 8);
+		ads_copy_out(s->arena, to + 8, place, size);
+		room -= CORE_RECORD(size);
+		to += CORE_RECORD(size);
+	}
+	if (!done)
+		return rc == ADS_ABSENT ? 0 : rc;
+	rc = ads_ring_release(s->arena, s->ref, &taken);
+	return rc ? rc : (__s64)done;
+}
+
+static __s64 core_ring_waiting(const core_structure *s)
+{
+	CORE_OPEN(s);
+	if (ads_bad(s->arena, s->ref.offset, sizeof(struct ads_ring)))
+		return ADS_DAMAGED;
+	return (__s64)(ads_ring_waiting(s->arena, s->ref) & ~(1ull << 63));
+}
+
+/* Records that wait. */
+static __s64 core_ring_count(const core_structure *s)
+{
+	CORE_OPEN(s);
+	struct ads_ring_cursor c;
+	__s64 count = 0;
+	__u32 size;
+	int rc = ads_ring_walk(s->arena, s->ref, &c);
+
+	while (!rc && !(rc = ads_ring_read(s->arena, s->ref, &c, 0, 0, &size)))
+		count++;
+	return rc == ADS_ABSENT ? count : rc;
+}
+
+static int core_ring_walk(const core_structure *s, struct ads_ring_cursor *c)
+{
+	CORE_OPEN(s);
+	return ads_ring_walk(s->arena, s->ref, c);
+}
+
+/* Copy the next records of a walk, up to `count`, as many as have room; as core_ring_drain. The
+ * size of a first one that has no room is in *needed. */
+static __s64 core_ring_read(const core_structure *s, struct ads_ring_cursor *c, char *to, __u64 room, __u64 count,
+			      __u32 *needed)
+{
+	CORE_OPEN(s);
+	__u64 done = 0;
+
+	*needed = 0;
+	for (; done < count && room >= 8; done++) {
+		__u64 word;
+		int rc = ads_ring_read(s->arena, s->ref, c, to + 8, (__u32)(room - 8 < ~0u ? room - 8 : ~0u), needed);
+
+		if (rc)
+			return done || rc == ADS_ABSENT ? (__s64)done : rc;
+		word = *needed;
+		memcpy(to, &word, 8);
+		room -= CORE_RECORD(*needed) < room ? CORE_RECORD(*needed) : room;
+		to += CORE_RECORD(*needed);
+	}
+	return (__s64)done;
+}
+
 static int core_scan_start(const core_structure *s, struct ads_scan *scan)
 {
 	CORE_OPEN(s);
@@ -489,6 +641,9 @@ static const core_layout layouts[] = {
 	RECORD(ads_entry), FIELD(ads_entry, link), FIELD(ads_entry, hash),
 	RECORD(ads_queue), FIELD(ads_queue, header), FIELD(ads_queue, counters), FIELD(ads_queue, tail),
 	FIELD(ads_queue, head_seen), FIELD(ads_queue, head), FIELD(ads_queue, tail_seen),
+	RECORD(ads_ring), FIELD(ads_ring, header), FIELD(ads_ring, counters), FIELD(ads_ring, committed),
+	FIELD(ads_ring, head_seen), FIELD(ads_ring, tail), FIELD(ads_ring, head),
+	FIELD(ads_ring, tail_seen),
 	RECORD(ads_array), FIELD(ads_array, header), FIELD(ads_array, counters),
 	RECORD(ads_directory_value), FIELD(ads_directory_value, kind), FIELD(ads_directory_value, offset),
 	FIELD(ads_directory_value, schema_offset), FIELD(ads_directory_value, schema_size),

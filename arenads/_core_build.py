@@ -68,6 +68,8 @@ struct ads_ref { __u32 offset, key_size, value_size, flags; };
 struct ads_header { __u32 kind, key_size, value_size, max_entries; ...; };
 struct ads_walk { ...; };
 struct ads_scan { struct ads_walk walk; __u64 hash; ...; };
+struct ads_ring_draft { __u64 ticket, at; ...; };
+struct ads_ring_cursor { __u64 at, end; ...; };
 struct ads_directory_value { __u32 kind, offset, schema_offset, schema_size; };
 struct ads_root {
     __u64 magic;
@@ -95,6 +97,7 @@ int ads_bpf_map_by_id(__u32 id);
 int ads_hashmap_create(struct ads_arena *, __u32 kind, struct ads_ref *, __u32 entries,
                        __u32 first);
 int ads_orderedmap_create(struct ads_arena *, struct ads_ref *, __u32 max_entries);
+int ads_ring_create(struct ads_arena *, struct ads_ref *, __u32 bytes);
 int ads_queue_create(struct ads_arena *, struct ads_ref *, __u32 slots);
 int ads_array_create(struct ads_arena *, struct ads_ref *, __u32 max_entries);
 int ads_structure_check(struct ads_arena *, __u32 kind, struct ads_ref);
@@ -152,6 +155,19 @@ int core_queue_pop(const core_structure *, char *value);
 __s64 core_queue_push_many(const core_structure *, const char *values, __u64 count);
 __s64 core_queue_pop_many(const core_structure *, char *values, __u64 count);
 __s64 core_queue_len(const core_structure *);
+int core_ring_push(const core_structure *, const char *data, __u32 size);
+__s64 core_ring_push_many(const core_structure *, const char *data, const __u32 *sizes,
+                          __u64 count);
+int core_ring_reserve(const core_structure *, __u32 size, struct ads_ring_draft *, __u32 *place);
+int core_ring_commit(const core_structure *, struct ads_ring_draft *, int publish);
+int core_ring_publish(const core_structure *);
+int core_ring_pop(const core_structure *, char *to, __u32 room, __u32 *size);
+__s64 core_ring_drain(const core_structure *, char *to, __u64 room, __u64 count);
+__s64 core_ring_waiting(const core_structure *);
+__s64 core_ring_count(const core_structure *);
+int core_ring_walk(const core_structure *, struct ads_ring_cursor *);
+__s64 core_ring_read(const core_structure *, struct ads_ring_cursor *, char *to, __u64 room,
+                     __u64 count, __u32 *needed);
 
 int core_scan_start(const core_structure *, struct ads_scan *);
 __s64 core_scan(const core_structure *, struct ads_scan *, const char *last_key, char *records,

@@ -60,6 +60,7 @@ if TYPE_CHECKING:
     from arenads.orderedmap import OrderedMap
     from arenads.pool import Pool
     from arenads.queue import Queue
+    from arenads.ring import Ring
     from arenads.set import Set
     from arenads.structure import Structure
 
@@ -610,6 +611,40 @@ class Arena:
 
         kind = lib.ADS_KIND_ARRAY
         made: ArrayMap[Any] = self._structure(kind, name, None, value, max_entries, create)
+        return made
+
+    def ring(
+        self,
+        name: str,
+        *,
+        size: int | str = "64KiB",
+        max_entries: int | None = None,
+        overwrite: bool = False,
+    ) -> Ring:
+        """Make the ring of byte records `name`, or open it if it exists with the same mode.
+
+        Parameters
+        ----------
+        size : int or str
+            Bytes, or text such as "64KiB"; rounded up to a power of two. A record takes at most
+            half of that.
+        max_entries : int, optional
+            Bytes as a number, instead of `size` and not rounded up to pages before; 64 at least.
+        overwrite : bool
+            The oldest records make room when it is full, as in a flight recorder; else pushing
+            is refused then.
+
+        Raises
+        ------
+        ArenaFullError, SizeError, SchemaError, NameExistsError
+        """
+        count = parse_size(size) if max_entries is None else max_entries
+        flags = lib.ADS_OVERWRITE if overwrite else 0
+
+        def create(core: Any, ref: Any) -> int:
+            return int(lib.ads_ring_create(core, ref, count))
+
+        made: Ring = self._structure(lib.ADS_KIND_RING, name, None, None, count, create, flags)
         return made
 
     def _collection(self, kind: int, name: str, value: object, max_entries: int) -> Any:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 from arenads._core import ffi, lib
 from arenads.errors import RangeError, SchemaError
 from arenads.schema import Schema
-from arenads.structure import _BATCH, CheckReport, Structure, from_word, to_word, wrapped
+from arenads.structure import _BATCH, Checkable, from_word, to_word, wrapped
 
 if TYPE_CHECKING:
     from arenads.arena import Arena
@@ -22,7 +22,7 @@ V = TypeVar("V")
 _ADD = lib.CORE_ADD
 
 
-class ArrayMap(Structure[V], Sequence[V]):
+class ArrayMap(Checkable[V], Sequence[V]):
     """Elements by number, as in the kernel's array map, with memory that comes as it is touched.
 
     Made by `Arena.array`. A sequence of fixed length, all of whose elements are zero at first.
@@ -73,10 +73,6 @@ class ArrayMap(Structure[V], Sequence[V]):
             f"<{type(self).__name__} {self.name!r}, {self._length} elements,"
             f" {self.populated} populated>"
         )
-
-    def check(self, *, repair: bool = False) -> CheckReport:
-        """Compare the array with the memory that is its own; `live` counts populated elements."""
-        return self._checked(repair)
 
     # --- elements -------------------------------------------------------------------------
 

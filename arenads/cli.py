@@ -214,13 +214,12 @@ def _check_arena(options: argparse.Namespace) -> _CheckReport:
 
 
 def _check_one(arena: Any, name: str, repair: bool) -> _Checked:
-    from arenads.array import ArrayMap
-    from arenads.structure import Collection
+    from arenads.structure import Checkable
 
     try:
         structure = arena.structures[name]
         kind, entries, most = structure.kind_name, len(structure), structure.max_entries
-        if not isinstance(structure, Collection | ArrayMap):
+        if not isinstance(structure, Checkable):
             return _Checked(name, kind, entries, most, None, None, None, None, 0, "")
         found = structure.check(repair=repair)
     except DamagedError as error:

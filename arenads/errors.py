@@ -37,7 +37,9 @@ __all__ = [
     "ProgramTypeError",
     "RangeError",
     "ReadOnlyError",
+    "RecordSizeError",
     "RemovedError",
+    "ReservationError",
     "SchemaError",
     "SizeError",
     "StructureAbsentError",
@@ -170,6 +172,18 @@ class CapacityError(ArenadsError):
     """A structure holds `max_entries` entries, or a queue is full."""
 
     default_errno = _errno.ENOSPC
+
+
+class RecordSizeError(ArenadsError, ValueError):
+    """A record longer than the ring takes (`size`; `most` is the longest)."""
+
+    default_errno = _errno.EMSGSIZE
+
+
+class ReservationError(ArenadsError):
+    """A commit without a reservation, or one that another commit or a push made void."""
+
+    default_errno = _errno.EBADFD
 
 
 class BudgetError(ArenadsError):

@@ -58,7 +58,13 @@ KINDS: dict[int, KindOfStructure] = {
     each.number: each
     for each in (
         KindOfStructure(
-            lib.ADS_KIND_HASHMAP, "hash map", "hashmap", "arenads.hashmap", "HashMap", True, True
+            lib.ADS_KIND_HASHMAP,
+            "hash map",
+            "hashmap",
+            "arenads.hashmap",
+            "HashMap",
+            True,
+            True,
         ),
         KindOfStructure(lib.ADS_KIND_LIST, "list", "list", "arenads.list", "List", False, True),
         KindOfStructure(
@@ -74,6 +80,7 @@ KINDS: dict[int, KindOfStructure] = {
             True,
         ),
         KindOfStructure(lib.ADS_KIND_SET, "set", "set", "arenads.set", "Set", True, False),
+        KindOfStructure(lib.ADS_KIND_RING, "ring", "ring", "arenads.ring", "Ring", False, False),
         KindOfStructure(lib.ADS_KIND_POOL, "pool", "pool", "arenads.pool", "Pool", False, True),
         KindOfStructure(
             lib.ADS_KIND_ARRAY, "array", "array", "arenads.array", "ArrayMap", False, True, True

@@ -169,14 +169,6 @@ class Structure(Generic[V]):
         self._fields[path] = offset, scalar
         return offset, scalar
 
-    def _checked(self, repair: bool) -> CheckReport:
-        self.arena._open()
-        report = ffi.new("struct ads_check_report *")
-        self._check(
-            lib.ads_collection_check(self._core, self.kind, self._handle.ref, int(repair), report)
-        )
-        return CheckReport(*(int(getattr(report, name)) for name in CheckReport.__struct_fields__))
-
     def _check(self, code: int) -> None:
         """Raise what a negative code of the C core means for this structure."""
         if code >= 0:
@@ -221,16 +213,8 @@ class Structure(Generic[V]):
         self.arena._check(code)
 
 
-class Collection(Structure[V]):
-    """A structure of linked entries: hash map or list."""
-
-    def __len__(self) -> int:
-        """Count the entries: exact while nobody changes them."""
-        count = int(lib.core_len(self._handle))
-        self._check(count)
-        if count > self._core.size // self._record_size:
-            self.arena._damaged(f"{self.kind_name} {self.name!r} counts {count}", self.offset)
-        return count
+class Checkable(Structure[V]):
+    """A structure whose books can be checked."""
 
     def check(self, *, repair: bool = False) -> CheckReport:
         """Find out where every entry is; with `repair` give leaked ones back.
@@ -244,7 +228,24 @@ class Collection(Structure[V]):
         ...     numbers.check().live
         1
         """
-        return self._checked(repair)
+        self.arena._open()
+        report = ffi.new("struct ads_check_report *")
+        self._check(
+            lib.ads_collection_check(self._core, self.kind, self._handle.ref, int(repair), report)
+        )
+        return CheckReport(*(int(getattr(report, name)) for name in CheckReport.__struct_fields__))
+
+
+class Collection(Checkable[V]):
+    """A structure of linked entries: hash map or list."""
+
+    def __len__(self) -> int:
+        """Count the entries: exact while nobody changes them."""
+        count = int(lib.core_len(self._handle))
+        self._check(count)
+        if count > self._core.size // self._record_size:
+            self.arena._damaged(f"{self.kind_name} {self.name!r} counts {count}", self.offset)
+        return count
 
     def reclaim(self) -> int:
         """Give entries that wait for a grace period back to be used, after one; say how many.

@@ -52,6 +52,7 @@ static int actor_line_is_dead(const struct ads_owner *line);
 #define ACTORS 3
 #define HISTORY 64     /* operations of one schedule */
 #define RECORDS 16     /* entries that a scan or the model may hold */
+#define MORE 24	       /* words that the model of a structure with a file of its own may keep */
 #define DECISIONS 8192
 #define POINT_LIMIT 20000 /* points of one schedule: more is a loop that does not end */
 #define CELLS (ARENA_BYTES / 8)
@@ -761,6 +762,7 @@ static void actor_main(void)
 struct model {
 	int count;
 	__u64 ids[RECORDS], values[RECORDS];
+	__u64 more[MORE];
 };
 
 static struct model start_model;
@@ -772,6 +774,8 @@ static void model_copy(struct model *to, const struct model *from)
 	to->count = from->count;
 	memcpy(to->ids, from->ids, (size_t)from->count * sizeof(from->ids[0]));
 	memcpy(to->values, from->values, (size_t)from->count * sizeof(from->values[0]));
+	if (exploration)
+		memcpy(to->more, from->more, sizeof(from->more));
 }
 
 static int model_find(const struct model *m, __u64 id)
@@ -1143,7 +1147,7 @@ static void set_up(const struct state *chosen)
 		if (history[history_count - 1].verb == 'A')
 			objects[object_count++] = (__u32)history[history_count - 1].id;
 	}
-	start_model.count = 0;
+	memset(&start_model, 0, sizeof(start_model));
 	start_lost = 0;
 	if (subject == MAP || subject == LIST || subject == POOL || (exploration && exploration->kind)) {
 		if (run_check(&report, 0) || report.errors)
@@ -1890,10 +1894,13 @@ static const struct {
 /* interleave_NAME.h goes here, and into the table. */
 #include "interleave_array.h"
 #include "interleave_orderedmap.h"
+#include "interleave_ring.h"
 
 static const struct exploration *const explorations[] = {
 	&array_exploration,
 	&orderedmap_exploration,
+	&ring_plain,
+	&ring_overwriting,
 };
 
 /* --- entry ------------------------------------------------------------------------- */

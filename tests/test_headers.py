@@ -37,13 +37,18 @@ ADS_ARENA(ADS_MIB);
 ADS_HASHMAP(counts, __u32, __u64, 100);
 ADS_LIST(events, __u64, 100);
 ADS_QUEUE(inbox, __u64, 64);
+ADS_RING(trace, 4096);
+ADS_RING(recorder, 4096, ADS_OVERWRITE);
 ADS_POOL(objects, __u64, 100);
 ADS_ARRAY(slots, __u64, 100);
 SEC("syscall") int everything(void *ctx)
 {
 	struct counts_cursor cursor = {};
 	__u32 key = 1;
+	struct ads_ring_cursor batch = {};
+	struct ads_ring_draft draft;
 	__u64 value = 2, order;
+	__u32 size;
 
 	(void)ctx;
 	if (counts_insert(&key, &value) || counts_replace(&key, &value) || counts_update(&key, &value))
@@ -56,8 +61,18 @@ SEC("syscall") int everything(void *ctx)
 		return -4;
 	if (inbox_push(&value) || inbox_pop(&value))
 		return -5;
-	if (!slots_lookup(1) || slots_lookup(100) || slots_set(2, &value) || slots_get(2, &value))
+	if (!trace_reserve(&draft, 8) || trace_commit(&draft) || trace_publish())
 		return -6;
+	if (trace_push(&value, 8) || trace_append(&value, 8) || trace_pop(&value, 8, &size))
+		return -7;
+	if (trace_peek(&batch) || !trace_next(&batch, &size) || trace_release(&batch))
+		return -8;
+	if (recorder_push(&value, 8) || recorder_pop(&value, 8, &size))
+		return -9;
+	if (recorder_waiting())
+		return -10;
+	if (!slots_lookup(1) || slots_lookup(100) || slots_set(2, &value) || slots_get(2, &value))
+		return -11;
 	return objects_free(objects_alloc());
 }
 char LICENSE[] SEC("license") = "GPL";

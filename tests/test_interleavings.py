@@ -25,7 +25,17 @@ words = [word.encode() for word in sys.argv[2:]]
 sys.exit(ctypes.CDLL(sys.argv[1]).interleave(len(words), (ctypes.c_char_p * len(words))(*words)))
 """
 TOTAL = re.compile(r"^total: \d+ scenarios, (\d+) schedules, (\d+) deaths, ", re.MULTILINE)
-SUBJECTS = ("map", "list", "pool", "queue", "names", "array")
+SUBJECTS = (
+    "map",
+    "list",
+    "pool",
+    "queue",
+    "names",
+    "array",
+    "orderedmap",
+    "ring-plain",
+    "ring-overwrite",
+)
 
 Explorer = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -366,6 +376,112 @@ MISTAKES = (
                 "if (ADS_UNLIKELY(element < 2)) {"
             )
         },
+    ),
+    Mistake(
+        "a ring publishes a record before it commits it",
+        "ring-plain",
+        {
+            "ads_store(&ads_ring_of(a, ref)->committed, end); return end;": "return end;",
+            "end = ads_ring_finish(a, ref, &draft); if (publish) "
+            "ads_store_release(&ads_ring_of(a, ref)->tail, end); /* R31. Commit. */": (
+                "end = ads_ring_finish(a, ref, &draft); if (publish) "
+                "ads_store_release(&ads_ring_of(a, ref)->tail, end); "
+                "ads_store(&ads_ring_of(a, ref)->committed, end);"
+            ),
+        },
+    ),
+    Mistake(
+        "a record of a ring is written after it is published",
+        "ring-plain",
+        {
+            "ads_copy_in(a, ads_ring_place(ref, draft.at, draft.size) + 8, data, length); end": (
+                "end"
+            ),
+            "ads_store_release(&ads_ring_of(a, ref)->tail, end); /* R31. Commit. */ return "
+            "ADS_OK; } /* Append": (
+                "ads_store_release(&ads_ring_of(a, ref)->tail, end); ads_copy_in(a, "
+                "ads_ring_place(ref, draft.at, draft.size) + 8, data, length); return ADS_OK; }"
+                " /* Append"
+            ),
+        },
+    ),
+    Mistake(
+        "a ring's record is given up before it is read",
+        "ring-plain",
+        {
+            "rc = ads_ring_copy_out(a, to, place, *length, room); if (rc) return ads_count(a, "
+            "ref.offset, rc); ads_store_release(&ring->head, c.at); /* R32. Commit. */": (
+                "ads_store_release(&ring->head, c.at); rc = ads_ring_copy_out(a, to, place, "
+                "*length, room); if (rc) return rc;"
+            )
+        },
+    ),
+    Mistake(
+        "padding takes no room",
+        "ring-plain",
+        {"return draft->at + need;": "return committed + need;"},
+    ),
+    Mistake(
+        "a reservation outlives the commit of another record",
+        "ring-plain",
+        {
+            "if (draft->ticket != ads_load(&ads_ring_of(a, ref)->committed) + 1) return "
+            "ADS_NOT_RESERVED; ads_ring_finish": (
+                "if (!draft->ticket) return ADS_NOT_RESERVED; ads_ring_finish"
+            )
+        },
+    ),
+    Mistake(
+        "a ring writes over its oldest records before it drops them",
+        "ring-overwrite",
+        {
+            "if (end - head <= size) return ADS_OK; if (!(flags & ADS_OVERWRITE))": (
+                "if (end - head <= size + 8) return ADS_OK; if (!(flags & ADS_OVERWRITE))"
+            )
+        },
+    ),
+    Mistake(
+        "a consumer of an overwriting ring does not look who was faster",
+        "ring-overwrite",
+        {
+            "if (ads_cas(&ring->head, word, c.at | (word & ADS_RING_DROPS)) == word) /* R32. "
+            "Commit. */ return ADS_OK;": (
+                "ads_store_release(&ring->head, c.at | (word & ADS_RING_DROPS)); return ADS_OK;"
+            )
+        },
+    ),
+    Mistake(
+        "a drop is counted though the consumer was faster",
+        "ring-overwrite",
+        {
+            "if (ads_cas(&ring->head, word, (head + ads_ring_step(bytes)) | drops) == word) /* "
+            "Commit of a drop. */": (
+                "ads_cas(&ring->head, word, (head + ads_ring_step(bytes)) | drops);"
+            )
+        },
+    ),
+    Mistake(
+        "a producer that dies leaves a drop that nobody counts",
+        "ring-overwrite",
+        {
+            "drops = (drops + 1) & ADS_RING_DROPS;": "",
+            "counted + ((drops - counted) & ADS_RING_DROPS)": "counted + 1",
+            "return counted + ((word - counted) & ADS_RING_DROPS);": "return counted;",
+        },
+    ),
+    Mistake(
+        "a reader does not look whether the head has passed",
+        "ring-overwrite",
+        {
+            "if (head - c->at - 1 < 1ull << 62 && (rc || head - c->at >= next.at - c->at)) {": (
+                "if (0) {"
+            )
+        },
+    ),
+    Mistake(
+        "an overwriting ring drops what is not published",
+        "ring-overwrite",
+        {"if (ads_load(&ring->tail) == head) /* all": "if (0) /* all"},
     ),
 )
 

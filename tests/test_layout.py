@@ -26,8 +26,10 @@ RECORDS = [
     "ads_header",
     "ads_table",
     "ads_collection",
+    "ads_orderedmap",
     "ads_entry",
     "ads_queue",
+    "ads_ring",
     "ads_array",
     "ads_directory_value",
 ]
@@ -118,6 +120,12 @@ class Collection(msgspec.Struct):
     pool: Pool
 
 
+class OrderedMapHeader(msgspec.Struct):
+    data: Collection
+    index: Collection
+    heads: Array[u64, 8]
+
+
 class Entry(msgspec.Struct):
     link: u64
     hash: u64
@@ -139,6 +147,19 @@ class ArrayHeader(msgspec.Struct):
     counters: Counters
 
 
+class Ring(msgspec.Struct):
+    header: Header
+    counters: Counters
+    committed: u64
+    head_seen: u64
+    pad0: Array[u64, 14]
+    tail: u64
+    pad1: Array[u64, 15]
+    head: u64
+    tail_seen: u64
+    pad2: Array[u64, 14]
+
+
 class DirectoryValue(msgspec.Struct):
     kind: u32
     offset: u32
@@ -158,8 +179,10 @@ CLASSES = dict(
             Header,
             Table,
             Collection,
+            OrderedMapHeader,
             Entry,
             Queue,
+            Ring,
             ArrayHeader,
             DirectoryValue,
         ],

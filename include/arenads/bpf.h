@@ -37,6 +37,7 @@
 #include "hashmap.h"
 #include "orderedmap.h"
 #include "queue.h"
+#include "ring.h"
 
 #if ADS_BPF
 #include "helpers.h"
@@ -616,6 +617,100 @@
 	{                                                                      \
 		return ads_array_set(ads_here(), name##_ref(), entries, index, \
 				     __builtin_assume_aligned(value, __alignof__(V))); \
+	}                                                                      \
+	struct ads_ref name##_ref(void)
+
+/*
+ * Ring NAME of records of any size, for one producer and one consumer; `bytes` is rounded up to
+ * a power of two. With ADS_OVERWRITE behind it the oldest records make room when it is full.
+ *
+ *	int NAME_push(const void *data, __u32 size)	a copy; ADS_FULL, ADS_TOO_LONG
+ *	void __arena *NAME_reserve(struct ads_ring_draft *draft, __u32 size)
+ *		Room to be filled in place; NULL: full or too long. To give it up: do not commit.
+ *	int NAME_commit(struct ads_ring_draft *draft)	it is filled; ADS_NOT_RESERVED
+ *	int NAME_publish(void)				all that is committed can be seen
+ *	int NAME_submit(struct ads_ring_draft *draft)	commit and publish
+ *	int NAME_append(const void *data, __u32 size)	as push, to be published later
+ *	int NAME_pop(void *to, __u32 room, __u32 *size)	ADS_ABSENT; ADS_TOO_LONG: *size is needed
+ *	__u64 NAME_waiting(void)			bytes, more than those of the records
+ *
+ * Consuming in place, not if it overwrites (ADS_INVALID):
+ *	int NAME_peek(struct ads_ring_cursor *batch)	what waits is a batch; ADS_ABSENT: nothing
+ *	void __arena *NAME_next(struct ads_ring_cursor *batch, __u32 *size)	NULL: that was all
+ *	int NAME_release(const struct ads_ring_cursor *batch)	all that next has returned
+ *
+ * The sizes of push, append and pop are constants. Records whose size is known at run time are
+ * reserved, or read in place. Test for NULL: the verifier does not insist.
+ */
+#if ADS_BPF /* only the half that counts: two instructions less, each time */
+#define ads_handle_of(name) (*(const volatile __u32 *)&(name).handle)
+#else
+#define ads_handle_of(name) ((__u32)(name).handle)
+#endif
+#define ADS_RING(name, ...) ADS_RING_WITH(name, __VA_ARGS__, 0, 0)
+#define ADS_RING_WITH(name, bytes, options, ...)                               \
+	ADS_DECLARATION struct {                                               \
+		int(*kind)[ADS_KIND_RING];                                     \
+		int(*max_entries)[bytes];                                      \
+		int(*flags)[1 + (options)];                                    \
+		__u64 handle;                                                  \
+	} name ADS_SECTION;                                                    \
+	static ADS_INLINE struct ads_ref name##_ref(void)                      \
+	{                                                                      \
+		struct ads_ref ref = {ads_handle_of(name), 0, 0, options};     \
+		return ref;                                                    \
+	}                                                                      \
+	static ADS_INLINE int name##_push(const void *data, __u32 size)        \
+	{                                                                      \
+		return ads_ring_push(ads_here(), name##_ref(), data, size);    \
+	}                                                                      \
+	static ADS_INLINE int name##_append(const void *data, __u32 size)      \
+	{                                                                      \
+		return ads_ring_append(ads_here(), name##_ref(), data, size, 0); \
+	}                                                                      \
+	static ADS_INLINE void __arena *name##_reserve(struct ads_ring_draft *draft, __u32 size) \
+	{                                                                      \
+		struct ads_arena *a = ads_here();                              \
+		__u32 place = 0;                                               \
+		(void)a;                                                       \
+		if (ads_ring_reserve(a, name##_ref(), size, draft, &place))    \
+			return (void __arena *)0;                              \
+		return ads_at(a, void, place);                                 \
+	}                                                                      \
+	static ADS_INLINE int name##_commit(struct ads_ring_draft *draft)      \
+	{                                                                      \
+		return ads_ring_commit(ads_here(), name##_ref(), draft);       \
+	}                                                                      \
+	static ADS_INLINE int name##_submit(struct ads_ring_draft *draft)      \
+	{                                                                      \
+		return ads_ring_submit(ads_here(), name##_ref(), draft);       \
+	}                                                                      \
+	static ADS_INLINE int name##_publish(void)                             \
+	{                                                                      \
+		return ads_ring_publish(ads_here(), name##_ref());             \
+	}                                                                      \
+	static ADS_INLINE int name##_pop(void *to, __u32 room, __u32 *size)    \
+	{                                                                      \
+		return ads_ring_pop(ads_here(), name##_ref(), to, room, size); \
+	}                                                                      \
+	static ADS_INLINE int name##_peek(struct ads_ring_cursor *batch)       \
+	{                                                                      \
+		return ads_ring_peek(ads_here(), name##_ref(), batch);         \
+	}                                                                      \
+	static ADS_INLINE void __arena *name##_next(struct ads_ring_cursor *batch, __u32 *size) \
+	{                                                                      \
+		struct ads_arena *a = ads_here();                              \
+		__u32 place = 0;                                               \
+		(void)a;                                                       \
+		return ads_ring_next(a, name##_ref(), batch, &place, size) ? (void __arena *)0 : ads_at(a, void, place); \
+	}                                                                      \
+	static ADS_INLINE int name##_release(const struct ads_ring_cursor *batch) \
+	{                                                                      \
+		return ads_ring_release(ads_here(), name##_ref(), batch);      \
+	}                                                                      \
+	static ADS_INLINE __u64 name##_waiting(void)                           \
+	{                                                                      \
+		return ads_ring_waiting(ads_here(), name##_ref());             \
 	}                                                                      \
 	struct ads_ref name##_ref(void)
 

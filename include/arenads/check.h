@@ -369,6 +369,15 @@ static inline __u32 ads_check_start(struct ads_arena *a, __u32 kind, struct ads_
 	return ads_kind_is_hashed(kind) ? h->first : ads_list_head(ref);
 }
 
+/* A ring has no entries that could leak: its positions and what waits are looked at. */
+static inline int ads_check_ring(struct ads_arena *a, struct ads_ref ref, struct ads_check_report *report)
+{
+	report->error_at = ads_ring_check(a, ref, &report->live);
+	report->errors = !!report->error_at;
+	report->carved = report->live;
+	return ADS_OK;
+}
+
 static inline void ads_check_all(struct ads_check *c, __u32 kind, struct ads_ref ref, int repair)
 {
 	__u32 start, i;
@@ -457,7 +466,7 @@ static inline int ads_array_check(struct ads_arena *a, struct ads_ref ref, int r
 }
 
 /*
- * Check a hash map, list, pool or array. 0, or an error if it could not be checked at all; what was
+ * Check a structure. 0, or an error if it could not be checked at all; what was
  * found is in *report. `repair` gives leaked entries back: only while no writer is running.
  */
 static inline int ads_collection_check(struct ads_arena *a, __u32 kind, struct ads_ref ref, int repair,
@@ -472,6 +481,8 @@ static inline int ads_collection_check(struct ads_arena *a, __u32 kind, struct a
 		return rc;
 	if (repair && !ads_writable(a))
 		return ADS_READ_ONLY;
+	if (kind == ADS_KIND_RING)
+		return ads_check_ring(a, ref, report);
 	if (kind == ADS_KIND_ARRAY)
 		return ads_array_check(a, ref, repair, report);
 	c.linked = (unsigned char *)calloc(1, a->size / 64 + 1);

@@ -18,6 +18,7 @@
 #include "orderedmap.h"
 #include "queue.h"
 #include "reclaim.h"
+#include "ring.h"
 
 #if !ADS_BPF
 
@@ -241,12 +242,16 @@ static inline int ads_structure_check(struct ads_arena *a, __u32 kind, struct ad
 	if (kind == ADS_KIND_ARRAY)
 		return ads_array_check_header(a, ref);
 	if (ref.key_size > ADS_MAX_KEY || ref.value_size > ADS_MAX_VALUE || ref.offset % ADS_LINE ||
-	    ads_bad(a, ref.offset, kind == ADS_KIND_QUEUE ? sizeof(struct ads_queue) : sizeof(struct ads_collection)))
+	    ads_bad(a, ref.offset, kind == ADS_KIND_QUEUE  ? sizeof(struct ads_queue)
+				   : kind == ADS_KIND_RING ? sizeof(struct ads_ring)
+							   : sizeof(struct ads_collection)))
 		return ADS_DAMAGED;
 	h = ads_at(a, struct ads_header, ref.offset);
 	if (h->kind != kind || h->key_size != ref.key_size || h->value_size != ref.value_size || !h->max_entries ||
 	    h->flags != ref.flags)
 		return ADS_DAMAGED;
+	if (kind == ADS_KIND_RING)
+		return ads_ring_believe(a, ref);
 	if (kind != ADS_KIND_QUEUE) {
 		const struct ads_pool *p = &ads_at(a, struct ads_collection, ref.offset)->pool;
 

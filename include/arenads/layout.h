@@ -343,6 +343,31 @@ ADS_STATIC_ASSERT(__builtin_offsetof(struct ads_orderedmap, index) == 1536, "ABI
 ADS_STATIC_ASSERT(__builtin_offsetof(struct ads_orderedmap, heads) == 3072, "ABI");
 
 /*
+ * A ring of records of any size (ring.h); its bytes follow. Positions are free-running 64-bit
+ * counts of bytes. Words that are written by one side and waited for by the other stand on
+ * pairs of lines of their own.
+ */
+struct ads_ring {
+	struct ads_header header; /* max_entries: bytes */
+	struct ads_counters counters;
+	__u64 committed; /* producer: end of the last whole record */
+	__u64 head_seen; /* producer: the head it read last */
+	__u64 pad0[14];
+	__u64 tail; /* producer: published */
+	__u64 pad1[15];
+	__u64 head;	 /* consumer: taken. Overwriting: {position, drops modulo 8:3} */
+	__u64 tail_seen; /* consumer: the tail it read last */
+	__u64 pad2[14];
+};
+
+ADS_STATIC_ASSERT(sizeof(struct ads_ring) == 512, "ABI");
+ADS_STATIC_ASSERT(__builtin_offsetof(struct ads_ring, committed) == 128, "ABI");
+ADS_STATIC_ASSERT(__builtin_offsetof(struct ads_ring, head_seen) == 136, "ABI");
+ADS_STATIC_ASSERT(__builtin_offsetof(struct ads_ring, tail) == 256, "ABI");
+ADS_STATIC_ASSERT(__builtin_offsetof(struct ads_ring, head) == 384, "ABI");
+ADS_STATIC_ASSERT(__builtin_offsetof(struct ads_ring, tail_seen) == 392, "ABI");
+
+/*
  * An SPSC ring of fixed-size records. Producer and consumer each write one line.
  * Positions are free-running 64-bit counts of records.
  */

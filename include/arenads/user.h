@@ -31,5 +31,6 @@
 #include "queue.h"
 #include "reap.h"
 #include "reclaim.h"
+#include "ring.h"
 
 #endif /* ARENADS_USER_H */

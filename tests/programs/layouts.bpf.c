@@ -14,8 +14,10 @@ NAMED(ads_counters);
 NAMED(ads_header);
 NAMED(ads_table);
 NAMED(ads_collection);
+NAMED(ads_orderedmap);
 NAMED(ads_entry);
 NAMED(ads_queue);
+NAMED(ads_ring);
 NAMED(ads_array);
 NAMED(ads_directory_value);
 

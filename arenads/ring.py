@@ -1,0 +1,267 @@
+"""The byte ring of an arena: records of any size, from one producer to one consumer."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, Any
+
+from arenads._core import ffi, lib
+from arenads.errors import CapacityError, RecordSizeError, ReservationError, SchemaError
+from arenads.structure import Checkable
+
+if TYPE_CHECKING:
+    from arenads.btf import Declaration
+
+__all__ = ["Ring"]
+
+# Room for records in one buffer, when nothing tells how long they are.
+_ROOM = 4096
+_BATCH_ROOM = 65536
+_MASK = (1 << 64) - 1
+
+
+class Ring(Checkable[bytes]):
+    """A ring of byte records with one producer and one consumer, each a BPF program or a thread.
+
+    Producing and consuming are plain memory accesses, with no system call and, unless the ring
+    overwrites, no atomic instruction. Two producers, or two consumers, at the same time damage
+    the order of records: let one thread do it. Any number may read `records`.
+
+    >>> import arenads
+    >>> with arenads.create("1MiB", engine="native") as arena:
+    ...     log = arena.ring("log", size="4KiB")
+    ...     log.push(b"first")
+    ...     with log.reserve(6) as place:
+    ...         place[:] = b"second"
+    ...     list(log.records()), log.pop(), log.drain(), log.pop()
+    ([b'first', b'second'], b'first', [b'second'], None)
+    """
+
+    kind = lib.ADS_KIND_RING
+    kind_name = "ring"
+
+    @classmethod
+    def declared_options(cls, declaration: Declaration) -> dict[str, Any]:
+        """Return what a declaration in a BPF object adds to the call that makes the ring."""
+        return {"overwrite": bool(declaration.numbers.get("flags", 1) - 1 & lib.ADS_OVERWRITE)}
+
+    @property
+    def overwrite(self) -> bool:
+        """Whether the oldest records make room when the ring is full."""
+        return bool(self._handle.ref.flags & lib.ADS_OVERWRITE)
+
+    @property
+    def size(self) -> int:
+        """Bytes of the ring. Each record takes its own, rounded up to 8, and 8 more."""
+        return self.max_entries
+
+    @property
+    def longest(self) -> int:
+        """Bytes of the longest record that it takes."""
+        return self.max_entries // 2 - 8
+
+    # --- produce --------------------------------------------------------------------------
+
+    def push(self, record: bytes | bytearray | memoryview) -> None:
+        """Append a record and publish it, with all that was committed before.
+
+        Raises
+        ------
+        CapacityError
+            There is no room; counted in `counters().full`. Never if the ring overwrites.
+        RecordSizeError
+            It is longer than `longest`.
+        """
+        data = _as_bytes(record)
+        code = lib.core_ring_push(self._handle, data, len(data))
+        if code:
+            self._check(code, len(data))
+
+    def push_many(self, records: Iterable[bytes | bytearray | memoryview]) -> int:
+        """Append records and publish them together; return how many there was room for.
+
+        Raises
+        ------
+        RecordSizeError
+            One is longer than `longest`; none was appended.
+        """
+        many = [_as_bytes(record) for record in records]
+        if not many:
+            return 0
+        longest = max(map(len, many))
+        if longest > self.longest:
+            self._check(lib.ADS_TOO_LONG, longest)
+        sizes = ffi.new("__u32[]", [len(data) for data in many])
+        count = lib.core_ring_push_many(self._handle, b"".join(many), sizes, len(many))
+        try:
+            self._check(count)
+        except CapacityError:
+            return 0
+        return int(count)
+
+    @contextlib.contextmanager
+    def reserve(self, size: int, *, publish: bool = True) -> Iterator[memoryview]:
+        """Give room for a record of `size` bytes, to be filled in place.
+
+        The room is a writable memoryview with old bytes in it, good until the end of the `with`
+        block. The record is committed there, or given up if the block ends with an exception.
+        With `publish` False nobody sees it before the next `publish` or push: a batch.
+
+        Raises
+        ------
+        CapacityError, RecordSizeError
+        ReservationError
+            At the end of the block: something else was committed in it.
+        """
+        if not isinstance(size, int) or isinstance(size, bool) or not 0 <= size < 1 << 32:
+            raise SchemaError(f"expected a number of bytes to reserve, found {size!r}")
+        draft = ffi.new("struct ads_ring_draft *")
+        place = ffi.new("__u32 *")
+        self._check(lib.core_ring_reserve(self._handle, size, draft, place), size)
+        view = memoryview(ffi.buffer(self._core.base + place[0], size))
+        try:
+            yield view
+        finally:
+            with contextlib.suppress(BufferError):  # an array of it lives on
+                view.release()
+        self._check(lib.core_ring_commit(self._handle, draft, publish))
+
+    def publish(self) -> None:
+        """Let the consumer see all that is committed."""
+        self._check(lib.core_ring_publish(self._handle))
+
+    # --- consume --------------------------------------------------------------------------
+
+    def pop(self) -> bytes | None:
+        """Take the oldest record, None if there is none."""
+        memory, size = buffer = self._take_buffer()
+        code = lib.core_ring_pop(self._handle, memory, len(memory), size)
+        while code == lib.ADS_TOO_LONG:
+            memory = ffi.new("char[]", int(size[0]))
+            buffer = memory, size
+            code = lib.core_ring_pop(self._handle, memory, len(memory), size)
+        if code == lib.ADS_ABSENT:
+            record = None
+        else:
+            self._check(code)
+            record = bytes(ffi.buffer(memory, size[0]))
+        self._buffers.append(buffer)
+        return record
+
+    def drain(self, most: int | None = None) -> list[bytes]:
+        """Take all records that wait, at most `most`, in one call.
+
+        They are taken together: a process that is killed meanwhile has taken all or none. Only
+        if the ring overwrites each is taken for itself.
+        """
+        if most is not None and most <= 0:
+            return []
+        count = lib.ADS_TOO_LONG
+        while count == lib.ADS_TOO_LONG:  # what waited was dropped for something longer
+            room = self.waiting
+            if not room:
+                return []
+            memory = ffi.new("char[]", room)
+            count = lib.core_ring_drain(self._handle, memory, room, _MASK if most is None else most)
+        self._check(count)
+        return _records(memory, int(count))
+
+    # --- look -----------------------------------------------------------------------------
+
+    def records(self) -> Iterator[bytes]:
+        """Iterate over what waits now, the oldest first, and take nothing.
+
+        Works on a read-only arena, and while others produce and consume: each record is whole,
+        and those that are taken or dropped meanwhile may be left out.
+        """
+        handle = self._handle
+        self.arena._open()
+        cursor = ffi.new("struct ads_ring_cursor *")
+        needed = ffi.new("__u32 *")
+        code = lib.core_ring_walk(handle, cursor)
+        if code == lib.ADS_ABSENT:
+            return
+        self._check(code)
+        memory = ffi.new("char[]", min(int(cursor.end - cursor.at), _BATCH_ROOM))
+        while True:
+            self.arena._open()
+            count = lib.core_ring_read(handle, cursor, memory, len(memory), _MASK, needed)
+            if count == lib.ADS_TOO_LONG:
+                memory = ffi.new("char[]", int(needed[0]) + 16)
+                continue
+            self._check(count)
+            if not count:
+                return
+            yield from _records(memory, int(count))
+
+    @property
+    def waiting(self) -> int:
+        """Bytes that wait to be consumed, with what the ring adds to each record."""
+        count = lib.core_ring_waiting(self._handle)
+        self._check(count)
+        return min(int(count), self.max_entries)
+
+    def __len__(self) -> int:
+        """Count the records that wait, by a walk over them; see `waiting` for their bytes."""
+        count = lib.core_ring_count(self._handle)
+        self._check(count)
+        return int(count)
+
+    def __bool__(self) -> bool:
+        return self.waiting > 0
+
+    def __repr__(self) -> str:
+        if self.arena.closed:
+            return f"<Ring {self.name!r}, arena closed>"
+        how = ", overwriting" if self.overwrite else ""
+        return f"<Ring {self.name!r}, {self.waiting} of {self.size} bytes{how}>"
+
+    # --- inner ----------------------------------------------------------------------------
+
+    def _new_buffer(self) -> tuple[Any, Any]:
+        return ffi.new("char[]", min(self.longest, _ROOM)), ffi.new("__u32 *")
+
+    def _check(self, code: int, size: int = 0) -> None:
+        if code == lib.ADS_FULL:
+            raise CapacityError(
+                f"ring {self.name!r} has no room: {self.waiting} of its {self.size} bytes wait to"
+                " be consumed. Consume, make it larger, or let it overwrite.",
+                name=self.name,
+                max_entries=self.size,
+            )
+        if code == lib.ADS_TOO_LONG:
+            raise RecordSizeError(
+                f"ring {self.name!r} takes records of up to {self.longest} bytes (half of its"
+                f" {self.size}, less 8), found {size}. Make it larger, or split the record.",
+                name=self.name,
+                size=size,
+                most=self.longest,
+            )
+        if code == lib.ADS_NOT_RESERVED:
+            raise ReservationError(
+                f"ring {self.name!r} has no reservation to commit: another record was committed"
+                " since it was made, which makes it void.",
+                name=self.name,
+            )
+        super()._check(code)
+
+
+def _as_bytes(record: object) -> bytes:
+    if isinstance(record, bytes):
+        return record
+    if isinstance(record, bytearray | memoryview):
+        return bytes(record)
+    raise SchemaError(f"a record is bytes; found {type(record).__name__}")
+
+
+def _records(memory: Any, count: int) -> list[bytes]:
+    """Return what the C core packed: {size, record, rounded up to 8 bytes}, so many."""
+    view = memoryview(ffi.buffer(memory))
+    records = []
+    at = 0
+    for _ in range(count):
+        size = int.from_bytes(view[at : at + 8], "little")
+        records.append(bytes(view[at + 8 : at + 8 + size]))
+        at += 8 + -(-size // 8) * 8
+    return records
