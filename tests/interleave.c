@@ -1621,6 +1621,27 @@ static const struct state pool_states[] = {
 	{"memory for one object", "A A M2", 8, 3},
 };
 
+/* A thread has died with an entry in hand, at each step of taking or freeing it. */
+static const struct state map_hands[] = {
+	{"about to take a free entry", "Ia Ib Ic Db Id/1", 16, 0},
+	{"has spoken for a free entry", "Ia Ib Ic Db Id/2", 16, 0},
+	{"has a free entry", "Ia Ib Ic Db Id/4", 16, 0},
+	{"is filling an entry", "Ia Ib Ic Db Id/5", 16, 0},
+	{"about to delete", "Ia Ib Ic Db Da/1", 16, 0},
+	{"has deleted", "Ia Ib Ic Db Da/2", 16, 0},
+	{"has unlinked", "Ia Ib Ic Db Da/3", 16, 0},
+	{"about to give back", "Ia Ib Ic Db Da/5", 16, 0},
+	{"is filling one to replace with", "Ia Ib Ic Db Rc/5", 16, 0},
+};
+
+static const struct state pool_hands[] = {
+	{"about to take a free object", "A A Fb A/1", 16, 0},
+	{"has spoken for a free object", "A A Fb A/2", 16, 0},
+	{"has a free object", "A A Fb A/3", 16, 0},
+	{"about to take a fresh object", "A A A/1", 16, 0},
+	{"has spoken for a fresh object", "A A A/2", 16, 0},
+};
+
 static const struct state queue_states[] = {
 	{"empty", "", 2, 0},
 	{"one record", "Q", 2, 0},
@@ -1719,6 +1740,32 @@ static void explore_pairs(const struct state *states, int count, const char *con
 				if (long_run || shards_matter(&states[i]))
 					run_scenario(&states[i], *f, *s, NULL, other_cpus, &two_actors);
 			}
+}
+
+/* A reaper against one who may get what the dead had in hand. */
+static void explore_reaping(const struct state *states, int count, const char *const *others)
+{
+	static const struct limits reaping = {3, 0, 0};
+	const char *const *s;
+	int i;
+
+	for (i = 0; i < count; i++)
+		for (s = others; *s; s++)
+			run_scenario(&states[i], *s, "X", NULL, same_cpu, &reaping);
+}
+
+static void explore_map_reaping(void)
+{
+	static const char *const others[] = {"Ia", "Da", "Ra", "Ib", "Id", "Rc", "Dc", "Ia Da", "Da Ia", "Id Dd", "S", NULL};
+
+	explore_reaping(map_hands, COUNT(map_hands), others);
+}
+
+static void explore_pool_reaping(void)
+{
+	static const char *const others[] = {"A", "A f", "A A", "Fa", "Fa A", NULL};
+
+	explore_reaping(pool_hands, COUNT(pool_hands), others);
 }
 
 static const struct state *map_state(const char *name)
@@ -1889,6 +1936,7 @@ static const struct {
 	{"list-three", LIST, explore_list_three},    {"pool-pairs", POOL, explore_pool_pairs},
 	{"pool-frees", POOL, explore_pool_frees},    {"pool-three", POOL, explore_pool_three},
 	{"queue-pairs", QUEUE, explore_queue},	     {"names-pairs", NAMES, explore_names},
+	{"map-reaping", MAP, explore_map_reaping},   {"pool-reaping", POOL, explore_pool_reaping},
 };
 
 /* interleave_NAME.h goes here, and into the table. */

@@ -301,6 +301,11 @@ MISTAKES = (
         },
     ),
     Mistake(
+        "a reaper does not look again at what another has let go of",
+        "pool-reaping",
+        {"if (ads_load(ads_link_of(a, entry)) != link) return ADS_LOST;": ""},
+    ),
+    Mistake(
         "a record is published before it is written",
         "queue",
         {

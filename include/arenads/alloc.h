@@ -179,10 +179,10 @@ static ADS_INLINE int ads_block_finish(struct ads_arena *a, __u32 at, __u64 word
 
 		old = ads_load(&p->carved);
 		if ((__u32)old < at)
-			ads_cas(&p->carved, old, (((old >> 32) + count) << 32) | at);
+			ads_cas(&p->carved, old, (((old >> 32) + count) << 32) | at); /* R11 */
 		old = ads_load(&shard->chunk);
 		if ((__u32)old < at)
-			ads_cas(&shard->chunk, old, (count << 48) | (at + 8));
+			ads_cas(&shard->chunk, old, (count << 48) | (at + 8)); /* R12 */
 	}
 	if ((word & 3) == ADS_BLOCK_TABLE) {
 		__u32 place = ads_claim_place(a, word);
@@ -264,7 +264,7 @@ ADS_GLOBAL int ads_block_claim(struct ads_arena *a, __u64 claim, __u64 saw, __u6
 			return ADS_DAMAGED;
 #endif
 		if (cursor + 8 <= populated)
-			word = ads_load_acquire(header);
+			word = ads_load_acquire(header); /* A10, pairs with R10 */
 		if (!word) {
 			__u64 bytes = ads_block_bytes(a, claim);
 
@@ -290,7 +290,7 @@ ADS_GLOBAL int ads_block_claim(struct ads_arena *a, __u64 claim, __u64 saw, __u6
 				claim = (1ull << 32) | (__u32)claim;
 				continue;
 			}
-			/* Commit. */
+			/* Commit. R10: who finishes it for us sees the owner as we do. */
 			if (ads_cas(header, 0, claim))
 				continue;
 			mine = 1;
@@ -335,7 +335,7 @@ static ADS_INLINE int ads_alloc(struct ads_arena *a, __u64 bytes, __u32 *offset)
 static ADS_INLINE void ads_shard_help(struct ads_arena *a, struct ads_shard __arena *shard, __u64 top)
 {
 	struct ads_entry __arena *e = ads_at(a, struct ads_entry, (__u32)top & ~ADS_TOP_FLAGS);
-	__u64 link = ads_load_acquire(&e->link);
+	__u64 link = ads_load_acquire(&e->link); /* A3, pairs with R3: and before the top again */
 	__u64 below;
 
 	/* While the top is the same the entry is at it, so what was read is about this turn; later
@@ -344,13 +344,13 @@ static ADS_INLINE void ads_shard_help(struct ads_arena *a, struct ads_shard __ar
 		return;
 	if (!((__u32)top & ADS_TOP_TAKEN)) {
 		if ((__u32)link == ADS_LINK_PUSHING)
-			ads_cas(&e->link, link, ads_link_set_state(link, ADS_LINK_FREE));
+			ads_cas(&e->link, link, ads_link_set_state(link, ADS_LINK_FREE)); /* R3 */
 		return;
 	}
 	if ((__u32)link == ADS_LINK_FREE)
-		ads_cas(&e->link, link, ads_link_set_state(link, ADS_LINK_TAKEN));
+		ads_cas(&e->link, link, ads_link_set_state(link, ADS_LINK_TAKEN)); /* R3 */
 	below = ads_load(&e->hash);
-	ads_cas(&shard->free, top, (((top >> 32) + 1) << 32) | (__u32)below);
+	ads_cas(&shard->free, top, (((top >> 32) + 1) << 32) | (__u32)below); /* R2 */
 }
 
 /* Whether something at the top of a stack must be helped on first. It was, if so. */
@@ -360,6 +360,7 @@ static ADS_INLINE int ads_shard_helped(struct ads_arena *a, struct ads_shard __a
 
 	if (ADS_LIKELY(!((__u32)top & ADS_TOP_FLAGS)) || ads_bad(a, entry, sizeof(struct ads_entry)))
 		return 0;
+	/* A3, pairs with R3. */
 	if (!((__u32)top & ADS_TOP_TAKEN) &&
 	    (__u32)ads_load_acquire(&ads_at(a, struct ads_entry, entry)->link) != ADS_LINK_PUSHING)
 		return 0;
@@ -384,6 +385,7 @@ static ADS_INLINE __u32 ads_shard_pop_top(struct ads_arena *a, struct ads_shard 
 
 		ads_hand_take(a, pool.offset, entry,
 			      ads_link_later(ads_load(&ads_at(a, struct ads_entry, entry)->link)));
+		/* R2, and R13: what the taker writes into the entry comes after what the others did. */
 		if (ads_cas(&shard->free, top, taken) != top)
 			return 0;
 		ads_shard_help(a, shard, taken);
@@ -391,6 +393,7 @@ static ADS_INLINE __u32 ads_shard_pop_top(struct ads_arena *a, struct ads_shard 
 	}
 	/* May be stale if the entry was just taken: then the CAS fails on the version. */
 	below = ads_load(&ads_at(a, struct ads_entry, entry)->hash);
+	/* R2, R13, as above. */
 	return ads_cas(&shard->free, top, (((top >> 32) + 1) << 32) | (__u32)below) == top ? entry : 0;
 }
 
@@ -422,13 +425,13 @@ static ADS_INLINE __u32 ads_chunk_next(__u64 chunk, struct ads_pool_ref pool)
 static ADS_INLINE void ads_chunk_help(struct ads_arena *a, struct ads_shard __arena *shard, __u64 chunk, __u32 entry)
 {
 	__u64 __arena *link = &ads_at(a, struct ads_entry, entry)->link;
-	__u64 fresh = ads_load_acquire(link);
+	__u64 fresh = ads_load_acquire(link); /* A3, pairs with R3: and before the chunk again */
 
 	if (ads_load(&shard->chunk) != chunk)
 		return;
 	if (!fresh)
-		ads_cas(link, 0, ads_link_set_state(0, ADS_LINK_TAKEN));
-	ads_cas(&shard->chunk, chunk, chunk + (1ull << 32) - ADS_TOP_TAKEN);
+		ads_cas(link, 0, ads_link_set_state(0, ADS_LINK_TAKEN)); /* R3 */
+	ads_cas(&shard->chunk, chunk, chunk + (1ull << 32) - ADS_TOP_TAKEN); /* R12 */
 }
 
 /* Take a never used entry from a shard's chunk: as ads_shard_pop. */
@@ -437,7 +440,7 @@ static ADS_INLINE __u32 ads_shard_take(struct ads_arena *a, struct ads_shard __a
 	__u32 i;
 
 	for (ads_loop(i)) {
-		__u64 chunk = ads_load_acquire(&shard->chunk);
+		__u64 chunk = ads_load_acquire(&shard->chunk); /* A12, pairs with R12 */
 		__u32 taken = (chunk >> 32) & 0xffff;
 		__u32 entry = ads_chunk_next(chunk, pool);
 
@@ -450,12 +453,12 @@ static ADS_INLINE __u32 ads_shard_take(struct ads_arena *a, struct ads_shard __a
 			continue;
 		}
 		if (!ads_by_user()) {
-			if (ads_cas(&shard->chunk, chunk, chunk + (1ull << 32)) == chunk)
+			if (ads_cas(&shard->chunk, chunk, chunk + (1ull << 32)) == chunk) /* R12 */
 				return entry;
 			continue;
 		}
 		ads_hand_take(a, pool.offset, entry, 1);
-		if (ads_cas(&shard->chunk, chunk, chunk | ADS_TOP_TAKEN) == chunk) {
+		if (ads_cas(&shard->chunk, chunk, chunk | ADS_TOP_TAKEN) == chunk) { /* R12 */
 			ads_chunk_help(a, shard, chunk | ADS_TOP_TAKEN, entry);
 			return entry;
 		}
@@ -483,10 +486,10 @@ static ADS_INLINE int ads_shard_push(struct ads_arena *a, struct ads_shard __are
 
 	/* If the depth is stale the CAS will fail: taking the top changes the version. */
 	if (depth >= limit) {
-		ads_fence_acquire(); /* the depth counts if the top is still the top */
+		ads_fence_acquire(); /* F2: the depth counts if the top is still the top */
 		return ads_load(&shard->free) == top ? -1 : 0;
 	}
-	/* R3 for those who still look at the entry as a deleted one: its link was marked before. */
+	/* R13 for those who still look at the entry as a deleted one: its link was marked before. */
 	ads_store_release(&ads_at(a, struct ads_entry, entry)->hash, ((depth + 1) << 32) | ((__u32)top & ~ADS_TOP_FLAGS));
 	/* R2: the entry's words are visible before the entry is. */
 	return ads_cas(&shard->free, top, (((top >> 32) + 1) << 32) | entry | (ads_by_user() ? ADS_TOP_USER : 0)) == top;
@@ -507,7 +510,7 @@ ADS_GLOBAL __u32 ads_pool_used(struct ads_arena *a, __u32 pool_offset, __u32 str
 
 	for (ads_each(tries, 4)) {
 		__u32 was = available;
-		__u64 word = ads_load_acquire(books);
+		__u64 word = ads_load_acquire(books); /* A11, pairs with R11 */
 		__u32 newest = (__u32)word;
 		__u64 claim = newest && !ads_bad(a, newest + 8, 8) ? ads_load(ads_at(a, __u64, newest)) : 0;
 
@@ -517,8 +520,8 @@ ADS_GLOBAL __u32 ads_pool_used(struct ads_arena *a, __u32 pool_offset, __u32 str
 		available = 0;
 		for (ads_each(s, ADS_ALL_SHARDS)) {
 			struct ads_shard __arena *shard = ads_shard_of(a, pool, s);
-			__u64 chunk = ads_load_acquire(&shard->chunk);
-			__u64 top = ads_load_acquire(&shard->free);
+			__u64 chunk = ads_load_acquire(&shard->chunk); /* A12 */
+			__u64 top = ads_load_acquire(&shard->free);    /* A2 */
 
 			available += (__u32)(chunk >> 48) - (__u32)((chunk >> 32) & 0xffff) -
 				     !!((__u32)chunk & ADS_TOP_TAKEN);
@@ -530,7 +533,7 @@ ADS_GLOBAL __u32 ads_pool_used(struct ads_arena *a, __u32 pool_offset, __u32 str
 			sum = (sum ^ chunk) * 0x9e3779b97f4a7c15ull;
 			sum = (sum ^ top) * 0x9e3779b97f4a7c15ull;
 		}
-		ads_fence_acquire();
+		ads_fence_acquire(); /* F2: these depths before the tops of the next reading */
 		if (sum == before) {
 			available = was; /* its depths were read between the two readings of the tops */
 			break;
@@ -562,7 +565,7 @@ ADS_GLOBAL __s64 ads_pool_refill(struct ads_arena *a, __u32 pool_offset, __u32 s
 			return entry == ADS_NOWHERE ? (__s64)ADS_DAMAGED : (__s64)entry;
 	}
 	for (ads_loop(i)) {
-		__u64 carved = ads_load_acquire(&p->carved);
+		__u64 carved = ads_load_acquire(&p->carved); /* A11, pairs with R11 */
 		__u64 chunk = ads_load(&ads_shard_of(a, pool, mine)->chunk);
 		__u64 count = ads_chunk_count(stride, p->capacity, (__u32)(carved >> 32));
 
@@ -639,11 +642,11 @@ ADS_GLOBAL int ads_pool_return(struct ads_arena *a, __u32 pool_offset, __u32 str
 	__u64 __arena *link = &ads_at(a, struct ads_entry, entry)->link;
 	__u32 version, i;
 
-	/* R3: who still looks at the entry as a live one sees that it is not, before its words change. */
 	version = ads_link_later(ads_load(link));
+	/* R3: who still looks at the entry as a live one sees that it is not, before its words change. */
 	ads_store_release(link, ads_link_set_state(ads_load(link), ads_by_user() ? ADS_LINK_PUSHING : ADS_LINK_FREE));
 	for (ads_loop(i)) {
-		__u64 epoch = ads_load_acquire(&p->epoch); /* A10, pairs with R10 */
+		__u64 epoch = ads_load(&p->epoch); /* the one after A2 counts */
 		struct ads_shard __arena *shard =
 			ads_shard_of(a, pool, waits ? ADS_SHARD_RETIRED + (epoch & 1) : at);
 		__u64 top = ads_load_acquire(&shard->free); /* A2, pairs with R2 */
@@ -660,7 +663,7 @@ ADS_GLOBAL int ads_pool_return(struct ads_arena *a, __u32 pool_offset, __u32 str
 
 				/* Somebody may have done it, and more: then the version is another. */
 				if (ads_link_version(pushing) == version)
-					ads_cas(link, pushing, ads_link_set_state(pushing, ADS_LINK_FREE));
+					ads_cas(link, pushing, ads_link_set_state(pushing, ADS_LINK_FREE)); /* R3 */
 				ads_hand_clear(a);
 			}
 			return ADS_OK;
@@ -689,7 +692,7 @@ static ADS_INLINE void ads_pool_retire(struct ads_arena *a, struct ads_pool_ref 
 	if (pool.life) {
 		__u64 __arena *life = ads_at(a, __u64, entry + pool.life);
 
-		ads_store_release(life, ads_load(life) + 1); /* R11, partner A11 in orderedmap.h */
+		ads_store_release(life, ads_load(life) + 1); /* R17 */
 	}
 	ads_pool_return(a, pool.offset, pool.stride, entry, 1);
 }
@@ -714,8 +717,8 @@ static ADS_INLINE int ads_pool_alloc(struct ads_arena *a, struct ads_ref ref, __
 		__u64 __arena *link = &ads_at(a, struct ads_entry, entry)->link;
 
 		/* Unmarked: in use. Until this store a death leaks the object; afterwards it is its
-		 * owner's, whom nobody can know to be dead. */
-		ads_store_release(link, ads_link_change(ads_load(link), 0));
+		 * owner's, whom nobody can know to be dead. Nothing to order: taking it was a CAS. */
+		ads_store(link, ads_link_change(ads_load(link), 0));
 		ads_hand_clear(a);
 	}
 	*object = entry + ads_entry_value_offset(ref);
@@ -741,6 +744,7 @@ static ADS_INLINE int ads_pool_free(struct ads_arena *a, struct ads_ref ref, __u
 	if (word & ADS_LINK_MARK || !word)
 		return ADS_INVALID;
 	ads_hand_delete(a, ads_pool_of(ref).offset, entry, ads_link_later(word));
+	/* R3. */
 	if (ads_cas(link, word, ads_link_set_state(word, ads_by_user() ? ADS_LINK_TAKEN : 0)) != word) {
 		ads_hand_clear(a);
 		return ADS_INVALID;

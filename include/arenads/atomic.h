@@ -75,7 +75,12 @@ static ADS_INLINE __u64 ads_cas(__u64 __arena *word, __u64 expected, __u64 wante
 
 static ADS_INLINE __u64 ads_add(__u64 __arena *word, __u64 delta)
 {
-	return __sync_fetch_and_add(word, delta);
+	__u64 before = __sync_fetch_and_add(word, delta);
+
+	/* Used, whatever the caller does with it: clang before 20 makes of an add whose result
+	 * nobody uses one that returns nothing, and that orders nothing. */
+	__asm__ volatile("" ::"r"(before));
+	return before;
 }
 
 static ADS_INLINE __u64 ads_xchg(__u64 __arena *word, __u64 value)
@@ -138,6 +143,13 @@ static ADS_INLINE void ads_store(__u64 *word, __u64 value)
 static ADS_INLINE void ads_store_release(__u64 *word, __u64 value)
 {
 	ads_point(ADS_POINT_STORE, word);
+	__atomic_store_n(word, value, __ATOMIC_RELEASE);
+}
+
+/* As ads_store_release, to a word that only one thread writes: tests choose whether to stop there. */
+static ADS_INLINE void ads_store_release_own(__u64 *word, __u64 value)
+{
+	ads_point(ADS_POINT_HAND, word);
 	__atomic_store_n(word, value, __ATOMIC_RELEASE);
 }
 

@@ -97,7 +97,7 @@ static inline void ads_check_tables(struct ads_check *c, struct ads_ref ref)
 		for (i = 0; i < links; i++) {
 			__u32 at = (__u32)(table + sizeof(struct ads_table) + 8 * i);
 
-			if (ads_link_ready(ads_load_acquire(ads_at(c->a, __u64, at))) &&
+			if (ads_link_ready(ads_load_acquire(ads_at(c->a, __u64, at))) && /* A3 */
 			    !ads_check_seen(c->linked, at))
 				ads_check_error(c, at);
 		}
@@ -118,7 +118,7 @@ static inline void ads_check_links(struct ads_check *c, __u32 kind, struct ads_r
 		ads_check_error(c, at);
 		return;
 	}
-	link = ads_load_acquire(ads_at(c->a, __u64, at));
+	link = ads_load_acquire(ads_at(c->a, __u64, at)); /* A3, pairs with R3 */
 	for (step = 0; step < c->cells; step++) {
 		__u32 next = (link & ADS_LINK_MARK ? ads_deleted_next(link) : ads_link_next(link)) & ~ADS_LINK_PENDING;
 		struct ads_entry *e;
@@ -139,7 +139,7 @@ static inline void ads_check_links(struct ads_check *c, __u32 kind, struct ads_r
 			hash = first;
 			shift = table >> 32;
 			last = 0; /* keys are compared only with those behind the same shortcut */
-			link = ads_load_acquire(ads_at(c->a, __u64, at));
+			link = ads_load_acquire(ads_at(c->a, __u64, at)); /* A3 */
 			continue;
 		}
 		if (ads_bad(c->a, next, stride) || ads_check_mark(c->linked, next)) {
@@ -147,7 +147,7 @@ static inline void ads_check_links(struct ads_check *c, __u32 kind, struct ads_r
 			return;
 		}
 		e = ads_at(c->a, struct ads_entry, next);
-		link = ads_load_acquire(&e->link);
+		link = ads_load_acquire(&e->link); /* A3 */
 		if (link & ADS_LINK_MARK) {
 			c->report->deleted++;
 			continue;
@@ -170,7 +170,7 @@ static inline void ads_check_free(struct ads_check *c, struct ads_pool_ref pool)
 	__u32 s;
 
 	for (s = 0; s < ADS_ALL_SHARDS; s++) {
-		__u64 top = ads_load_acquire(&ads_shard_of(c->a, pool, s)->free);
+		__u64 top = ads_load_acquire(&ads_shard_of(c->a, pool, s)->free); /* A2, pairs with R2 */
 		__u32 at = (__u32)top & ~ADS_TOP_FLAGS;
 		__u32 taken = (__u32)top & ADS_TOP_TAKEN ? at : 0;
 		__u64 left = ~0ull;
@@ -201,13 +201,14 @@ static inline void ads_check_free(struct ads_check *c, struct ads_pool_ref pool)
 /* Visit every entry in the pool's chunks: the heap says which those are. */
 static inline void ads_check_chunks(struct ads_check *c, __u32 kind, struct ads_pool_ref pool, int repair)
 {
-	__u64 cursor = ads_load_acquire(&ads_root_of(c->a)->cursor);
+	__u64 cursor = ads_load_acquire(&ads_root_of(c->a)->cursor); /* A1, pairs with R1 */
 	__u64 at, placed = 0, last_chunk = 0, books;
 
 	for (at = ADS_HEAP_OFFSET;;) {
 		__u64 word, bytes, taken, i;
 		__u64 chunk;
 
+		/* A10, pairs with R10 */
 		word = ads_arena_reaches(c->a, at + 8) ? ads_load_acquire(ads_at(c->a, __u64, at)) : 0;
 		/* At the cursor there may be one more block, whose claimer has died. */
 		if (!word && at >= cursor)
@@ -225,7 +226,7 @@ static inline void ads_check_chunks(struct ads_check *c, __u32 kind, struct ads_
 			continue;
 		}
 		last_chunk = at >= cursor ? word >> 32 : 0;
-		chunk = ads_load_acquire(&ads_shard_of(c->a, pool, (word >> 2) & 15)->chunk);
+		chunk = ads_load_acquire(&ads_shard_of(c->a, pool, (word >> 2) & 15)->chunk); /* A12, pairs with R12 */
 		taken = word >> 32; /* a newer chunk has taken its place: it is used up */
 		if (((__u32)chunk & ~ADS_TOP_FLAGS) == at + 8)
 			taken = ((chunk >> 32) & 0xffff) + !!((__u32)chunk & ADS_TOP_TAKEN);
@@ -258,7 +259,7 @@ static inline void ads_check_chunks(struct ads_check *c, __u32 kind, struct ads_
 		}
 		at += bytes;
 	}
-	books = ads_load_acquire(&ads_at(c->a, struct ads_pool, pool.offset)->carved) >> 32;
+	books = ads_load_acquire(&ads_at(c->a, struct ads_pool, pool.offset)->carved) >> 32; /* A11, pairs with R11 */
 	if (books != c->report->carved && books + last_chunk != c->report->carved)
 		ads_check_error(c, pool.offset); /* the books may lack a chunk at the cursor, no more */
 	if (placed != c->report->live + c->report->deleted + c->report->free + c->report->waiting)
@@ -275,7 +276,7 @@ static inline int ads_pool_chunk_of(struct ads_arena *a, struct ads_ref ref, __u
 	__u64 at = ADS_HEAP_OFFSET;
 
 	while (ads_arena_reaches(a, at + 8)) {
-		__u64 word = ads_load_acquire(ads_at(a, __u64, at));
+		__u64 word = ads_load_acquire(ads_at(a, __u64, at)); /* A10, pairs with R10 */
 		__u64 bytes = ads_block_bytes(a, word);
 
 		if (!bytes || at > object)
@@ -298,12 +299,12 @@ static inline void ads_check_help(struct ads_arena *a, struct ads_pool_ref pool)
 
 	for (s = 0; s < ADS_ALL_SHARDS; s++) {
 		struct ads_shard *shard = ads_shard_of(a, pool, s);
-		__u64 chunk = ads_load_acquire(&shard->chunk);
+		__u64 chunk = ads_load_acquire(&shard->chunk); /* A12, pairs with R12 */
 		__u32 next = ads_chunk_next(chunk, pool);
 		int i;
 
 		for (i = 0; i < 2; i++) /* one that was taken, and then what was under it */
-			ads_shard_helped(a, shard, ads_load_acquire(&shard->free));
+			ads_shard_helped(a, shard, ads_load_acquire(&shard->free)); /* A2 */
 		if ((__u32)chunk & ADS_TOP_TAKEN && !ads_bad(a, next, pool.stride))
 			ads_chunk_help(a, shard, chunk, next);
 	}
@@ -312,10 +313,10 @@ static inline void ads_check_help(struct ads_arena *a, struct ads_pool_ref pool)
 /* Finish the claim at the cursor, if there is one. */
 static inline void ads_check_finish(struct ads_arena *a)
 {
-	__u64 cursor = ads_load_acquire(&ads_root_of(a)->cursor);
+	__u64 cursor = ads_load_acquire(&ads_root_of(a)->cursor); /* A1, pairs with R1 */
 
 	if (cursor % ADS_LINE == 56 && cursor < a->size && ads_arena_reaches(a, cursor + 8)) {
-		__u64 word = ads_load_acquire(ads_at(a, __u64, cursor));
+		__u64 word = ads_load_acquire(ads_at(a, __u64, cursor)); /* A10, pairs with R10 */
 
 		if (word)
 			ads_block_finish(a, (__u32)cursor, word);
@@ -436,13 +437,14 @@ static inline int ads_array_check(struct ads_arena *a, struct ads_ref ref, int r
 		if (!word)
 			continue;
 		report->carved += entries - first < 1ull << shift ? entries - first : 1ull << shift;
+		/* A10, pairs with R10. */
 		if (word >> 32 || word % ADS_LINE || ads_bad(a, (__u32)word - 8, ads_array_block_size(a, ref.offset, number)) ||
 		    ads_load_acquire(ads_at(a, __u64, (__u32)word - 8)) != (number << 32 | ref.offset | ADS_BLOCK_TABLE))
 			ads_check_error(&c, place);
 	}
 	report->live = report->carved;
 	for (at = ADS_HEAP_OFFSET;;) {
-		__u64 word = ads_arena_reaches(a, at + 8) ? ads_load_acquire(ads_at(a, __u64, at)) : 0;
+		__u64 word = ads_arena_reaches(a, at + 8) ? ads_load_acquire(ads_at(a, __u64, at)) : 0; /* A10 */
 		__u64 bytes = ads_block_bytes(a, word);
 
 		if (!word && at >= cursor)

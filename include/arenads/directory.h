@@ -227,7 +227,7 @@ static inline int ads_array_check_header(struct ads_arena *a, struct ads_ref ref
 		return ADS_DAMAGED;
 	/* The words follow the header in its block, which says how large it is. */
 	bytes = sizeof(struct ads_array) + 8 * ads_array_chunks(ref.value_size, h->max_entries);
-	if (8 + bytes > ads_block_bytes(a, ads_load_acquire(ads_at(a, __u64, ref.offset - 8))))
+	if (8 + bytes > ads_block_bytes(a, ads_load_acquire(ads_at(a, __u64, ref.offset - 8)))) /* A10 */
 		return ADS_DAMAGED;
 	return ads_bad(a, ref.offset, bytes) ? ADS_DAMAGED : ADS_OK;
 }
@@ -260,7 +260,7 @@ static inline int ads_structure_check(struct ads_arena *a, __u32 kind, struct ad
 			return ADS_DAMAGED;
 	}
 	if (ads_kind_is_hashed(kind)) {
-		__u64 word = ads_load_acquire(&h->table);
+		__u64 word = ads_load_acquire(&h->table); /* A6, pairs with R6 */
 
 		if (!ads_table_believe(word) || h->most > 28 || ads_bad(a, h->first, 8))
 			return ADS_DAMAGED;
@@ -272,7 +272,7 @@ static inline int ads_structure_check(struct ads_arena *a, __u32 kind, struct ad
 		table_bytes = 8;
 	} else if (kind == ADS_KIND_QUEUE) {
 		/* Slots follow the ring in its block, which says how large it is. */
-		__u64 block = ads_load_acquire(ads_at(a, __u64, ref.offset - 8));
+		__u64 block = ads_load_acquire(ads_at(a, __u64, ref.offset - 8)); /* A10, pairs with R10 */
 
 		if (h->max_entries & (h->max_entries - 1))
 			return ADS_DAMAGED;
@@ -355,7 +355,7 @@ static inline int ads_directory_key(const char *name, char *key)
 static inline int ads_structure_removed(struct ads_arena *a, __u32 offset)
 {
 	return !ads_bad(a, offset, sizeof(struct ads_header)) &&
-	       ads_load_acquire(&ads_at(a, struct ads_header, offset)->removed);
+	       ads_load_acquire(&ads_at(a, struct ads_header, offset)->removed); /* A18, pairs with R18 */
 }
 
 /* Take a name away from the removed structure that *value is about, if it still has it. */
@@ -446,7 +446,7 @@ static inline int ads_directory_remove(struct ads_arena *a, const char *name)
 		return rc;
 	if (ads_bad(a, value.offset, sizeof(struct ads_header)))
 		return ADS_DAMAGED;
-	/* Commit. R12: whoever sees it removed may give its name away. */
+	/* Commit. R18: whoever sees it removed may give its name away. */
 	if (ads_cas(&ads_at(a, struct ads_header, value.offset)->removed, 0, 1))
 		return ADS_ABSENT;
 	ads_directory_key(name, key);

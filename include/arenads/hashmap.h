@@ -97,7 +97,7 @@ static ADS_INLINE int ads_shortcut_link(struct ads_arena *a, __u32 map, __u32 st
 	if (!(__u32)mine) {
 		__u64 claimed = ads_link_change(mine, ADS_LINK_PENDING);
 
-		owner = ads_cas(word, mine, claimed) == mine;
+		owner = ads_cas(word, mine, claimed) == mine; /* R3 */
 		mine = claimed;
 	}
 	ads_walk_restart(a, &w, pool);
@@ -120,7 +120,7 @@ static ADS_INLINE int ads_shortcut_link(struct ads_arena *a, __u32 map, __u32 st
 				/* Linked, whoever did it: release it. */
 				mine = ads_load(word);
 				if (mine & ADS_LINK_PENDING)
-					ads_cas(word, mine,
+					ads_cas(word, mine, /* R3 */
 						ads_link_change(mine, ads_link_next(mine) & ~ADS_LINK_PENDING));
 				return ADS_OK;
 			}
@@ -145,7 +145,7 @@ static ADS_INLINE int ads_shortcut_link(struct ads_arena *a, __u32 map, __u32 st
 		/* Commit of linking. R3, as for an entry. */
 		if (ads_cas(ads_link_of(a, w.prev), w.prev_link, ads_link_change(w.prev_link, at | ADS_LINK_TAG)) ==
 		    w.prev_link) {
-			ads_cas(word, mine, ads_link_change(mine, w.entry));
+			ads_cas(word, mine, ads_link_change(mine, w.entry)); /* R3 */
 			return ADS_OK;
 		}
 		ads_walk_restart(a, &w, pool);
@@ -172,7 +172,7 @@ ADS_GLOBAL __u32 ads_hashmap_detour(struct ads_arena *a, __u32 map, __u32 stride
 		at = ads_table_link(table, first);
 		if (!table || ads_bad(a, at, 8))
 			return 0;
-		if (ads_link_ready(ads_load_acquire(ads_at(a, __u64, at))))
+		if (ads_link_ready(ads_load_acquire(ads_at(a, __u64, at)))) /* A3, pairs with R3 */
 			break;
 	}
 	if (ads_writable(a) && !ads_shortcut_link(a, map, stride, newest, first, at))

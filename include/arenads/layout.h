@@ -506,7 +506,7 @@ static ADS_INLINE __u32 ads_array_word(__u32 array, __u32 number)
  * shared memory: it counts only as far as the mapping goes. */
 static inline int ads_arena_reaches(struct ads_arena *a, __u64 end)
 {
-	__u64 populated = ads_load_acquire(&ads_root_of(a)->populated); /* pairs with A9, alloc.h */
+	__u64 populated = ads_load_acquire(&ads_root_of(a)->populated); /* A9, pairs with R9 */
 
 	if (populated > a->size)
 		return 0;

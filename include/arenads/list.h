@@ -223,7 +223,7 @@ static ADS_INLINE void ads_walk_restart(struct ads_arena *a, struct ads_walk *w,
 {
 	ads_walk_enter(a, w, w->start);
 	if (w->life) {
-		ads_fence_acquire(); /* A11: the link was read before the life */
+		ads_fence_acquire(); /* F17: the link was read before the life */
 		if (w->prev_link & ADS_LINK_MARK ||
 		    (__u32)ads_load(ads_at(a, __u64, w->start + pool.life)) + 1 != w->life)
 			w->entry = ADS_WALK_LOST;
@@ -259,7 +259,7 @@ static ADS_INLINE enum ads_look ads_walk_look(struct ads_arena *a, struct ads_wa
 	e = ads_at(a, struct ads_entry, w->entry);
 	w->link = ads_load_acquire(&e->link); /* A3, pairs with R3 */
 	w->hash = ads_load(&e->hash);
-	ads_fence_acquire(); /* the loads above are done before the check below */
+	ads_fence_acquire(); /* F13: the loads above are done before the check below */
 	if (ADS_UNLIKELY(ads_load(ads_link_of(a, w->prev)) != w->prev_link)) {
 		ads_walk_restart(a, w, pool);
 		return ADS_LOOK_AGAIN;
@@ -269,7 +269,7 @@ static ADS_INLINE enum ads_look ads_walk_look(struct ads_arena *a, struct ads_wa
 	if (mode == ADS_WRITE) {
 		__u64 past = ads_link_change(w->prev_link, ads_deleted_next(w->link));
 
-		if (ads_cas(ads_link_of(a, w->prev), w->prev_link, past) != w->prev_link) {
+		if (ads_cas(ads_link_of(a, w->prev), w->prev_link, past) != w->prev_link) { /* R3 */
 			ads_walk_restart(a, w, pool);
 			return ADS_LOOK_AGAIN;
 		}
@@ -337,7 +337,7 @@ static ADS_INLINE int ads_walk_find(struct ads_arena *a, struct ads_walk *w, __u
 			return ADS_ABSENT;
 		if (w->hash == hash) {
 			order = ads_compare_key(a, w->entry, key, ref);
-			ads_fence_acquire();
+			ads_fence_acquire(); /* F13: the key's words before the link again */
 			if (ads_load(ads_link_of(a, w->entry)) != w->link)
 				continue; /* deleted or reused under us: look again */
 			if (order >= 0)
@@ -363,7 +363,7 @@ static ADS_INLINE int ads_list_get_from(struct ads_arena *a, __u64 start, __u32 
 		if (rc)
 			return rc;
 		ads_copy_out(a, value, w.entry + ads_entry_value_offset(ref), ref.value_size);
-		ads_fence_acquire();
+		ads_fence_acquire(); /* F13: the value's words before the link again */
 		if (ads_load(ads_link_of(a, w.entry)) == w.link)
 			return ADS_OK;
 	}
@@ -408,6 +408,7 @@ static ADS_INLINE __u64 ads_deleted_bits(void)
  */
 static ADS_INLINE int ads_walk_unlink(struct ads_arena *a, struct ads_walk *w, __u32 next)
 {
+	/* R3: passes on what the walk has read. */
 	return ads_cas(ads_link_of(a, w->prev), w->prev_link, ads_link_change(w->prev_link, next)) == w->prev_link;
 }
 
@@ -547,7 +548,7 @@ static ADS_INLINE int ads_list_delete_from(struct ads_arena *a, __u64 start, __u
 		if (only && ads_load(ads_at(a, __u64, w.entry + ads_entry_value_offset(ref))) != *only)
 			return ADS_ABSENT;
 		ads_hand_delete(a, ads_pool_of(ref).offset, w.entry, ads_link_later(w.link));
-		/* Commit of delete. */
+		/* Commit of delete. R3. */
 		if (ads_cas(ads_link_of(a, w.entry), w.link,
 			    ads_link_change(w.link, ads_link_next(w.link)) | ads_deleted_bits()) == w.link) {
 			deleted = w.entry;
@@ -630,7 +631,7 @@ static ADS_INLINE int ads_scan_next(struct ads_arena *a, struct ads_scan *s, str
 
 			if (w->hash == s->hash) {
 				order = ads_compare_key(a, w->entry, last_key, ref);
-				ads_fence_acquire();
+				ads_fence_acquire(); /* F13: the key's words before the link again */
 				if (ads_load(ads_link_of(a, w->entry)) != w->link)
 					continue;
 			}
@@ -644,7 +645,7 @@ static ADS_INLINE int ads_scan_next(struct ads_arena *a, struct ads_scan *s, str
 		if (value)
 			ads_copy_out(a, value, w->entry + ads_entry_value_offset(ref), ref.value_size);
 		life = pool.life ? (__u32)ads_load(ads_at(a, __u64, w->entry + pool.life)) + 1 : 0;
-		ads_fence_acquire();
+		ads_fence_acquire(); /* F13: key, value and life before the link again */
 		if (ads_load(ads_link_of(a, w->entry)) != w->link)
 			continue; /* deleted or reused while we copied: look again */
 		s->hash = w->hash;

@@ -192,7 +192,7 @@ static inline __u64 ads_base_choose(void)
 static inline int ads_arena_populate(struct ads_arena *a, __u64 end)
 {
 	struct ads_root *root = ads_root_of(a);
-	__u64 from = ads_load_acquire(&root->populated);
+	__u64 from = ads_load_acquire(&root->populated); /* A9, pairs with R9 */
 	__u32 i;
 
 	if (!ads_writable(a))
@@ -289,7 +289,7 @@ static inline int ads_arena_format(struct ads_arena *a, __u64 populate)
 	}
 	a->id = id;
 	a->limit = root->populated;
-	ads_store_release(&root->magic, ADS_MAGIC);
+	ads_store_release(&root->magic, ADS_MAGIC); /* R14: what the magic vouches for is there */
 	return ADS_OK;
 }
 
@@ -396,10 +396,12 @@ static inline int ads_arena_open(struct ads_arena *a, int fd, int readonly)
 	{
 		struct ads_arena opened = {
 			(char *)(unsigned long)base, size, ADS_PAGE_SIZE, 0, 0, fd, readonly ? (__u32)ADS_READONLY : 0};
+		__u64 magic = ads_load_acquire(&ads_root_of(&opened)->magic); /* A14, pairs with R14 */
 		struct ads_root root;
 
 		/* A copy: others may change the memory between a check and a use. */
 		memcpy(&root, ads_root_of(&opened), sizeof(root));
+		root.magic = magic;
 		rc = ads_root_check(&root, base, size);
 		a->damaged_at = root.abi_version; /* what was found, for ADS_WRONG_ABI */
 		if (rc == ADS_OK) {

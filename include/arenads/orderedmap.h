@@ -105,8 +105,8 @@ static ADS_INLINE int ads_down_alive(struct ads_arena *a, struct ads_ref ref, __
 
 	if (!(down >> 32) || ads_bad(a, (__u32)down, pool.life + 8))
 		return 0;
-	link = ads_load_acquire(ads_link_of(a, (__u32)down));
-	ads_fence_acquire(); /* A11: the link was read before the life */
+	link = ads_load_acquire(ads_link_of(a, (__u32)down)); /* A3, pairs with R3 */
+	ads_fence_acquire(); /* F17: the link was read before the life */
 	return !(link & ADS_LINK_MARK) && (__u32)ads_load(ads_at(a, __u64, (__u32)down + pool.life)) + 1 == down >> 32;
 }
 
@@ -155,7 +155,7 @@ static ADS_INLINE __u64 ads_orderedmap_descend(struct ads_arena *a, struct ads_r
 		if (rc == ADS_OK && how & ADS_SEEK_WRITE) {
 			/* A hint of this very key: look whether it is stale, then at the one before it. */
 			down = ads_load(ads_at(a, __u64, w.entry + ads_entry_value_offset(index)));
-			ads_fence_acquire(); /* the value was read before the check that it is this hint's */
+			ads_fence_acquire(); /* F13: the value was read before the check that it is this hint's */
 			if (ads_load(ads_link_of(a, w.entry)) != w.link)
 				continue;
 			if (!ads_down_alive(a, level == 1 ? ref : index, down)) {
@@ -170,7 +170,7 @@ static ADS_INLINE __u64 ads_orderedmap_descend(struct ads_arena *a, struct ads_r
 				continue;
 			}
 			down = ads_load(ads_at(a, __u64, hint + ads_entry_value_offset(index)));
-			ads_fence_acquire(); /* as above */
+			ads_fence_acquire(); /* F13, as above */
 			if (ads_load(ads_link_of(a, hint)) != link)
 				continue;
 			if (ADS_LIKELY(ads_down_alive(a, level == 1 ? ref : index, down))) {
@@ -181,6 +181,7 @@ static ADS_INLINE __u64 ads_orderedmap_descend(struct ads_arena *a, struct ads_r
 		}
 		if (how & ADS_SEEK_WRITE) {
 			ads_hand_delete(a, ads_pool_of(index).offset, hint, ads_link_later(link));
+			/* R3, as of a delete. */
 			if (ads_cas(ads_link_of(a, hint), link,
 				    ads_link_change(link, ads_link_next(link)) | ads_deleted_bits()) != link)
 				continue;

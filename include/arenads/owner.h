@@ -84,11 +84,11 @@ ADS_GLOBAL int ads_owner_exit(struct ads_arena *a, __u32 thread)
 
 	for (ads_each(i, count)) {
 		struct ads_owner __arena *line = ads_at(a, struct ads_owner, first + 64 * i);
-		__u64 who = ads_load_acquire(&line->who);
+		__u64 who = ads_load_acquire(&line->who); /* A21, pairs with R21 */
 
 		if ((who & (ADS_OWNER_ID | ADS_OWNER_STATE)) == thread &&
 		    ads_load(&line->where) == ADS_INITIAL_PID_NAMESPACE)
-			found |= ads_cas(&line->who, who, who | ADS_OWNER_DEAD) == who;
+			found |= ads_cas(&line->who, who, who | ADS_OWNER_DEAD) == who; /* R21 */
 	}
 	return found;
 }
@@ -200,8 +200,9 @@ static ADS_NOINLINE struct ads_owner *ads_owner_register(struct ads_arena *a, st
 		/* A line of this thread already: another copy of this header made it. */
 		if (ads_load(&at->who) == who && ads_load(&at->where) == where)
 			continue;
-		if (!ads_load(&at->who) && !ads_cas(&at->who, 0, who | ADS_OWNER_CLAIMED)) {
+		if (!ads_load(&at->who) && !ads_cas(&at->who, 0, who | ADS_OWNER_CLAIMED)) { /* R21 */
 			ads_store(&at->where, where);
+			/* R21: whoever sees the thread sees where it is one. */
 			if (ads_cas(&at->who, who | ADS_OWNER_CLAIMED, who) == (who | ADS_OWNER_CLAIMED))
 				line = at;
 		}
@@ -232,7 +233,7 @@ static inline void ads_owner_leave(struct ads_arena *a)
 
 	if (cached->base == a->base && cached->id == a->id && cached->generation == ads_owner_generation && cached->line &&
 	    !(a->flags & ADS_READONLY))
-		ads_store_release(&cached->line->who, 0);
+		ads_store_release(&cached->line->who, 0); /* R21: our hands were empty */
 	cached->base = 0;
 }
 #endif
@@ -243,8 +244,7 @@ static inline void ads_owner_leave(struct ads_arena *a)
  * CAS's own order, elsewhere too: it is a full barrier. */
 static ADS_INLINE void ads_hand_store(__u64 *word, __u64 value)
 {
-	ads_point(ADS_POINT_HAND, word);
-	__atomic_store_n(word, value, __ATOMIC_RELEASE);
+	ads_store_release_own(word, value); /* R19: a hand that is empty has let go of its entry */
 }
 
 /* An entry that we are about to take; `version` is that of its link when it will be TAKEN. */

@@ -99,10 +99,10 @@ static ADS_INLINE int ads_queue_pop(struct ads_arena *a, struct ads_ref ref, voi
 static ADS_INLINE __u64 ads_queue_len(struct ads_arena *a, struct ads_ref ref)
 {
 	struct ads_queue __arena *ring = ads_at(a, struct ads_queue, ref.offset);
-	__u64 head = ads_load(&ring->head);
+	__u64 head = ads_load_acquire(&ring->head); /* A5, pairs with R5: no tail from before it */
 
 	(void)a;
-	return ads_load_acquire(&ring->tail) - head;
+	return ads_load(&ring->tail) - head;
 }
 
 #endif /* ARENADS_QUEUE_H */

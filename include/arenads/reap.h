@@ -43,11 +43,14 @@ static inline int ads_reap_contested(struct ads_arena *a, const struct ads_owner
 
 	for (i = 0; i < count; i++) {
 		const struct ads_owner *other = ads_at(a, struct ads_owner, first + 64 * i);
-		__u64 who = ads_load_acquire(&other->who);
+		__u64 who = ads_load_acquire(&other->who); /* A21, pairs with R21 */
 
-		for (h = 0; other != line && who && h < 2; h++)
-			if (((__u32)ads_load(&other->hand[h]) & ADS_HAND_ENTRY) == entry && !ads_owner_is_dead(other, who))
+		for (h = 0; other != line && who && h < 2; h++) {
+			__u64 hand = ads_load_acquire(&other->hand[h]); /* A19, pairs with R19 */
+
+			if (((__u32)hand & ADS_HAND_ENTRY) == entry && !ads_owner_is_dead(other, who))
 				return 1;
+		}
 	}
 	return 0;
 }
@@ -60,9 +63,8 @@ static inline int ads_reap_help(struct ads_arena *a, struct ads_pool_ref pool, _
 
 	for (s = 0; s < ADS_ALL_SHARDS; s++) {
 		struct ads_shard *shard = ads_shard_of(a, pool, s);
-		__u64 top = ads_load_acquire(&shard->free);
-
-		__u64 chunk = ads_load_acquire(&shard->chunk);
+		__u64 top = ads_load_acquire(&shard->free);    /* A2, pairs with R2 */
+		__u64 chunk = ads_load_acquire(&shard->chunk); /* A12, pairs with R12 */
 
 		if (((__u32)top & ~ADS_TOP_FLAGS) == entry)
 			helped |= ads_shard_helped(a, shard, top);
@@ -125,8 +127,9 @@ static inline int ads_collection_meets(struct ads_arena *a, __u32 kind, struct a
 	return met;
 }
 
-/* Whose the entry is that a dead thread's line names. */
-static inline enum ads_reap_verdict ads_reap_judge(struct ads_arena *a, __u32 kind, struct ads_ref ref, __u64 hand)
+/* Whose the entry is that a dead thread's line names, while its link is *seen. */
+static inline enum ads_reap_verdict ads_reap_judge(struct ads_arena *a, __u32 kind, struct ads_ref ref, __u64 hand,
+						   __u64 *seen)
 {
 	struct ads_pool_ref pool = ads_pool_of(ref);
 	__u32 entry = (__u32)hand & ADS_HAND_ENTRY;
@@ -135,7 +138,7 @@ static inline enum ads_reap_verdict ads_reap_judge(struct ads_arena *a, __u32 ki
 	__u32 i;
 
 	for (ads_loop(i)) {
-		__u64 link = ads_load_acquire(ads_link_of(a, entry));
+		__u64 link = *seen = ads_load_acquire(ads_link_of(a, entry)); /* A3, pairs with R3 */
 		__u32 is = ads_link_version(link), state = (__u32)link;
 		int met;
 
@@ -174,6 +177,7 @@ static inline int ads_reap_hand(struct ads_arena *a, const struct ads_owner *lin
 	__u32 entry = (__u32)hand & ADS_HAND_ENTRY;
 	__u32 chunk, count, kind;
 	enum ads_reap_verdict verdict;
+	__u64 link;
 
 	if (!entry)
 		return 0;
@@ -183,16 +187,16 @@ static inline int ads_reap_hand(struct ads_arena *a, const struct ads_owner *lin
 	if (ads_structure_check(a, kind, ref) ||
 	    !ads_pool_chunk_of(a, ref, entry + ads_entry_value_offset(ref), &chunk, &count))
 		return ADS_DAMAGED;
-	verdict = ads_reap_judge(a, kind, ref, hand);
+	verdict = ads_reap_judge(a, kind, ref, hand, &link);
 	if (verdict == ADS_REAP_NOT_ITS)
 		return 0;
 	if (verdict == ADS_REAP_WAIT || ads_reap_contested(a, line, entry))
 		return ADS_LOST;
-	if (!(ads_load(ads_link_of(a, entry)) & ADS_LINK_MARK)) {
-		__u64 link = ads_load(ads_link_of(a, entry));
-
+	/* Who had it and has let go of it since has changed its link before: A19. */
+	if (ads_load(ads_link_of(a, entry)) != link)
+		return ADS_LOST;
+	if (!(link & ADS_LINK_MARK))
 		ads_store(ads_link_of(a, entry), ads_link_set_state(link, ADS_LINK_TAKEN));
-	}
 	ads_pool_retire(a, ads_pool_of(ref), entry);
 	return 1;
 }
@@ -208,7 +212,7 @@ static inline int ads_reap_begin(struct ads_arena *a, __u64 me)
 		const struct ads_owner *line = ads_at(a, struct ads_owner, first + 64 * i);
 
 		/* Without a line it has left, dead or alive. */
-		if ((ads_load_acquire(&line->who) & ~ADS_OWNER_STATE) == other)
+		if ((ads_load_acquire(&line->who) & ~ADS_OWNER_STATE) == other) /* A21, pairs with R21 */
 			break;
 	}
 	if (other && i < count) {
@@ -217,6 +221,7 @@ static inline int ads_reap_begin(struct ads_arena *a, __u64 me)
 		if (!ads_owner_is_dead(line, ads_load(&line->who)))
 			return 0;
 	}
+	/* R22, and A22: what the reaper before us did is done. */
 	return ads_cas(&root->reaper, other, me) == other;
 }
 
@@ -249,13 +254,13 @@ static inline __s64 ads_owner_reap(struct ads_arena *a, __u32 *threads)
 		return 0;
 	for (i = 0; i < count; i++) {
 		struct ads_owner *line = ads_at(a, struct ads_owner, first + 64 * i);
-		__u64 who = ads_load_acquire(&line->who);
+		__u64 who = ads_load_acquire(&line->who); /* A21, pairs with R21 */
 		int later = 0;
 
 		if (!who || line == mine || !ads_owner_is_dead(line, who))
 			continue;
 		if (who & ADS_OWNER_CLAIMED) {
-			ads_cas(&line->who, who, 0);
+			ads_cas(&line->who, who, 0); /* R21 */
 			continue;
 		}
 		for (h = 0; h < 2; h++) {
@@ -270,12 +275,13 @@ static inline __s64 ads_owner_reap(struct ads_arena *a, __u32 *threads)
 		if (later)
 			continue;
 		ads_hand_store(&line->pool, 0);
+		/* R21: the line is empty. */
 		if (ads_cas(&line->who, who, 0) == who || ads_cas(&line->who, who | ADS_OWNER_DEAD, 0))
 			freed++;
 	}
 	if (threads)
 		*threads = freed;
-	ads_cas(&root->reaper, me, 0);
+	ads_cas(&root->reaper, me, 0); /* R22 */
 	return given;
 }
 

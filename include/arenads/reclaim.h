@@ -61,7 +61,7 @@ static inline int ads_grace_available(void)
 
 static inline __u32 ads_shard_empty(struct ads_shard *shard)
 {
-	return !(__u32)ads_load_acquire(&shard->free);
+	return !(__u32)ads_load_acquire(&shard->free); /* A2, pairs with R2 */
 }
 
 /*
@@ -76,14 +76,14 @@ static inline int ads_pool_seal(struct ads_arena *a, struct ads_pool_ref pool, _
 	__u32 i;
 
 	for (ads_loop(i)) {
-		__u64 now = ads_load_acquire(&p->epoch); /* A10, pairs with R10 */
+		__u64 now = ads_load_acquire(&p->epoch); /* A16, pairs with R16 */
 
 		shard = ads_retired_shard(a, pool, now - 1);
 		if (ads_shard_empty(shard)) {
 			shard = ads_retired_shard(a, pool, now);
 			if (ads_shard_empty(shard))
 				return 0;
-			if (ads_cas(&p->epoch, now, now + 1) != now) /* R10 */
+			if (ads_cas(&p->epoch, now, now + 1) != now) /* R16 */
 				continue;
 			now++;
 		}
@@ -107,7 +107,7 @@ static inline __s64 ads_pool_drain(struct ads_arena *a, struct ads_pool_ref pool
 		__u64 top = ads_load_acquire(&shard->free); /* A2, pairs with R2 */
 		__u32 entry;
 
-		/* If the epoch changes after this, the shard was empty, so its version has changed. */
+		/* A16. If the epoch changes after this, the shard was empty, so its version has changed. */
 		if (ads_load_acquire(&p->epoch) != epoch || !(__u32)top)
 			return given;
 		entry = ads_shard_pop_top(a, shard, pool, top);

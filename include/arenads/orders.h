@@ -1,0 +1,178 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * orders.h - every memory order of the other headers, with its partner. Nothing but this table.
+ *
+ * A number stands for one kind of shared word. At the operations, and below:
+ *
+ *	R	publishes: ads_store_release, or a read-modify-write, which is a full barrier. What
+ *		comes before it is visible to whoever sees what it wrote.
+ *	A	takes what the R of its number published: ads_load_acquire. What comes after it
+ *		happens after that R and after what came before that R.
+ *	F	ads_fence_acquire: the loads before it, of words that others may be overwriting, are
+ *		done before the load after it, which tells whether they were.
+ *
+ * A read-modify-write of a word that an R has published is an R of the same number: it passes
+ * on what was taken before it; where nothing else takes it first, it is an A too. A line here names the operation, the file and the functions,
+ * with a count if a function does it more than once; tests/test_orders.py compares that with
+ * the code, in both directions, and the code with what the compilers made of it.
+ *
+ * What has no label orders nothing: ads_load and ads_store, and an ads_add whose result nobody
+ * looks at, which counts something. And queue.h's head_seen: what a producer does after loading
+ * it is to store into a slot, and no machine does a store before the branch that it depends on.
+ *
+ * 1  root.cursor: all blocks before it are finished.
+ *	R1   cas     alloc.h: ads_block_finish
+ *	A1   load    alloc.h: ads_block_claim
+ *	A1   load    check.h: ads_check_chunks, ads_check_finish, ads_array_check
+ *	Without it a claim is compared with its owner's words of before the last claim: a new chunk
+ *	takes the place of one with entries left, and those are lost.
+ *
+ * 2  shard.free, the stack of free entries: what is written in the topmost and below.
+ *	R2   cas     alloc.h: ads_shard_help, ads_shard_pop_top (2), ads_shard_push
+ *	R2   cas     reclaim.h: ads_pool_seal
+ *	A2   load    alloc.h: ads_shard_pop, ads_pool_used, ads_pool_return
+ *	A2   load    reclaim.h: ads_shard_empty, ads_pool_drain
+ *	A2   load    check.h: ads_check_free, ads_check_help
+ *	A2   load    reap.h: ads_reap_help
+ *	F2   fence   alloc.h: ads_shard_push, ads_pool_used
+ *	Without it the one who pops reads what the entry held before it was pushed, and makes an
+ *	entry that is in use the top. Without the fences a depth may be of another moment: a spare
+ *	shard refuses an entry and is not full, a length passes for exact and is not. The acquire in
+ *	ads_pool_return is also before the epoch that it looks at again: a top that it reads after
+ *	the shard was sealed comes with the next epoch.
+ *
+ * 3  link words, of entries and of shortcuts: what they lead to has been written.
+ *	R3   cas     list.h: ads_walk_look, ads_walk_unlink, ads_list_store_from (2), ads_list_delete_from, ads_list_push
+ *	R3   cas     orderedmap.h: ads_orderedmap_descend
+ *	R3   cas     hashmap.h: ads_shortcut_link (4)
+ *	R3   cas     alloc.h: ads_pool_free, ads_shard_help (2), ads_chunk_help, ads_pool_return
+ *	R3   store   alloc.h: ads_pool_return
+ *	A3   load    list.h: ads_walk_enter, ads_walk_look
+ *	A3   load    hashmap.h: ads_hashmap_detour
+ *	A3   load    orderedmap.h: ads_down_alive
+ *	A3   load    check.h: ads_check_tables, ads_check_links (3)
+ *	A3   load    alloc.h: ads_shard_help, ads_shard_helped, ads_chunk_help
+ *	A3   load    reap.h: ads_reap_judge
+ *	Without it a reader follows a link to an entry and finds there what its last owner left,
+ *	hash, key or value. User space may also find it beyond the populated mark. And who helps with
+ *	an entry changes a link that was read after the top or the chunk had moved on.
+ *
+ * 4  ring.tail: the records before it are whole.
+ *	R4   store   queue.h: ads_queue_push
+ *	A4   load    queue.h: ads_queue_pop
+ *	Without it the consumer copies a slot before its record is there.
+ *
+ * 5  ring.head: the slots before it have been read.
+ *	R5   store   queue.h: ads_queue_pop
+ *	A5   load    queue.h: ads_queue_push, ads_queue_len
+ *	Without it the producer overwrites a record that is still being copied; and a length is
+ *	taken from a tail of before the head, and is below 0.
+ *
+ * 6  header.table: the newest table names the one before it.
+ *	R6   cas     alloc.h: ads_block_finish
+ *	A6   load    table.h: ads_table_newest
+ *	A6   load    hashmap.h: ads_hashmap_bucket
+ *	A6   load    directory.h: ads_structure_check
+ *	Without it a table's `previous` reads 0, and a map that grows looks damaged.
+ *
+ * 7  ring.tail_seen: the records before it are whole, says a consumer that has gone.
+ *	R7   store   queue.h: ads_queue_pop
+ *	A7   load    queue.h: ads_queue_pop
+ *	Without it a consumer that takes over relies on an acquire that another CPU did, and copies
+ *	a slot before its record is there.
+ *
+ * 8  root.directory: the list of names is one.
+ *	R8   cas     directory.h: ads_directory
+ *	A8   load    directory.h: ads_directory
+ *	Without it the first one to look for a name finds a directory without header or head.
+ *
+ * 9  root.populated: the pages below it exist.
+ *	R9   cas     memory.h: ads_arena_populate
+ *	A9   load    alloc.h: ads_block_claim
+ *	A9   load    layout.h: ads_arena_reaches
+ *	A9   load    memory.h: ads_arena_populate
+ *	Without it a BPF program claims a block whose pages are not there, and its stores vanish.
+ *
+ * 10  a block's header word: its owner, whose stride and kind tell the block's size.
+ *	R10  cas     alloc.h: ads_block_claim
+ *	A10  load    alloc.h: ads_block_claim
+ *	A10  load    check.h: ads_check_chunks, ads_pool_chunk_of, ads_check_finish, ads_array_check (2)
+ *	A10  load    directory.h: ads_structure_check, ads_array_check_header
+ *	Without it one who finishes the claim of another reads an owner without a stride, and
+ *	reports damage.
+ *
+ * 11  pool.carved: the header word of the newest chunk.
+ *	R11  cas     alloc.h: ads_block_finish
+ *	A11  load    alloc.h: ads_pool_used, ads_pool_refill
+ *	A11  load    check.h: ads_check_chunks
+ *	Without it a length counts as used the entries of a chunk that is in the books and not yet
+ *	in its shard.
+ *
+ * 12  shard.chunk: the entries of the chunk lie below the populated mark.
+ *	R12  cas     alloc.h: ads_block_finish, ads_shard_take (2), ads_chunk_help
+ *	A12  load    alloc.h: ads_shard_take, ads_pool_used
+ *	A12  load    check.h: ads_check_chunks, ads_check_help
+ *	A12  load    reap.h: ads_reap_help
+ *	Without it user space takes an entry, looks at an older mark, and reports damage.
+ *
+ * 13  hash, key and value of an entry that is used again: its link has changed before.
+ *	R13  store   alloc.h: ads_shard_push
+ *	R13  cas     alloc.h: ads_shard_pop_top (2)
+ *	F13  fence   list.h: ads_walk_look, ads_walk_find, ads_list_get_from, ads_scan_next (2)
+ *	F13  fence   orderedmap.h: ads_orderedmap_descend (2)
+ *	The words themselves are ads_store and ads_load; a reader that sees one of the next owner's
+ *	then sees that the link through which it came, or the entry's own, is another.
+ *	Without it a reader takes another key's value, or the pool's bookkeeping, for its own.
+ *
+ * 14  root.magic: the rest of the root.
+ *	R14  store   memory.h: ads_arena_format
+ *	A14  load    memory.h: ads_arena_open
+ *	Without it a process that opens a file while it is made finds a root half written, and
+ *	reports damage where there is no arena yet.
+ *
+ * 15  the word of an array's chunk: the chunk lies below the populated mark.
+ *	R15  cas     alloc.h: ads_block_finish
+ *	A15  load    array.h: ads_array_chunk, ads_array_touch
+ *	A15  load    check.h: ads_array_check (2)
+ *	Without it user space finds the chunk beyond the mark that it knows, and reports damage.
+ *
+ * 16  pool.epoch: the shard of the epoch to come was empty.
+ *	R16  cas     reclaim.h: ads_pool_seal
+ *	A16  load    reclaim.h: ads_pool_seal, ads_pool_drain
+ *	Without it one who seals sees that shard as it was before, empty, and lets entries retire to
+ *	those that have waited and are about to be given.
+ *
+ * 17  an entry's life, which goes up after its mark and before it can be taken again.
+ *	R17  store   alloc.h: ads_pool_retire
+ *	F17  fence   list.h: ads_walk_restart
+ *	F17  fence   orderedmap.h: ads_down_alive
+ *	Without it a walk begins at an entry that was deleted, and that stands elsewhere by now.
+ *
+ * 18  header.removed: the name may lead to another structure.
+ *	R18  cas     directory.h: ads_directory_remove
+ *	A18  load    directory.h: ads_structure_removed
+ *	Without it a process that finds the new structure of the name may still change the old one.
+ *
+ * 19  owner.hand: the link of an entry that is in a hand no more has changed.
+ *	R19  store   owner.h: ads_hand_store
+ *	A19  load    reap.h: ads_reap_contested
+ *	Without it a reaper sees the empty hand and the link of before, and takes the entry, which
+ *	has been published, for a dead thread's.
+ *
+ * 21  owner.who: where the thread is one, and that its hands were empty before.
+ *	R21  cas     owner.h: ads_owner_exit, ads_owner_register (2)
+ *	R21  cas     reap.h: ads_owner_reap (3)
+ *	R21  store   owner.h: ads_owner_leave
+ *	A21  load    owner.h: ads_owner_exit
+ *	A21  load    reap.h: ads_reap_contested, ads_reap_begin, ads_owner_reap
+ *	Without it a thread is looked for in another pid namespace, is not found there, and passes
+ *	for dead.
+ *
+ * 22  root.reaper: what the reaper before has done is done.
+ *	R22  cas     reap.h: ads_reap_begin, ads_owner_reap
+ *	A22  cas     reap.h: ads_reap_begin
+ *	Without it an entry is given back twice, by the reaper before and by the next.
+ */
+#ifndef ARENADS_ORDERS_H
+#define ARENADS_ORDERS_H
+#endif /* ARENADS_ORDERS_H */

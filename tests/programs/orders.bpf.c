@@ -1,0 +1,189 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * orders.bpf.c - each operation of atomic.h in a function of its own, and the operations of the
+ * structures that publish, take and check. For tests that look at the instructions.
+ */
+#include <arenads/bpf.h>
+
+struct pair {
+	__u64 first;
+	__u64 second;
+};
+
+ADS_ARENA(16 * ADS_MIB);
+
+char LICENSE[] SEC("license") = "GPL";
+
+struct step {
+	__u32 offset; /* of the words, or of the structure */
+	__u32 pad;
+	__u64 key;
+	__u64 first;
+	__u64 second;
+};
+
+#define WORDS(step) ads_at(ads_here(), __u64, (step)->offset)
+#define REF(step, bytes) {.offset = (step)->offset, .key_size = (bytes), .value_size = sizeof(struct pair)}
+
+/* --- atomic.h: words[0] is shared, words[1] is what it publishes ------------------------------ */
+
+SEC("syscall") int load_acquire(struct step *step)
+{
+	const __u64 __arena *words = WORDS(step);
+
+	step->first = ads_load_acquire(words);
+	step->second = ads_load(words + 1);
+	return 0;
+}
+
+SEC("syscall") int store_release(struct step *step)
+{
+	__u64 __arena *words = WORDS(step);
+
+	ads_store(words + 1, step->second);
+	ads_store_release(words, step->first);
+	return 0;
+}
+
+SEC("syscall") int fence_acquire(struct step *step)
+{
+	const __u64 __arena *words = WORDS(step);
+
+	step->second = ads_load(words + 1);
+	ads_fence_acquire();
+	step->first = ads_load(words);
+	return 0;
+}
+
+SEC("syscall") int cas(struct step *step)
+{
+	__u64 __arena *words = WORDS(step);
+
+	ads_store(words + 1, step->second);
+	step->key = ads_cas(words, step->key, step->first);
+	step->second = ads_load(words + 1);
+	return 0;
+}
+
+SEC("syscall") int cas_dropped(struct step *step)
+{
+	__u64 __arena *words = WORDS(step);
+
+	ads_store(words + 1, step->second);
+	ads_cas(words, step->key, step->first);
+	step->second = ads_load(words + 1);
+	return 0;
+}
+
+SEC("syscall") int add(struct step *step)
+{
+	__u64 __arena *words = WORDS(step);
+
+	ads_store(words + 1, step->second);
+	step->key = ads_add(words, step->first);
+	step->second = ads_load(words + 1);
+	return 0;
+}
+
+SEC("syscall") int add_dropped(struct step *step)
+{
+	__u64 __arena *words = WORDS(step);
+
+	ads_store(words + 1, step->second);
+	ads_add(words, step->first);
+	step->second = ads_load(words + 1);
+	return 0;
+}
+
+SEC("syscall") int xchg(struct step *step)
+{
+	__u64 __arena *words = WORDS(step);
+
+	ads_store(words + 1, step->second);
+	step->key = ads_xchg(words, step->first);
+	step->second = ads_load(words + 1);
+	return 0;
+}
+
+SEC("syscall") int xchg_dropped(struct step *step)
+{
+	__u64 __arena *words = WORDS(step);
+
+	ads_store(words + 1, step->second);
+	ads_xchg(words, step->first);
+	step->second = ads_load(words + 1);
+	return 0;
+}
+
+/* --- structures -------------------------------------------------------------------------------- */
+
+SEC("syscall") int block_alloc(struct step *step)
+{
+	return ads_alloc(ads_here(), 100, &step->offset);
+}
+
+SEC("syscall") int pool_alloc(struct step *step)
+{
+	struct ads_ref ref = REF(step, 0);
+	__u32 object = 0;
+	int rc = ads_pool_alloc(ads_here(), ref, &object);
+
+	step->key = object;
+	return rc;
+}
+
+SEC("syscall") int pool_free(struct step *step)
+{
+	struct ads_ref ref = REF(step, 0);
+
+	return ads_pool_free(ads_here(), ref, (__u32)step->key);
+}
+
+SEC("syscall") int queue_push(struct step *step)
+{
+	struct ads_ref ref = REF(step, 0);
+	struct pair pair = {step->first, step->second};
+
+	return ads_queue_push(ads_here(), ref, &pair);
+}
+
+SEC("syscall") int queue_pop(struct step *step)
+{
+	struct ads_ref ref = REF(step, 0);
+	struct pair pair = {};
+	int rc = ads_queue_pop(ads_here(), ref, &pair);
+
+	step->first = pair.first;
+	step->second = pair.second;
+	return rc;
+}
+
+SEC("syscall") int map_get(struct step *step)
+{
+	struct ads_ref ref = REF(step, sizeof(__u64));
+	struct pair pair = {};
+	__u64 key = step->key;
+	int rc = ads_hashmap_get(ads_here(), ref, &key, &pair);
+
+	step->first = pair.first;
+	step->second = pair.second;
+	return rc;
+}
+
+SEC("syscall") int map_update(struct step *step)
+{
+	struct ads_ref ref = REF(step, sizeof(__u64));
+	struct pair pair = {step->first, step->second};
+	__u64 key = step->key;
+	__u32 entry;
+
+	return ads_hashmap_update(ads_here(), ref, &key, &pair, ADS_ANY, &entry);
+}
+
+SEC("syscall") int map_delete(struct step *step)
+{
+	struct ads_ref ref = REF(step, sizeof(__u64));
+	__u64 key = step->key;
+
+	return ads_hashmap_delete(ads_here(), ref, &key);
+}
