@@ -13,6 +13,10 @@
  * in shared operations (ADS_POINTS), so that the verdict does not depend on the machine.
  *
  *	fuzz [--count N] [--first SEED] [--seconds N] [--verbose]
+ *	     [--arena BASE --use_map FD --use_wide FD ...]
+ *
+ * With the base of a kernel arena, which has ARENA_BYTES, and the descriptors of the programs in
+ * damaged.bpf.c, these operate on the images, in the kernel and in user space; see use_programs().
  *
  * Damage may make an operation destroy other things in the arena; that is not a failure.
  */
@@ -30,7 +34,7 @@
 #include <sched.h>
 static int fuzz_cpu(void);
 #define sched_getcpu fuzz_cpu /* the shard is drawn as all else is */
-#include <arenads/user.h>
+#include "programs/damaged.bpf.c" /* declares `arena` */
 
 #include <setjmp.h>
 #include <signal.h>
@@ -77,7 +81,8 @@ static struct structure structures[] = {
 
 /* --- one run ------------------------------------------------------------------------------ */
 
-static struct ads_arena arena, fresh; /* fresh: as it is before each image */
+static struct ads_arena fresh;	/* the arena as it is before each image */
+static struct ads_arena kernel; /* the arena of the BPF programs */
 static char images[IMAGES][ARENA_BYTES];
 static const char *image;
 static __u32 objects[OBJECTS];
@@ -329,6 +334,10 @@ static void make_structures(void)
 		s->ref.offset = 0;
 		s->ref.key_size = s->key_size;
 		s->ref.value_size = s->value_size;
+		if (!ads_structure_open(&arena, s->name, s->kind, &s->ref)) {
+			ads_at(&arena, struct ads_header, s->ref.offset)->seed = 0x5eed + i;
+			continue; /* a program's */
+		}
 		must(s->name, s->kind == ADS_KIND_QUEUE
 				      ? ads_queue_create(&arena, &s->ref, s->max_entries)
 			      : s->kind == ADS_KIND_ARRAY
@@ -438,6 +447,11 @@ static void make_image(int number, int fd)
 
 	must("arena", ads_arena_create(&arena, ARENA_BYTES, BASE, fd, 0));
 	root = ads_root_of(&arena);
+	if (kernel.base) { /* with the structures that were made for the programs */
+		memcpy(arena.base, kernel.base, ARENA_BYTES);
+		root->base = BASE;
+		must("arena", ads_arena_reaches(&arena, ARENA_BYTES) - 1);
+	}
 	root->creation_id = 1;
 	image_number = number;
 	make_structures();
@@ -1050,6 +1064,172 @@ static void run_image(int file)
 	}
 }
 
+/* --- BPF programs --------------------------------------------------------------------------- */
+/*
+ * A BPF program checks no offset: what it loads outside of populated memory is 0, what it stores
+ * there vanishes, and its loops are bounded. So on damaged memory it must come back with a code,
+ * and the kernel must not complain.
+ *
+ * And where user space, in the same source, meets nothing that cannot be followed, both have gone
+ * the same way: then their codes and answers are the same, and so is the memory afterwards.
+ */
+static struct program {
+	const char *name;
+	int (*in_user_space)(struct step *);
+	volatile __u64 *handle;
+	const char *structure;
+	__u32 reads, operations;
+	int fd;
+} programs[] = {
+	{"use_map", use_map, &map.handle, "map", MAP_READS, MAP_OPERATIONS, -1},
+	{"use_wide", use_wide, &wide.handle, "wide", MAP_READS, MAP_OPERATIONS, -1},
+	{"use_list", use_list, &list.handle, "list", LIST_READS, LIST_OPERATIONS, -1},
+	{"use_queue", use_queue, &queue.handle, "queue", QUEUE_READS, QUEUE_OPERATIONS, -1},
+	{"use_pool", use_pool, &pool.handle, "pool", POOL_READS, POOL_OPERATIONS, -1},
+};
+#define PROGRAMS (sizeof(programs) / sizeof(programs[0]))
+#define STEPS 16
+#define BPF_PROG_TEST_RUN 10
+#define NO_DAMAGE (~0ull)
+
+/* Leading fields of union bpf_attr. */
+struct test_run {
+	__u32 prog_fd, retval, data_size_in, data_size_out;
+	__u64 data_in, data_out;
+	__u32 repeat, duration, ctx_size_in, ctx_size_out;
+	__u64 ctx_in, ctx_out;
+	__u32 flags, cpu, batch_size, pad;
+};
+
+static __u64 kernel_codes[256], same_steps, same_images;
+
+static int take_program(const char *name, int fd)
+{
+	__u32 i;
+
+	for (i = 0; i < PROGRAMS; i++)
+		if (!strcmp(programs[i].name, name)) {
+			programs[i].fd = fd;
+			return 1;
+		}
+	return 0;
+}
+
+static const struct structure *structure_of(const struct program *p)
+{
+	const struct structure *s = structures;
+
+	while (strcmp(s->name, p->structure))
+		s++;
+	return s;
+}
+
+static struct step some_step(const struct program *p, int reading)
+{
+	const struct structure *s = structure_of(p);
+	struct step step = {0, 0, draw(), 0};
+
+	step.operation = below(reading ? p->reads : p->operations);
+
+	if (s->kind == ADS_KIND_LIST)
+		step.key = some_order();
+	else if (s->kind == ADS_KIND_POOL)
+		step.key = below(2) ? objects[below(OBJECTS)] : wild_offset();
+	else
+		step.key = below(8) ? below(s->max_entries) : draw();
+	return step;
+}
+
+static int run_in_kernel(const struct program *p, struct step *step)
+{
+	struct test_run run;
+	int rc;
+
+	memset(&run, 0, sizeof(run));
+	run.prog_fd = (__u32)p->fd;
+	run.ctx_in = (__u64)(unsigned long)step;
+	run.ctx_size_in = sizeof(*step);
+	rc = ads_bpf(BPF_PROG_TEST_RUN, &run, sizeof(run));
+	if (rc)
+		complain("could not be run: %d", rc);
+	return (int)run.retval;
+}
+
+/* What was damaged or written: make the kernel's arena like `from` there. */
+static void copy_dirty_to_kernel(const char *from)
+{
+	__u32 i;
+
+	for (i = 0; i < dirty_count; i++)
+		memcpy(kernel.base + (__u64)dirty[i] * ADS_LINE, from + (__u64)dirty[i] * ADS_LINE, ADS_LINE);
+}
+
+/* Whether all memory counts as populated, which user space could do more about than BPF can, and
+ * the loops of BPF begin at 0. */
+static int knows_memory(void)
+{
+	return ads_root_of(&arena)->populated == ARENA_BYTES && !*ads_at(&arena, __u64, ADS_ZERO_OFFSET);
+}
+
+/* Damage the image, and let the programs loose on it in the kernel and in user space. */
+static void use_programs(void)
+{
+	int same;
+	__u32 i;
+
+	damage();
+	same = knows_memory();
+	copy_dirty_to_kernel(arena.base);
+	arena.damaged_at = NO_DAMAGE;
+	for (i = 0; i < STEPS; i++) {
+		const struct program *p = &programs[below(PROGRAMS)];
+		struct step there = some_step(p, i < STEPS / 2), here = there;
+		int kernel_rc, rc;
+
+		operation = p->name;
+		points = 0;
+		kernel_rc = run_in_kernel(p, &there);
+		judge(kernel_rc, 0);
+		if (kernel_rc <= 0 && kernel_rc > -256)
+			kernel_codes[-kernel_rc]++;
+		rc = (int)attempt_within(SCAN_ENTRIES * POINTS_OF_CALL, p->name, 0, p->in_user_space(&here));
+		same = same && rc != ADS_DAMAGED && arena.damaged_at == NO_DAMAGE && knows_memory();
+		if (!same)
+			continue;
+		same_steps++;
+		if (kernel_rc != rc || there.answer != here.answer)
+			complain("operation %llu of %#llx, %#llx: %d, %#llx in the kernel; %d, %#llx in user space",
+				 here.operation, here.key, here.value, kernel_rc, there.answer, rc, here.answer);
+	}
+	operation = "all programs";
+	if (same && memcmp(kernel.base, arena.base, ARENA_BYTES)) {
+		for (i = 0; !memcmp(kernel.base + 8 * i, arena.base + 8 * i, 8);)
+			i++;
+		complain("the kernel left %#llx at %#x, user space %#llx", *ads_at(&kernel, __u64, 8 * i), 8 * i,
+			 *ads_at(&arena, __u64, 8 * i));
+		same = 0;
+	}
+	same_images += (__u64)same;
+	if (same)
+		copy_dirty_to_kernel(image);
+	else
+		memcpy(kernel.base, image, ARENA_BYTES);
+}
+
+/* Both sides choose the shard by the CPU. */
+static void stay_on_one_cpu(void)
+{
+	unsigned int now = 0;
+	cpu_set_t set;
+
+	syscall(SYS_getcpu, &now, 0, 0);
+	CPU_ZERO(&set);
+	CPU_SET(now, &set);
+	if (sched_setaffinity(0, sizeof(set), &set))
+		say("affinity", errno);
+	cpu = (int)now;
+}
+
 static void self_check(void)
 {
 	static struct structure *s;
@@ -1101,7 +1281,9 @@ __attribute__((visibility("default"))) int fuzz(int count, char **words)
 			first = argument;
 		else if (!strcmp(words[i], "--seconds"))
 			seconds = (double)argument;
-		else
+		else if (!strcmp(words[i], "--arena"))
+			kernel.base = (char *)(unsigned long)argument;
+		else if (strlen(words[i]) < 2 || !take_program(words[i] + 2, (int)argument))
 			return 2;
 		i++;
 	}
@@ -1115,6 +1297,10 @@ __attribute__((visibility("default"))) int fuzz(int count, char **words)
 		if (i + 1 < IMAGES)
 			ads_arena_close(&arena);
 	}
+	for (i = 0; i < (int)PROGRAMS; i++)
+		*programs[i].handle = structure_of(&programs[i])->ref.offset;
+	if (kernel.base)
+		stay_on_one_cpu();
 	guard();
 	catch_signals();
 	fresh = arena;
@@ -1130,6 +1316,8 @@ __attribute__((visibility("default"))) int fuzz(int count, char **words)
 			image_number = next;
 			image = images[next];
 			all_dirty = 1;
+			if (kernel.base)
+				memcpy(kernel.base, image, ARENA_BYTES);
 		}
 		restore();
 		fresh.limit = ((const struct ads_root *)(const void *)(image + ADS_ROOT_OFFSET))->populated;
@@ -1140,7 +1328,10 @@ __attribute__((visibility("default"))) int fuzz(int count, char **words)
 			self_check();
 			restore();
 		}
-		run_image(file);
+		if (kernel.base)
+			use_programs();
+		else
+			run_image(file);
 	}
 	printf("codes:");
 	for (i = 0; i < 256; i++)
@@ -1148,6 +1339,13 @@ __attribute__((visibility("default"))) int fuzz(int count, char **words)
 			printf(" %d: %llu", -i, codes[i]);
 	printf("\nmost shared operations of one call: %llu (%s), of a check: %llu (%s)\n", most_points[0],
 	       most_points_of[0], most_points[1], most_points_of[1]);
+	if (kernel.base) {
+		printf("codes of BPF programs:");
+		for (i = 0; i < 256; i++)
+			if (kernel_codes[i])
+				printf(" %d: %llu", -i, kernel_codes[i]);
+		printf("\nthe same as in user space: %llu steps, %llu images\n", same_steps, same_images);
+	}
 	printf("total: %llu images, %llu calls, %llu failures, %.0f s\n", done, calls, failures, now() - began);
 	fflush(stdout);
 	return failures ? 1 : 0;
