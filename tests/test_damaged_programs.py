@@ -28,6 +28,8 @@ RUN = """\
 import ctypes, os, sys
 import arenads
 
+with open("/proc/self/comm", "w") as comm:
+    comm.write(sys.argv[3])
 os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
 fuzzer, program = ctypes.CDLL(sys.argv[1]), sys.argv[2]
 with arenads.create("1MiB", engine="kernel", populate="1MiB", provision=None) as arena:
@@ -35,11 +37,14 @@ with arenads.create("1MiB", engine="kernel", populate="1MiB", provision=None) as
     words = ["--arena", str(arena.base)]
     for name, info in loaded._bpf.programs().items():
         words += [f"--{name}", str(info.fd)]
-    words = [word.encode() for word in words + sys.argv[3:]]
+    words = [word.encode() for word in words + sys.argv[4:]]
     sys.exit(fuzzer.fuzz(len(words), (ctypes.c_char_p * len(words))(*words)))
 """
 SAME = re.compile(r"^the same as in user space: (\d+) steps, (\d+) images", re.MULTILINE)
-COMPLAINT = re.compile(r"WARNING:|BUG:|Oops|general protection|lockup|stall|hung task|Call Trace")
+# The kernel's log calls the process by this name. What it says of others, which may keep a CPU from
+# everybody for as long as they like, is not ours.
+COMM = "damaged-arenas"
+COMPLAINT = re.compile(rf"{COMM}|(WARNING|BUG|Oops).*(bpf|arena)")
 
 Fuzz = Callable[..., "subprocess.CompletedProcess[str]"]
 
@@ -59,6 +64,7 @@ def fuzz(tmp_path_factory: pytest.TempPathFactory, compiled: Callable[..., Path]
                 RUN,
                 str(library),
                 str(program or compiled("damaged", "kernel")),
+                COMM,
                 *map(str, words),
             ],
             env=child_environment(),
@@ -73,7 +79,7 @@ def fuzz(tmp_path_factory: pytest.TempPathFactory, compiled: Callable[..., Path]
 
 @pytest.fixture
 def silent_kernel() -> Iterator[None]:
-    """Nothing may be in the kernel's log afterwards that a fault of its own puts there."""
+    """The kernel's log may not mention the fuzzer, nor a fault of the kernel's in BPF."""
     try:
         log = os.open("/dev/kmsg", os.O_RDONLY | os.O_NONBLOCK)
     except OSError as error:
@@ -105,8 +111,8 @@ def same_images(result: subprocess.CompletedProcess[str]) -> int:
 def test_programs_on_damaged_memory_end_with_a_code_and_do_as_user_space_does(
     fuzz: Fuzz, silent_kernel: None
 ) -> None:
-    result = fuzz("--count", 30_000)
-    assert images(result) == 30_000
+    result = fuzz("--count", 20_000)
+    assert images(result) == 20_000
     assert same_images(result) > 10_000
 
 
