@@ -34,6 +34,7 @@
 #include <sched.h>
 static int fuzz_cpu(void);
 #define sched_getcpu fuzz_cpu /* the shard is drawn as all else is */
+#define ads_grace_period(a) ((void)(a), 0) /* there are no programs to wait for */
 #include "programs/damaged.bpf.c" /* declares `arena` */
 
 #include <setjmp.h>
@@ -68,13 +69,15 @@ struct structure {
 };
 
 static struct structure structures[] = {
-	{"map", ADS_KIND_HASHMAP, 8, 16, 2000, 1, {0, 0, 0}},
-	{"wide", ADS_KIND_HASHMAP, 20, 200, 40, 1, {0, 0, 0}},
-	{"tiny", ADS_KIND_HASHMAP, 1, 0, 300, 300, {0, 0, 0}},
-	{"list", ADS_KIND_LIST, 0, 24, 80, 0, {0, 0, 0}},
-	{"queue", ADS_KIND_QUEUE, 0, 40, 16, 0, {0, 0, 0}},
-	{"pool", ADS_KIND_POOL, 0, 48, 100, 0, {0, 0, 0}},
-	{"array", ADS_KIND_ARRAY, 0, 40, 3000, 0, {0, 0, 0}},
+	{"map", ADS_KIND_HASHMAP, 8, 16, 2000, 1, {0, 0, 0, 0}},
+	{"wide", ADS_KIND_HASHMAP, 20, 200, 40, 1, {0, 0, 0, 0}},
+	{"tiny", ADS_KIND_HASHMAP, 1, 0, 300, 300, {0, 0, 0, 0}},
+	{"list", ADS_KIND_LIST, 0, 24, 80, 0, {0, 0, 0, 0}},
+	{"queue", ADS_KIND_QUEUE, 0, 40, 16, 0, {0, 0, 0, 0}},
+	{"pool", ADS_KIND_POOL, 0, 48, 100, 0, {0, 0, 0, 0}},
+	{"array", ADS_KIND_ARRAY, 0, 40, 3000, 0, {0, 0, 0, 0}},
+	{"late", ADS_KIND_HASHMAP, 8, 16, 60, 1, {0, 0, 0, ADS_GRACE}},
+	{"set", ADS_KIND_SET, 8, 0, 200, 1, {0, 0, 0, 0}},
 };
 #define STRUCTURES (sizeof(structures) / sizeof(structures[0]))
 #define OBJECTS 50
@@ -323,7 +326,7 @@ static void grow_map(const struct structure *s)
 
 static void make_structures(void)
 {
-	char name[ADS_NAME_SIZE], value[512];
+	char name[ADS_NAME_SIZE], key[ADS_MAX_KEY], value[512];
 	__u32 i, entry;
 	__u64 order;
 
@@ -353,6 +356,13 @@ static void make_structures(void)
 	fill_map(&structures[0], 400);
 	fill_map(&structures[1], 40);
 	fill_map(&structures[2], 100);
+	fill_map(&structures[7], 40);
+	must("seal", ads_pool_seal(&arena, ads_pool_of(structures[7].ref), &order));
+	for (i = 2; i < 20; i += 3) { /* so that some wait in either shard */
+		key_of(&structures[7], i, key);
+		must("delete", ads_hashmap_delete(&arena, structures[7].ref, key));
+	}
+	fill_map(&structures[8], 100);
 	for (i = 0; i < 60; i++) {
 		value_of(value, i);
 		must("push", ads_list_push(&arena, structures[3].ref, value, &order, &entry));
@@ -408,10 +418,10 @@ static void find_targets(void)
 			continue;
 		}
 		target(POOL, offset + 192, 16);
-		target(POOL, offset + 256, 8);
+		target(POOL, offset + 256, 16);
 		for (k = 0; k < ADS_ALL_SHARDS; k++)
 			target(SHARD, offset + 320 + 64 * k, 16);
-		while (i < STRUCTURES && structures[i].kind == ADS_KIND_HASHMAP && table) {
+		while (i < STRUCTURES && ads_kind_is_hashed(structures[i].kind) && table) {
 			target(TABLE, (__u32)table, 8);
 			target(SHORTCUT, (__u32)table + 64, 8u << ads_table_bits(table));
 			table = ads_table_previous(&arena, table);
@@ -653,7 +663,7 @@ static void damage(void)
 
 static const int known_codes[] = {ADS_OK,	  ADS_ABSENT,	 ADS_NO_MEMORY,	  ADS_EXISTS,	  ADS_INVALID,
 				  ADS_FULL,	  ADS_READ_ONLY, ADS_BUDGET,	  ADS_WRONG_ABI,  ADS_WRONG_ORDER,
-				  ADS_BASE_TAKEN, ADS_WRONG_TYPE, ADS_DAMAGED};
+				  ADS_BASE_TAKEN, ADS_WRONG_TYPE, ADS_DAMAGED,	  ADS_REMOVED};
 
 static void judge(long rc, int more)
 {
@@ -730,7 +740,7 @@ static void scan(const struct structure *s)
 	struct ads_scan walk;
 	char last[ADS_MAX_KEY];
 	__u32 entry, n;
-	long rc = s->kind == ADS_KIND_HASHMAP
+	long rc = ads_kind_is_hashed(s->kind)
 			  ? attempt("scan start", ads_hashmap_scan(&arena, s->ref, &walk))
 			  : attempt("scan start", ads_scan_start(&arena, &walk, ads_list_head(s->ref)));
 
@@ -781,6 +791,7 @@ static void read_structure(const struct structure *s)
 
 	switch (s->kind) {
 	case ADS_KIND_HASHMAP:
+	case ADS_KIND_SET:
 		for (i = 0; i < 6; i++) {
 			some_key(s);
 			rc = attempt("find", ads_hashmap_find(&arena, s->ref, buffers.key, &entry));
@@ -847,6 +858,7 @@ static void write_structure(const struct structure *s)
 	value_of(buffers.value, draw());
 	switch (s->kind) {
 	case ADS_KIND_HASHMAP:
+	case ADS_KIND_SET:
 		for (i = 0; i < 4; i++) {
 			enum ads_update_mode mode = (enum ads_update_mode)below(3);
 
@@ -858,6 +870,8 @@ static void write_structure(const struct structure *s)
 		}
 		if (!below(4))
 			attempt("grow", ads_hashmap_grow(&arena, s->ref.offset));
+		if (s->ref.flags & ADS_GRACE)
+			attempt_number("reclaim", ads_collection_reclaim(&arena, s->ref));
 		break;
 	case ADS_KIND_LIST:
 		for (i = 0; i < 3; i++) {
@@ -930,6 +944,16 @@ static void read_directory(void)
 	attempt("directory find", ads_directory_find(&arena, name, &value));
 }
 
+static int known_kind(__u32 kind)
+{
+	__u32 i;
+
+	for (i = 0; i < STRUCTURES; i++)
+		if (structures[i].kind == kind)
+			return 1;
+	return 0;
+}
+
 /* Open each structure by its name, as it is now, with sizes that its header claims. */
 static void open_structures(int write)
 {
@@ -949,17 +973,17 @@ static void open_structures(int write)
 		found.ref.offset = value.offset;
 		if (believe && value.offset <= ARENA_BYTES - sizeof(*h) && !(value.offset & 7)) {
 			h = ads_at(&arena, struct ads_header, value.offset);
-			if (found.kind == ADS_KIND_HASHMAP) /* the others have none to pass */
+			if (ads_kind_is_hashed(found.kind)) /* the others have none to pass */
 				found.ref.key_size = found.key_size = h->key_size;
+			found.ref.flags = h->flags;
 			found.ref.value_size = found.value_size = h->value_size;
 			found.max_entries = h->max_entries;
 		}
 		attempt("structure open", ads_structure_open(&arena, name, structures[i].kind, &(struct ads_ref){
-				0, structures[i].key_size, structures[i].value_size}));
+				0, structures[i].key_size, structures[i].value_size, structures[i].ref.flags}));
 		if (attempt("structure check", ads_structure_check(&arena, found.kind, found.ref)))
 			continue;
-		if (found.key_size > ADS_MAX_KEY || found.value_size > ADS_MAX_VALUE ||
-		    found.kind < ADS_KIND_HASHMAP || (found.kind > ADS_KIND_POOL && found.kind != ADS_KIND_ARRAY)) {
+		if (found.key_size > ADS_MAX_KEY || found.value_size > ADS_MAX_VALUE || !known_kind(found.kind)) {
 			complain("believes kind %u, key size %u, value size %u", found.kind, found.key_size,
 				 found.value_size);
 			continue;
@@ -987,6 +1011,12 @@ static void write_arena(void)
 			}));
 	if (!below(4))
 		attempt("directory grow", ads_directory_grow(&arena));
+	if (!below(8))
+		attempt_within(POINTS_OF_CHECK, "reclaim all", 1, ads_directory_reclaim(&arena));
+	if (!below(16)) {
+		name_of(structures[below(STRUCTURES)].name, name);
+		attempt("remove", ads_directory_remove(&arena, name));
+	}
 	if (!below(4)) {
 		all_dirty = 1; /* what is made here is not written through the hook */
 		name_of(below(2) ? "another" : "map", name);
@@ -1083,6 +1113,8 @@ static struct program {
 } programs[] = {
 	{"use_map", use_map, &map.handle, "map", MAP_READS, MAP_OPERATIONS, -1},
 	{"use_wide", use_wide, &wide.handle, "wide", MAP_READS, MAP_OPERATIONS, -1},
+	{"use_late", use_late, &late.handle, "late", MAP_READS, MAP_OPERATIONS, -1},
+	{"use_set", use_set, &set.handle, "set", SET_READS, SET_OPERATIONS, -1},
 	{"use_list", use_list, &list.handle, "list", LIST_READS, LIST_OPERATIONS, -1},
 	{"use_queue", use_queue, &queue.handle, "queue", QUEUE_READS, QUEUE_OPERATIONS, -1},
 	{"use_pool", use_pool, &pool.handle, "pool", POOL_READS, POOL_OPERATIONS, -1},
@@ -1246,7 +1278,7 @@ static void self_check(void)
 		if (verbose)
 			printf("image %d %s: %llu live, %llu deleted, %llu free, %llu leaked, %u shortcuts\n",
 			       image_number, s->name, report.live, report.deleted, report.free, report.leaked,
-			       s->kind == ADS_KIND_HASHMAP
+			       ads_kind_is_hashed(s->kind)
 				       ? 1u << ads_table_bits(ads_table_newest(&arena, s->ref.offset))
 				       : 0);
 	}

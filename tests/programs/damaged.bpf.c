@@ -33,6 +33,8 @@ struct object {
 ADS_ARENA(1 * ADS_MIB);
 ADS_HASHMAP(map, __u64, struct pair, 2000);
 ADS_HASHMAP(wide, struct wide_key, struct wide_value, 40);
+ADS_HASHMAP(late, __u64, struct pair, 60, ADS_GRACE);
+ADS_SET(set, __u64, 200);
 ADS_LIST(list, struct event, 80);
 ADS_QUEUE(queue, struct letter, 16);
 ADS_POOL(pool, struct object, 100);
@@ -49,6 +51,8 @@ struct step {
 /* What changes nothing but hints comes first. */
 enum { MAP_GET, MAP_FIND, MAP_LEN, MAP_SCAN, MAP_READS,
        MAP_INSERT = MAP_READS, MAP_REPLACE, MAP_UPDATE, MAP_LOOKUP_OR_INSERT, MAP_DELETE, MAP_POP, MAP_OPERATIONS };
+enum { SET_CONTAINS, SET_LEN, SET_SCAN, SET_READS,
+       SET_INSERT = SET_READS, SET_DELETE, SET_OPERATIONS };
 enum { LIST_GET, LIST_FIND, LIST_LEN, LIST_SCAN, LIST_READS,
        LIST_PUSH = LIST_READS, LIST_INSERT, LIST_REPLACE, LIST_UPDATE, LIST_DELETE, LIST_OPERATIONS };
 enum { QUEUE_LEN, QUEUE_READS, QUEUE_PUSH = QUEUE_READS, QUEUE_POP, QUEUE_OPERATIONS };
@@ -67,149 +71,134 @@ enum { POOL_LEN, POOL_READS, POOL_ALLOC = POOL_READS, POOL_FREE, BLOCK_ALLOC, PO
 /* The pointer's low half: kernel and user space have different upper ones. */
 #define place_of(pointer) ((__u32)(unsigned long)(pointer))
 
-static ADS_NOINLINE int map_scan(struct step *step)
+#define set_all(record, number)                                                \
+	do {                                                                   \
+		__u32 n;                                                       \
+		for (n = 0; n < sizeof((record)->words) / sizeof((record)->words[0]); n++) \
+			(record)->words[n] = (number) + n;                     \
+	} while (0)
+
+/* Values are not on the stack, for which some are too large: of these programs only one runs at a
+ * time. The key begins with the step's. */
+#define USE_MAP(name, K, V)                                                    \
+	static V name##_value;                                                 \
+	static ADS_NOINLINE int name##_scan(struct step *step)                 \
+	{                                                                      \
+		struct name##_cursor cursor = {};                              \
+		__u64 sum = 0, first;                                          \
+		__u32 i;                                                       \
+		int rc = ADS_OK;                                               \
+		for (ads_each(i, SCAN_ENTRIES)) {                              \
+			rc = name##_next(&cursor, &name##_value);              \
+			if (rc)                                                \
+				break;                                         \
+			__builtin_memcpy(&first, &cursor.key, sizeof(first));  \
+			mix(sum, first);                                       \
+			mix_all(sum, &name##_value);                           \
+		}                                                              \
+		if (step)                                                      \
+			step->answer = sum;                                    \
+		return rc;                                                     \
+	}                                                                      \
+	SEC("syscall") int use_##name(struct step *step)                       \
+	{                                                                      \
+		V __arena *found = 0;                                          \
+		__u64 sum = 0;                                                 \
+		K key = {0};                                                   \
+		int rc;                                                        \
+		__builtin_memcpy(&key, &step->key, sizeof(step->key));         \
+		set_all(&name##_value, step->value);                           \
+		switch (step->operation) {                                     \
+		case MAP_GET:                                                  \
+			rc = name##_get(&key, &name##_value);                  \
+			if (!rc)                                               \
+				mix_all(sum, &name##_value);                   \
+			break;                                                 \
+		case MAP_FIND:                                                 \
+			rc = name##_find(&key, &found);                        \
+			if (!rc)                                               \
+				sum = place_of(found);                         \
+			break;                                                 \
+		case MAP_LEN:                                                  \
+			sum = name##_len();                                    \
+			rc = ADS_OK;                                           \
+			break;                                                 \
+		case MAP_SCAN:                                                 \
+			return name##_scan(step);                              \
+		case MAP_INSERT:                                               \
+			rc = name##_insert(&key, &name##_value);               \
+			break;                                                 \
+		case MAP_REPLACE:                                              \
+			rc = name##_replace(&key, &name##_value);              \
+			break;                                                 \
+		case MAP_UPDATE:                                               \
+			rc = name##_update(&key, &name##_value);               \
+			break;                                                 \
+		case MAP_LOOKUP_OR_INSERT:                                     \
+			found = name##_lookup_or_insert(&key, &name##_value);  \
+			sum = place_of(found);                                 \
+			rc = found ? ADS_OK : ADS_ABSENT;                      \
+			break;                                                 \
+		case MAP_DELETE:                                               \
+			rc = name##_delete(&key);                              \
+			break;                                                 \
+		case MAP_POP:                                                  \
+			rc = name##_pop(&key, &name##_value);                  \
+			if (!rc)                                               \
+				mix_all(sum, &name##_value);                   \
+			break;                                                 \
+		default:                                                       \
+			rc = ADS_INVALID;                                      \
+		}                                                              \
+		step->answer = sum;                                            \
+		return rc;                                                     \
+	}
+
+USE_MAP(map, __u64, struct pair)
+USE_MAP(wide, struct wide_key, struct wide_value)
+USE_MAP(late, __u64, struct pair)
+
+static ADS_NOINLINE int set_scan(struct step *step)
 {
-	struct map_cursor cursor = {};
-	struct pair value;
+	struct set_cursor cursor = {};
 	__u64 sum = 0;
 	__u32 i;
 	int rc = ADS_OK;
 
 	for (ads_each(i, SCAN_ENTRIES)) {
-		rc = map_next(&cursor, &value);
+		rc = set_next(&cursor);
 		if (rc)
 			break;
 		mix(sum, cursor.key);
-		mix_all(sum, &value);
 	}
 	if (step)
 		step->answer = sum;
 	return rc;
 }
 
-SEC("syscall") int use_map(struct step *step)
+SEC("syscall") int use_set(struct step *step)
 {
-	struct pair value = {{step->value, ~step->value}};
-	struct pair __arena *found = 0;
 	__u64 key = step->key, sum = 0;
-	int rc;
-
-	switch (step->operation) {
-	case MAP_GET:
-		rc = map_get(&key, &value);
-		if (!rc)
-			mix_all(sum, &value);
-		break;
-	case MAP_FIND:
-		rc = map_find(&key, &found);
-		if (!rc)
-			sum = place_of(found);
-		break;
-	case MAP_LEN:
-		sum = map_len();
-		rc = ADS_OK;
-		break;
-	case MAP_SCAN:
-		return map_scan(step);
-	case MAP_INSERT:
-		rc = map_insert(&key, &value);
-		break;
-	case MAP_REPLACE:
-		rc = map_replace(&key, &value);
-		break;
-	case MAP_UPDATE:
-		rc = map_update(&key, &value);
-		break;
-	case MAP_LOOKUP_OR_INSERT:
-		found = map_lookup_or_insert(&key, &value);
-		sum = place_of(found);
-		rc = found ? ADS_OK : ADS_ABSENT;
-		break;
-	case MAP_DELETE:
-		rc = map_delete(&key);
-		break;
-	case MAP_POP:
-		rc = map_pop(&key, &value);
-		if (!rc)
-			mix_all(sum, &value);
-		break;
-	default:
-		rc = ADS_INVALID;
-	}
-	step->answer = sum;
-	return rc;
-}
-
-/* Too large for the stack, and only one of these programs runs at a time. */
-static struct wide_value wide_value;
-
-static ADS_NOINLINE int wide_scan(struct step *step)
-{
-	struct wide_cursor cursor = {};
-	__u64 sum = 0;
-	__u32 i;
 	int rc = ADS_OK;
 
-	for (ads_each(i, SCAN_ENTRIES)) {
-		rc = wide_next(&cursor, &wide_value);
-		if (rc)
-			break;
-		mix_all(sum, &cursor.key);
-		mix_all(sum, &wide_value);
-	}
-	if (step)
-		step->answer = sum;
-	return rc;
-}
-
-SEC("syscall") int use_wide(struct step *step)
-{
-	struct wide_key key = {{(__u32)step->key, (__u32)(step->key >> 32)}};
-	struct wide_value __arena *found = 0;
-	__u64 sum = 0;
-	__u32 n;
-	int rc;
-
-	for (n = 0; n < 25; n++)
-		wide_value.words[n] = step->value + n;
 	switch (step->operation) {
-	case MAP_GET:
-		rc = wide_get(&key, &wide_value);
-		if (!rc)
-			mix_all(sum, &wide_value);
+	case SET_CONTAINS:
+		rc = set_contains(&key);
+		if (rc >= 0) {
+			sum = (__u64)rc;
+			rc = ADS_OK;
+		}
 		break;
-	case MAP_FIND:
-		rc = wide_find(&key, &found);
-		if (!rc)
-			sum = place_of(found);
+	case SET_LEN:
+		sum = set_len();
 		break;
-	case MAP_LEN:
-		sum = wide_len();
-		rc = ADS_OK;
+	case SET_SCAN:
+		return set_scan(step);
+	case SET_INSERT:
+		rc = set_insert(&key);
 		break;
-	case MAP_SCAN:
-		return wide_scan(step);
-	case MAP_INSERT:
-		rc = wide_insert(&key, &wide_value);
-		break;
-	case MAP_REPLACE:
-		rc = wide_replace(&key, &wide_value);
-		break;
-	case MAP_UPDATE:
-		rc = wide_update(&key, &wide_value);
-		break;
-	case MAP_LOOKUP_OR_INSERT:
-		found = wide_lookup_or_insert(&key, &wide_value);
-		sum = place_of(found);
-		rc = found ? ADS_OK : ADS_ABSENT;
-		break;
-	case MAP_DELETE:
-		rc = wide_delete(&key);
-		break;
-	case MAP_POP:
-		rc = wide_pop(&key, &wide_value);
-		if (!rc)
-			mix_all(sum, &wide_value);
+	case SET_DELETE:
+		rc = set_delete(&key);
 		break;
 	default:
 		rc = ADS_INVALID;
