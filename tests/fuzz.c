@@ -32,8 +32,17 @@
 #define ADS_BUDGET_STEPS 1024 /* more than any walk in an undamaged image needs */
 #endif
 #include <sched.h>
-static int fuzz_cpu(void);
+static int fuzz_cpu(void), fuzz_by_user(void);
 #define sched_getcpu fuzz_cpu /* the shard is drawn as all else is */
+struct ads_arena;
+struct ads_owner;
+static struct ads_owner *fuzz_line(struct ads_arena *a);
+#define ads_by_user fuzz_by_user /* some callers stand for BPF programs */
+#define ads_owner_line(arena) fuzz_line(arena)
+static int fuzz_line_is_dead(const struct ads_owner *line);
+#define ads_owner_is_dead(line, who) fuzz_line_is_dead(line)
+#define OWNERS 8
+#define ads_owners_of_size(size) OWNERS
 #define ads_grace_period(a) ((void)(a), 0) /* there are no programs to wait for */
 #include "programs/damaged.bpf.c" /* declares `arena` */
 
@@ -106,7 +115,7 @@ static int all_dirty;
 static int dies_after = -1; /* while an image is made: writes before the caller dies */
 
 /* The words of an image that mean something, by what they mean. */
-enum role { ROOT, HEADER, POOL, SHARD, LINK, HASH, RECORD, SHORTCUT, TABLE, BLOCK, RING, ROLES };
+enum role { ROOT, OWNER, HEADER, POOL, SHARD, LINK, HASH, RECORD, SHORTCUT, TABLE, BLOCK, RING, ROLES };
 static __u32 targets[IMAGES][ROLES][WORDS / 8];
 static __u32 target_count[IMAGES][ROLES];
 static int image_number;
@@ -128,6 +137,27 @@ static __u32 below(__u32 n)
 static int fuzz_cpu(void)
 {
 	return cpu;
+}
+
+static int by_user = 1, owner; /* who runs: user space, with its line in the registry */
+
+static int fuzz_by_user(void)
+{
+	return by_user;
+}
+
+static struct ads_owner *fuzz_line(struct ads_arena *a)
+{
+	__u32 first, count = ads_owners(a, &first);
+
+	return count && !ads_bad(a, first, 64ull * count) ? ads_at(a, struct ads_owner, first + 64 * ((__u32)owner % count))
+							  : 0;
+}
+
+/* All but those who run have died, as far as one can see in damaged memory. */
+static int fuzz_line_is_dead(const struct ads_owner *line)
+{
+	return line != fuzz_line(&arena) && line->who % 4;
 }
 
 static void complain(const char *format, ...)
@@ -269,10 +299,12 @@ static void name_of(const char *text, char *name)
 #define dying(writes, statement)                                               \
 	do {                                                                   \
 		dies_after = (writes);                                         \
+		owner = 1 + (owner + 1) % (OWNERS - 1);                        \
 		if (!sigsetjmp(back, 0)) {                                     \
 			statement;                                             \
 		}                                                              \
 		dies_after = -1;                                               \
+		owner = 0;                                                     \
 	} while (0)
 
 static void must(const char *what, int rc)
@@ -402,6 +434,7 @@ static void find_targets(void)
 	__u32 i, k;
 
 	target(ROOT, ADS_ROOT_OFFSET, 136);
+	target(OWNER, (__u32)ads_root_of(&arena)->owners, OWNERS * (__u32)sizeof(struct ads_owner));
 	for (i = 0; i <= STRUCTURES; i++) {
 		__u32 offset = i < STRUCTURES ? structures[i].ref.offset : (__u32)ads_root_of(&arena)->directory;
 		__u64 table = ads_at(&arena, struct ads_header, offset)->table;
@@ -464,6 +497,10 @@ static void make_image(int number, int fd)
 	}
 	root->creation_id = 1;
 	image_number = number;
+	for (owner = 0; owner < OWNERS; owner++)
+		fuzz_line(&arena)->who = (__u64)(owner + 1) << 32 | (__u64)(owner + 1);
+	by_user = number % 2; /* else they stand for programs, and have nothing in hand */
+	owner = 0;
 	make_structures();
 	if (number > 0)
 		grow_map(&structures[0]);
@@ -1011,6 +1048,8 @@ static void write_arena(void)
 			}));
 	if (!below(4))
 		attempt("directory grow", ads_directory_grow(&arena));
+	if (!below(4))
+		attempt_within(POINTS_OF_CHECK, "reap", 1, ads_owner_reap(&arena, 0));
 	if (!below(8))
 		attempt_within(POINTS_OF_CHECK, "reclaim all", 1, ads_directory_reclaim(&arena));
 	if (!below(16)) {
@@ -1069,6 +1108,8 @@ static void run_image(int file)
 		open_file(file);
 	attempt("root check", ads_root_check(ads_root_of(&arena), BASE, ARENA_BYTES));
 	cpu = (int)below(20);
+	by_user = (int)below(4);
+	owner = (int)below(OWNERS);
 	if (order) {
 		read_directory();
 		for (i = 0; i < STRUCTURES; i++)
@@ -1209,6 +1250,7 @@ static void use_programs(void)
 	int same;
 	__u32 i;
 
+	by_user = 0; /* user space goes the way of BPF programs, which cannot die */
 	damage();
 	same = knows_memory();
 	copy_dirty_to_kernel(arena.base);
