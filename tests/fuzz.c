@@ -140,6 +140,7 @@ static int fuzz_cpu(void)
 }
 
 static int by_user = 1, owner; /* who runs: user space, with its line in the registry */
+static int died;
 
 static int fuzz_by_user(void)
 {
@@ -157,7 +158,7 @@ static struct ads_owner *fuzz_line(struct ads_arena *a)
 /* All but those who run have died, as far as one can see in damaged memory. */
 static int fuzz_line_is_dead(const struct ads_owner *line)
 {
-	return line != fuzz_line(&arena) && line->who % 4;
+	return line != fuzz_line(&arena) && line->who % 8 != 5;
 }
 
 static void complain(const char *format, ...)
@@ -197,7 +198,7 @@ static void on_point(int kind, const volatile void *word)
 			complain("writes at offset %#llx through a read-only mapping", at);
 			siglongjmp(back, 1);
 		}
-		if (dies_after >= 0 && dies_after-- == 0)
+		if (kind != ADS_POINT_HAND && dies_after >= 0 && dies_after-- == 0)
 			siglongjmp(back, 1);
 		if (at < ARENA_BYTES)
 			touch(at, 8);
@@ -299,7 +300,7 @@ static void name_of(const char *text, char *name)
 #define dying(writes, statement)                                               \
 	do {                                                                   \
 		dies_after = (writes);                                         \
-		owner = 1 + (owner + 1) % (OWNERS - 1);                        \
+		owner = 1 + died++ % (OWNERS - 1);                             \
 		if (!sigsetjmp(back, 0)) {                                     \
 			statement;                                             \
 		}                                                              \
@@ -499,6 +500,7 @@ static void make_image(int number, int fd)
 	image_number = number;
 	for (owner = 0; owner < OWNERS; owner++)
 		fuzz_line(&arena)->who = (__u64)(owner + 1) << 32 | (__u64)(owner + 1);
+	died = 0;
 	by_user = number % 2; /* else they stand for programs, and have nothing in hand */
 	owner = 0;
 	make_structures();
@@ -520,6 +522,14 @@ static void make_image(int number, int fd)
 		dying(1, ads_hashmap_grow(&arena, structures[1].ref.offset));
 	}
 	cpu = 0;
+	for (died = 0; by_user && died + 1 < OWNERS;) { /* each with something in hand */
+		key_of(&structures[0], 5 + 6 * (__u64)died, key);
+		ads_hashmap_get(&arena, structures[0].ref, key, value); /* links the shortcut */
+		if (died % 2)
+			dying(1, ads_hashmap_delete(&arena, structures[0].ref, key));
+		else
+			dying(1 + died, ads_hashmap_update(&arena, structures[0].ref, key, value, ADS_ANY, &entry));
+	}
 	find_targets();
 	memcpy(images[number], arena.base, ARENA_BYTES);
 }
