@@ -112,6 +112,17 @@ def compiled(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
     return compiled
 
 
+def core_source(path: Path, *, points: bool = False) -> Path:
+    """Write the C source of the extension, or of its test build; returns the path."""
+    place = TESTS.parent / "arenads" / "_core_build.py"
+    spec = importlib.util.spec_from_file_location("arenads_core_build", place)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    module.builder(points=points).emit_c_code(str(path))
+    return path
+
+
 @pytest.fixture(scope="session")
 def points_core(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The C core in its test build: each shared operation is a point where a child can die.
@@ -119,16 +130,9 @@ def points_core(tmp_path_factory: pytest.TempPathFactory) -> Path:
     For child processes, which put it in sys.modules["arenads._core"] before they import
     arenads; see programs/victim.py.
     """
-    place = TESTS.parent / "arenads" / "_core_build.py"
-    spec = importlib.util.spec_from_file_location("arenads_core_build", place)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
     directory = tmp_path_factory.mktemp("points")
-    source = directory / "_core.c"
-    module.builder(points=True).emit_c_code(str(source))
     return compiler.compile_shared(
-        source,
+        core_source(directory / "_core.c", points=True),
         directory / "_core.abi3.so",
         include_dirs=[sysconfig.get_path("include")],
         flags=["-O1", "-g1"],

@@ -13,6 +13,10 @@
  * in shared operations (ADS_POINTS), so that the verdict does not depend on the machine.
  *
  *	fuzz [--count N] [--first SEED] [--seconds N] [--verbose]
+ *	     [--arena BASE --use_map FD --use_wide FD ...]
+ *
+ * With the base of a kernel arena, which has ARENA_BYTES, and the descriptors of the programs in
+ * damaged.bpf.c, these operate on the images, in the kernel and in user space; see use_programs().
  *
  * Damage may make an operation destroy other things in the arena; that is not a failure.
  */
@@ -28,9 +32,19 @@
 #define ADS_BUDGET_STEPS 1024 /* more than any walk in an undamaged image needs */
 #endif
 #include <sched.h>
-static int fuzz_cpu(void);
+static int fuzz_cpu(void), fuzz_by_user(void);
 #define sched_getcpu fuzz_cpu /* the shard is drawn as all else is */
-#include <arenads/user.h>
+struct ads_arena;
+struct ads_owner;
+static struct ads_owner *fuzz_line(struct ads_arena *a);
+#define ads_by_user fuzz_by_user /* some callers stand for BPF programs */
+#define ads_owner_line(arena) fuzz_line(arena)
+static int fuzz_line_is_dead(const struct ads_owner *line);
+#define ads_owner_is_dead(line, who) fuzz_line_is_dead(line)
+#define OWNERS 8
+#define ads_owners_of_size(size) OWNERS
+#define ads_grace_period(a) ((void)(a), 0) /* there are no programs to wait for */
+#include "programs/damaged.bpf.c" /* declares `arena` */
 
 #include <setjmp.h>
 #include <signal.h>
@@ -64,20 +78,23 @@ struct structure {
 };
 
 static struct structure structures[] = {
-	{"map", ADS_KIND_HASHMAP, 8, 16, 2000, 1, {0, 0, 0}},
-	{"wide", ADS_KIND_HASHMAP, 20, 200, 40, 1, {0, 0, 0}},
-	{"tiny", ADS_KIND_HASHMAP, 1, 0, 300, 300, {0, 0, 0}},
-	{"list", ADS_KIND_LIST, 0, 24, 80, 0, {0, 0, 0}},
-	{"queue", ADS_KIND_QUEUE, 0, 40, 16, 0, {0, 0, 0}},
-	{"pool", ADS_KIND_POOL, 0, 48, 100, 0, {0, 0, 0}},
-	{"array", ADS_KIND_ARRAY, 0, 40, 3000, 0, {0, 0, 0}},
+	{"map", ADS_KIND_HASHMAP, 8, 16, 2000, 1, {0, 0, 0, 0}},
+	{"wide", ADS_KIND_HASHMAP, 20, 200, 40, 1, {0, 0, 0, 0}},
+	{"tiny", ADS_KIND_HASHMAP, 1, 0, 300, 300, {0, 0, 0, 0}},
+	{"list", ADS_KIND_LIST, 0, 24, 80, 0, {0, 0, 0, 0}},
+	{"queue", ADS_KIND_QUEUE, 0, 40, 16, 0, {0, 0, 0, 0}},
+	{"pool", ADS_KIND_POOL, 0, 48, 100, 0, {0, 0, 0, 0}},
+	{"array", ADS_KIND_ARRAY, 0, 40, 3000, 0, {0, 0, 0, 0}},
+	{"late", ADS_KIND_HASHMAP, 8, 16, 60, 1, {0, 0, 0, ADS_GRACE}},
+	{"set", ADS_KIND_SET, 8, 0, 200, 1, {0, 0, 0, 0}},
 };
 #define STRUCTURES (sizeof(structures) / sizeof(structures[0]))
 #define OBJECTS 50
 
 /* --- one run ------------------------------------------------------------------------------ */
 
-static struct ads_arena arena, fresh; /* fresh: as it is before each image */
+static struct ads_arena fresh;	/* the arena as it is before each image */
+static struct ads_arena kernel; /* the arena of the BPF programs */
 static char images[IMAGES][ARENA_BYTES];
 static const char *image;
 static __u32 objects[OBJECTS];
@@ -98,7 +115,7 @@ static int all_dirty;
 static int dies_after = -1; /* while an image is made: writes before the caller dies */
 
 /* The words of an image that mean something, by what they mean. */
-enum role { ROOT, HEADER, POOL, SHARD, LINK, HASH, RECORD, SHORTCUT, TABLE, BLOCK, RING, ROLES };
+enum role { ROOT, OWNER, HEADER, POOL, SHARD, LINK, HASH, RECORD, SHORTCUT, TABLE, BLOCK, RING, ROLES };
 static __u32 targets[IMAGES][ROLES][WORDS / 8];
 static __u32 target_count[IMAGES][ROLES];
 static int image_number;
@@ -120,6 +137,28 @@ static __u32 below(__u32 n)
 static int fuzz_cpu(void)
 {
 	return cpu;
+}
+
+static int by_user = 1, owner; /* who runs: user space, with its line in the registry */
+static int died;
+
+static int fuzz_by_user(void)
+{
+	return by_user;
+}
+
+static struct ads_owner *fuzz_line(struct ads_arena *a)
+{
+	__u32 first, count = ads_owners(a, &first);
+
+	return count && !ads_bad(a, first, 64ull * count) ? ads_at(a, struct ads_owner, first + 64 * ((__u32)owner % count))
+							  : 0;
+}
+
+/* All but those who run have died, as far as one can see in damaged memory. */
+static int fuzz_line_is_dead(const struct ads_owner *line)
+{
+	return line != fuzz_line(&arena) && line->who % 8 != 5;
 }
 
 static void complain(const char *format, ...)
@@ -159,7 +198,7 @@ static void on_point(int kind, const volatile void *word)
 			complain("writes at offset %#llx through a read-only mapping", at);
 			siglongjmp(back, 1);
 		}
-		if (dies_after >= 0 && dies_after-- == 0)
+		if (kind != ADS_POINT_HAND && dies_after >= 0 && dies_after-- == 0)
 			siglongjmp(back, 1);
 		if (at < ARENA_BYTES)
 			touch(at, 8);
@@ -261,10 +300,12 @@ static void name_of(const char *text, char *name)
 #define dying(writes, statement)                                               \
 	do {                                                                   \
 		dies_after = (writes);                                         \
+		owner = 1 + died++ % (OWNERS - 1);                             \
 		if (!sigsetjmp(back, 0)) {                                     \
 			statement;                                             \
 		}                                                              \
 		dies_after = -1;                                               \
+		owner = 0;                                                     \
 	} while (0)
 
 static void must(const char *what, int rc)
@@ -318,7 +359,7 @@ static void grow_map(const struct structure *s)
 
 static void make_structures(void)
 {
-	char name[ADS_NAME_SIZE], value[512];
+	char name[ADS_NAME_SIZE], key[ADS_MAX_KEY], value[512];
 	__u32 i, entry;
 	__u64 order;
 
@@ -329,6 +370,10 @@ static void make_structures(void)
 		s->ref.offset = 0;
 		s->ref.key_size = s->key_size;
 		s->ref.value_size = s->value_size;
+		if (!ads_structure_open(&arena, s->name, s->kind, &s->ref)) {
+			ads_at(&arena, struct ads_header, s->ref.offset)->seed = 0x5eed + i;
+			continue; /* a program's */
+		}
 		must(s->name, s->kind == ADS_KIND_QUEUE
 				      ? ads_queue_create(&arena, &s->ref, s->max_entries)
 			      : s->kind == ADS_KIND_ARRAY
@@ -344,6 +389,13 @@ static void make_structures(void)
 	fill_map(&structures[0], 400);
 	fill_map(&structures[1], 40);
 	fill_map(&structures[2], 100);
+	fill_map(&structures[7], 40);
+	must("seal", ads_pool_seal(&arena, ads_pool_of(structures[7].ref), &order));
+	for (i = 2; i < 20; i += 3) { /* so that some wait in either shard */
+		key_of(&structures[7], i, key);
+		must("delete", ads_hashmap_delete(&arena, structures[7].ref, key));
+	}
+	fill_map(&structures[8], 100);
 	for (i = 0; i < 60; i++) {
 		value_of(value, i);
 		must("push", ads_list_push(&arena, structures[3].ref, value, &order, &entry));
@@ -383,6 +435,7 @@ static void find_targets(void)
 	__u32 i, k;
 
 	target(ROOT, ADS_ROOT_OFFSET, 136);
+	target(OWNER, (__u32)ads_root_of(&arena)->owners, OWNERS * (__u32)sizeof(struct ads_owner));
 	for (i = 0; i <= STRUCTURES; i++) {
 		__u32 offset = i < STRUCTURES ? structures[i].ref.offset : (__u32)ads_root_of(&arena)->directory;
 		__u64 table = ads_at(&arena, struct ads_header, offset)->table;
@@ -399,10 +452,10 @@ static void find_targets(void)
 			continue;
 		}
 		target(POOL, offset + 192, 16);
-		target(POOL, offset + 256, 8);
+		target(POOL, offset + 256, 16);
 		for (k = 0; k < ADS_ALL_SHARDS; k++)
 			target(SHARD, offset + 320 + 64 * k, 16);
-		while (i < STRUCTURES && structures[i].kind == ADS_KIND_HASHMAP && table) {
+		while (i < STRUCTURES && ads_kind_is_hashed(structures[i].kind) && table) {
 			target(TABLE, (__u32)table, 8);
 			target(SHORTCUT, (__u32)table + 64, 8u << ads_table_bits(table));
 			table = ads_table_previous(&arena, table);
@@ -438,8 +491,18 @@ static void make_image(int number, int fd)
 
 	must("arena", ads_arena_create(&arena, ARENA_BYTES, BASE, fd, 0));
 	root = ads_root_of(&arena);
+	if (kernel.base) { /* with the structures that were made for the programs */
+		memcpy(arena.base, kernel.base, ARENA_BYTES);
+		root->base = BASE;
+		must("arena", ads_arena_reaches(&arena, ARENA_BYTES) - 1);
+	}
 	root->creation_id = 1;
 	image_number = number;
+	for (owner = 0; owner < OWNERS; owner++)
+		fuzz_line(&arena)->who = (__u64)(owner + 1) << 32 | (__u64)(owner + 1);
+	died = 0;
+	by_user = number % 2; /* else they stand for programs, and have nothing in hand */
+	owner = 0;
 	make_structures();
 	if (number > 0)
 		grow_map(&structures[0]);
@@ -459,6 +522,14 @@ static void make_image(int number, int fd)
 		dying(1, ads_hashmap_grow(&arena, structures[1].ref.offset));
 	}
 	cpu = 0;
+	for (died = 0; by_user && died + 1 < OWNERS;) { /* each with something in hand */
+		key_of(&structures[0], 5 + 6 * (__u64)died, key);
+		ads_hashmap_get(&arena, structures[0].ref, key, value); /* links the shortcut */
+		if (died % 2)
+			dying(1, ads_hashmap_delete(&arena, structures[0].ref, key));
+		else
+			dying(1 + died, ads_hashmap_update(&arena, structures[0].ref, key, value, ADS_ANY, &entry));
+	}
 	find_targets();
 	memcpy(images[number], arena.base, ARENA_BYTES);
 }
@@ -639,7 +710,7 @@ static void damage(void)
 
 static const int known_codes[] = {ADS_OK,	  ADS_ABSENT,	 ADS_NO_MEMORY,	  ADS_EXISTS,	  ADS_INVALID,
 				  ADS_FULL,	  ADS_READ_ONLY, ADS_BUDGET,	  ADS_WRONG_ABI,  ADS_WRONG_ORDER,
-				  ADS_BASE_TAKEN, ADS_WRONG_TYPE, ADS_DAMAGED};
+				  ADS_BASE_TAKEN, ADS_WRONG_TYPE, ADS_DAMAGED,	  ADS_REMOVED};
 
 static void judge(long rc, int more)
 {
@@ -716,7 +787,7 @@ static void scan(const struct structure *s)
 	struct ads_scan walk;
 	char last[ADS_MAX_KEY];
 	__u32 entry, n;
-	long rc = s->kind == ADS_KIND_HASHMAP
+	long rc = ads_kind_is_hashed(s->kind)
 			  ? attempt("scan start", ads_hashmap_scan(&arena, s->ref, &walk))
 			  : attempt("scan start", ads_scan_start(&arena, &walk, ads_list_head(s->ref)));
 
@@ -767,6 +838,7 @@ static void read_structure(const struct structure *s)
 
 	switch (s->kind) {
 	case ADS_KIND_HASHMAP:
+	case ADS_KIND_SET:
 		for (i = 0; i < 6; i++) {
 			some_key(s);
 			rc = attempt("find", ads_hashmap_find(&arena, s->ref, buffers.key, &entry));
@@ -833,6 +905,7 @@ static void write_structure(const struct structure *s)
 	value_of(buffers.value, draw());
 	switch (s->kind) {
 	case ADS_KIND_HASHMAP:
+	case ADS_KIND_SET:
 		for (i = 0; i < 4; i++) {
 			enum ads_update_mode mode = (enum ads_update_mode)below(3);
 
@@ -844,6 +917,8 @@ static void write_structure(const struct structure *s)
 		}
 		if (!below(4))
 			attempt("grow", ads_hashmap_grow(&arena, s->ref.offset));
+		if (s->ref.flags & ADS_GRACE)
+			attempt_number("reclaim", ads_collection_reclaim(&arena, s->ref));
 		break;
 	case ADS_KIND_LIST:
 		for (i = 0; i < 3; i++) {
@@ -916,6 +991,16 @@ static void read_directory(void)
 	attempt("directory find", ads_directory_find(&arena, name, &value));
 }
 
+static int known_kind(__u32 kind)
+{
+	__u32 i;
+
+	for (i = 0; i < STRUCTURES; i++)
+		if (structures[i].kind == kind)
+			return 1;
+	return 0;
+}
+
 /* Open each structure by its name, as it is now, with sizes that its header claims. */
 static void open_structures(int write)
 {
@@ -935,17 +1020,17 @@ static void open_structures(int write)
 		found.ref.offset = value.offset;
 		if (believe && value.offset <= ARENA_BYTES - sizeof(*h) && !(value.offset & 7)) {
 			h = ads_at(&arena, struct ads_header, value.offset);
-			if (found.kind == ADS_KIND_HASHMAP) /* the others have none to pass */
+			if (ads_kind_is_hashed(found.kind)) /* the others have none to pass */
 				found.ref.key_size = found.key_size = h->key_size;
+			found.ref.flags = h->flags;
 			found.ref.value_size = found.value_size = h->value_size;
 			found.max_entries = h->max_entries;
 		}
 		attempt("structure open", ads_structure_open(&arena, name, structures[i].kind, &(struct ads_ref){
-				0, structures[i].key_size, structures[i].value_size}));
+				0, structures[i].key_size, structures[i].value_size, structures[i].ref.flags}));
 		if (attempt("structure check", ads_structure_check(&arena, found.kind, found.ref)))
 			continue;
-		if (found.key_size > ADS_MAX_KEY || found.value_size > ADS_MAX_VALUE ||
-		    found.kind < ADS_KIND_HASHMAP || (found.kind > ADS_KIND_POOL && found.kind != ADS_KIND_ARRAY)) {
+		if (found.key_size > ADS_MAX_KEY || found.value_size > ADS_MAX_VALUE || !known_kind(found.kind)) {
 			complain("believes kind %u, key size %u, value size %u", found.kind, found.key_size,
 				 found.value_size);
 			continue;
@@ -973,6 +1058,14 @@ static void write_arena(void)
 			}));
 	if (!below(4))
 		attempt("directory grow", ads_directory_grow(&arena));
+	if (!below(4))
+		attempt_within(POINTS_OF_CHECK, "reap", 1, ads_owner_reap(&arena, 0));
+	if (!below(8))
+		attempt_within(POINTS_OF_CHECK, "reclaim all", 1, ads_directory_reclaim(&arena));
+	if (!below(16)) {
+		name_of(structures[below(STRUCTURES)].name, name);
+		attempt("remove", ads_directory_remove(&arena, name));
+	}
 	if (!below(4)) {
 		all_dirty = 1; /* what is made here is not written through the hook */
 		name_of(below(2) ? "another" : "map", name);
@@ -1025,6 +1118,8 @@ static void run_image(int file)
 		open_file(file);
 	attempt("root check", ads_root_check(ads_root_of(&arena), BASE, ARENA_BYTES));
 	cpu = (int)below(20);
+	by_user = (int)below(4);
+	owner = (int)below(OWNERS);
 	if (order) {
 		read_directory();
 		for (i = 0; i < STRUCTURES; i++)
@@ -1050,6 +1145,175 @@ static void run_image(int file)
 	}
 }
 
+/* --- BPF programs --------------------------------------------------------------------------- */
+/*
+ * A BPF program checks no offset: what it loads outside of populated memory is 0, what it stores
+ * there vanishes, and its loops are bounded. So on damaged memory it must come back with a code,
+ * and the kernel must not complain.
+ *
+ * And where user space, in the same source, meets nothing that cannot be followed, both have gone
+ * the same way: then their codes and answers are the same, and so is the memory afterwards.
+ */
+static struct program {
+	const char *name;
+	int (*in_user_space)(struct step *);
+	volatile __u64 *handle;
+	const char *structure;
+	__u32 reads, operations;
+	int fd;
+} programs[] = {
+	{"use_map", use_map, &map.handle, "map", MAP_READS, MAP_OPERATIONS, -1},
+	{"use_wide", use_wide, &wide.handle, "wide", MAP_READS, MAP_OPERATIONS, -1},
+	{"use_late", use_late, &late.handle, "late", MAP_READS, MAP_OPERATIONS, -1},
+	{"use_set", use_set, &set.handle, "set", SET_READS, SET_OPERATIONS, -1},
+	{"use_list", use_list, &list.handle, "list", LIST_READS, LIST_OPERATIONS, -1},
+	{"use_queue", use_queue, &queue.handle, "queue", QUEUE_READS, QUEUE_OPERATIONS, -1},
+	{"use_pool", use_pool, &pool.handle, "pool", POOL_READS, POOL_OPERATIONS, -1},
+};
+#define PROGRAMS (sizeof(programs) / sizeof(programs[0]))
+#define STEPS 16
+#define BPF_PROG_TEST_RUN 10
+#define NO_DAMAGE (~0ull)
+
+/* Leading fields of union bpf_attr. */
+struct test_run {
+	__u32 prog_fd, retval, data_size_in, data_size_out;
+	__u64 data_in, data_out;
+	__u32 repeat, duration, ctx_size_in, ctx_size_out;
+	__u64 ctx_in, ctx_out;
+	__u32 flags, cpu, batch_size, pad;
+};
+
+static __u64 kernel_codes[256], same_steps, same_images;
+
+static int take_program(const char *name, int fd)
+{
+	__u32 i;
+
+	for (i = 0; i < PROGRAMS; i++)
+		if (!strcmp(programs[i].name, name)) {
+			programs[i].fd = fd;
+			return 1;
+		}
+	return 0;
+}
+
+static const struct structure *structure_of(const struct program *p)
+{
+	const struct structure *s = structures;
+
+	while (strcmp(s->name, p->structure))
+		s++;
+	return s;
+}
+
+static struct step some_step(const struct program *p, int reading)
+{
+	const struct structure *s = structure_of(p);
+	struct step step = {0, 0, draw(), 0};
+
+	step.operation = below(reading ? p->reads : p->operations);
+
+	if (s->kind == ADS_KIND_LIST)
+		step.key = some_order();
+	else if (s->kind == ADS_KIND_POOL)
+		step.key = below(2) ? objects[below(OBJECTS)] : wild_offset();
+	else
+		step.key = below(8) ? below(s->max_entries) : draw();
+	return step;
+}
+
+static int run_in_kernel(const struct program *p, struct step *step)
+{
+	struct test_run run;
+	int rc;
+
+	memset(&run, 0, sizeof(run));
+	run.prog_fd = (__u32)p->fd;
+	run.ctx_in = (__u64)(unsigned long)step;
+	run.ctx_size_in = sizeof(*step);
+	rc = ads_bpf(BPF_PROG_TEST_RUN, &run, sizeof(run));
+	if (rc)
+		complain("could not be run: %d", rc);
+	return (int)run.retval;
+}
+
+/* What was damaged or written: make the kernel's arena like `from` there. */
+static void copy_dirty_to_kernel(const char *from)
+{
+	__u32 i;
+
+	for (i = 0; i < dirty_count; i++)
+		memcpy(kernel.base + (__u64)dirty[i] * ADS_LINE, from + (__u64)dirty[i] * ADS_LINE, ADS_LINE);
+}
+
+/* Whether all memory counts as populated, which user space could do more about than BPF can, and
+ * the loops of BPF begin at 0. */
+static int knows_memory(void)
+{
+	return ads_root_of(&arena)->populated == ARENA_BYTES && !*ads_at(&arena, __u64, ADS_ZERO_OFFSET);
+}
+
+/* Damage the image, and let the programs loose on it in the kernel and in user space. */
+static void use_programs(void)
+{
+	int same;
+	__u32 i;
+
+	by_user = 0; /* user space goes the way of BPF programs, which cannot die */
+	damage();
+	same = knows_memory();
+	copy_dirty_to_kernel(arena.base);
+	arena.damaged_at = NO_DAMAGE;
+	for (i = 0; i < STEPS; i++) {
+		const struct program *p = &programs[below(PROGRAMS)];
+		struct step there = some_step(p, i < STEPS / 2), here = there;
+		int kernel_rc, rc;
+
+		operation = p->name;
+		points = 0;
+		kernel_rc = run_in_kernel(p, &there);
+		judge(kernel_rc, 0);
+		if (kernel_rc <= 0 && kernel_rc > -256)
+			kernel_codes[-kernel_rc]++;
+		rc = (int)attempt_within(SCAN_ENTRIES * POINTS_OF_CALL, p->name, 0, p->in_user_space(&here));
+		same = same && rc != ADS_DAMAGED && arena.damaged_at == NO_DAMAGE && knows_memory();
+		if (!same)
+			continue;
+		same_steps++;
+		if (kernel_rc != rc || there.answer != here.answer)
+			complain("operation %llu of %#llx, %#llx: %d, %#llx in the kernel; %d, %#llx in user space",
+				 here.operation, here.key, here.value, kernel_rc, there.answer, rc, here.answer);
+	}
+	operation = "all programs";
+	if (same && memcmp(kernel.base, arena.base, ARENA_BYTES)) {
+		for (i = 0; !memcmp(kernel.base + 8 * i, arena.base + 8 * i, 8);)
+			i++;
+		complain("the kernel left %#llx at %#x, user space %#llx", *ads_at(&kernel, __u64, 8 * i), 8 * i,
+			 *ads_at(&arena, __u64, 8 * i));
+		same = 0;
+	}
+	same_images += (__u64)same;
+	if (same)
+		copy_dirty_to_kernel(image);
+	else
+		memcpy(kernel.base, image, ARENA_BYTES);
+}
+
+/* Both sides choose the shard by the CPU. */
+static void stay_on_one_cpu(void)
+{
+	unsigned int now = 0;
+	cpu_set_t set;
+
+	syscall(SYS_getcpu, &now, 0, 0);
+	CPU_ZERO(&set);
+	CPU_SET(now, &set);
+	if (sched_setaffinity(0, sizeof(set), &set))
+		say("affinity", errno);
+	cpu = (int)now;
+}
+
 static void self_check(void)
 {
 	static struct structure *s;
@@ -1066,7 +1330,7 @@ static void self_check(void)
 		if (verbose)
 			printf("image %d %s: %llu live, %llu deleted, %llu free, %llu leaked, %u shortcuts\n",
 			       image_number, s->name, report.live, report.deleted, report.free, report.leaked,
-			       s->kind == ADS_KIND_HASHMAP
+			       ads_kind_is_hashed(s->kind)
 				       ? 1u << ads_table_bits(ads_table_newest(&arena, s->ref.offset))
 				       : 0);
 	}
@@ -1101,7 +1365,9 @@ __attribute__((visibility("default"))) int fuzz(int count, char **words)
 			first = argument;
 		else if (!strcmp(words[i], "--seconds"))
 			seconds = (double)argument;
-		else
+		else if (!strcmp(words[i], "--arena"))
+			kernel.base = (char *)(unsigned long)argument;
+		else if (strlen(words[i]) < 2 || !take_program(words[i] + 2, (int)argument))
 			return 2;
 		i++;
 	}
@@ -1115,6 +1381,10 @@ __attribute__((visibility("default"))) int fuzz(int count, char **words)
 		if (i + 1 < IMAGES)
 			ads_arena_close(&arena);
 	}
+	for (i = 0; i < (int)PROGRAMS; i++)
+		*programs[i].handle = structure_of(&programs[i])->ref.offset;
+	if (kernel.base)
+		stay_on_one_cpu();
 	guard();
 	catch_signals();
 	fresh = arena;
@@ -1130,6 +1400,8 @@ __attribute__((visibility("default"))) int fuzz(int count, char **words)
 			image_number = next;
 			image = images[next];
 			all_dirty = 1;
+			if (kernel.base)
+				memcpy(kernel.base, image, ARENA_BYTES);
 		}
 		restore();
 		fresh.limit = ((const struct ads_root *)(const void *)(image + ADS_ROOT_OFFSET))->populated;
@@ -1140,7 +1412,10 @@ __attribute__((visibility("default"))) int fuzz(int count, char **words)
 			self_check();
 			restore();
 		}
-		run_image(file);
+		if (kernel.base)
+			use_programs();
+		else
+			run_image(file);
 	}
 	printf("codes:");
 	for (i = 0; i < 256; i++)
@@ -1148,6 +1423,13 @@ __attribute__((visibility("default"))) int fuzz(int count, char **words)
 			printf(" %d: %llu", -i, codes[i]);
 	printf("\nmost shared operations of one call: %llu (%s), of a check: %llu (%s)\n", most_points[0],
 	       most_points_of[0], most_points[1], most_points_of[1]);
+	if (kernel.base) {
+		printf("codes of BPF programs:");
+		for (i = 0; i < 256; i++)
+			if (kernel_codes[i])
+				printf(" %d: %llu", -i, kernel_codes[i]);
+		printf("\nthe same as in user space: %llu steps, %llu images\n", same_steps, same_images);
+	}
 	printf("total: %llu images, %llu calls, %llu failures, %.0f s\n", done, calls, failures, now() - began);
 	fflush(stdout);
 	return failures ? 1 : 0;

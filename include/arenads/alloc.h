@@ -256,13 +256,16 @@ ADS_GLOBAL int ads_block_claim(struct ads_arena *a, __u64 claim, __u64 saw, __u6
 		__u64 cursor = ads_load_acquire(&root->cursor);	      /* A1, pairs with R1 */
 		__u64 populated = ads_load_acquire(&root->populated); /* A9, pairs with R9 */
 		__u64 __arena *header = ads_at(a, __u64, cursor);
+#if ADS_BPF
+		const __u64 size = ADS_MAX_SIZE; /* what it is, a program does not know */
+#else
+		const __u64 size = a->size;
+#endif
 		__u64 word = 0;
 
 		ads_forget(claim);
-#if !ADS_BPF
-		if (cursor % ADS_LINE != 56 || cursor < ADS_HEAP_OFFSET || cursor >= a->size || populated > a->size)
+		if (cursor % ADS_LINE != 56 || cursor < ADS_HEAP_OFFSET || cursor >= size || populated > size)
 			return ADS_DAMAGED;
-#endif
 		if (cursor + 8 <= populated)
 			word = ads_load_acquire(header); /* A10, pairs with R10 */
 		if (!word) {

@@ -124,13 +124,13 @@ struct ads_arena {
  */
 #define ADS_USER_STEPS (1u << 26)
 
-#if ADS_BPF
 /* A zero that the verifier does not know. A loop that counts from a known value would be
  * walked iteration by iteration. It is read from the arena, but not from offsets that a
  * forgotten NULL check writes to: the verifier lets a program write through a NULL arena
  * pointer, and then the padding at offset 0 takes the blow. */
 #define ADS_ZERO_OFFSET 1008
 
+#if ADS_BPF
 static ADS_INLINE __u32 ads_unknown_zero(void)
 {
 	return (__u32)*(const volatile __u64 __arena *)ADS_ZERO_OFFSET;

@@ -1,0 +1,327 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * damaged.bpf.c - every operation of every structure, one a run, for arenas that are damaged.
+ *
+ * fuzz.c runs the programs in the kernel, and includes this file to run the same source in
+ * user space: where user space finds nothing wrong, both must answer the same and leave the same
+ * memory behind. So the budget is that of fuzz.c.
+ */
+#ifndef ADS_BUDGET_STEPS
+#define ADS_BUDGET_STEPS 1024
+#endif
+#include <arenads/bpf.h>
+
+struct pair {
+	__u64 words[2];
+};
+struct wide_key {
+	__u32 words[5];
+};
+struct wide_value {
+	__u64 words[25];
+};
+struct event {
+	__u64 words[3];
+};
+struct letter {
+	__u64 words[5];
+};
+struct object {
+	__u64 words[6];
+};
+
+ADS_ARENA(1 * ADS_MIB);
+ADS_HASHMAP(map, __u64, struct pair, 2000);
+ADS_HASHMAP(wide, struct wide_key, struct wide_value, 40);
+ADS_HASHMAP(late, __u64, struct pair, 60, ADS_GRACE);
+ADS_SET(set, __u64, 200);
+ADS_LIST(list, struct event, 80);
+ADS_QUEUE(queue, struct letter, 16);
+ADS_POOL(pool, struct object, 100);
+
+char LICENSE[] SEC("license") = "GPL";
+
+struct step {
+	__u64 operation;
+	__u64 key; /* or the order, or the object's offset */
+	__u64 value;
+	__u64 answer; /* made of all that was read */
+};
+
+/* What changes nothing but hints comes first. */
+enum { MAP_GET, MAP_FIND, MAP_LEN, MAP_SCAN, MAP_READS,
+       MAP_INSERT = MAP_READS, MAP_REPLACE, MAP_UPDATE, MAP_LOOKUP_OR_INSERT, MAP_DELETE, MAP_POP, MAP_OPERATIONS };
+enum { SET_CONTAINS, SET_LEN, SET_SCAN, SET_READS,
+       SET_INSERT = SET_READS, SET_DELETE, SET_OPERATIONS };
+enum { LIST_GET, LIST_FIND, LIST_LEN, LIST_SCAN, LIST_READS,
+       LIST_PUSH = LIST_READS, LIST_INSERT, LIST_REPLACE, LIST_UPDATE, LIST_DELETE, LIST_OPERATIONS };
+enum { QUEUE_LEN, QUEUE_READS, QUEUE_PUSH = QUEUE_READS, QUEUE_POP, QUEUE_OPERATIONS };
+enum { POOL_LEN, POOL_READS, POOL_ALLOC = POOL_READS, POOL_FREE, BLOCK_ALLOC, POOL_OPERATIONS };
+
+#define SCAN_ENTRIES 1024
+
+#define mix(sum, word) ((sum) = ((sum) ^ (word)) * 0x9e3779b97f4a7c15ull)
+#define mix_all(sum, record)                                                   \
+	do {                                                                   \
+		__u32 n;                                                       \
+		for (n = 0; n < sizeof((record)->words) / sizeof((record)->words[0]); n++) \
+			mix(sum, (record)->words[n]);                          \
+	} while (0)
+
+/* The pointer's low half: kernel and user space have different upper ones. */
+#define place_of(pointer) ((__u32)(unsigned long)(pointer))
+
+#define set_all(record, number)                                                \
+	do {                                                                   \
+		__u32 n;                                                       \
+		for (n = 0; n < sizeof((record)->words) / sizeof((record)->words[0]); n++) \
+			(record)->words[n] = (number) + n;                     \
+	} while (0)
+
+/* Values are not on the stack, for which some are too large: of these programs only one runs at a
+ * time. The key begins with the step's. */
+#define USE_MAP(name, K, V)                                                    \
+	static V name##_value;                                                 \
+	static ADS_NOINLINE int name##_scan(struct step *step)                 \
+	{                                                                      \
+		struct name##_cursor cursor = {};                              \
+		__u64 sum = 0, first;                                          \
+		__u32 i;                                                       \
+		int rc = ADS_OK;                                               \
+		for (ads_each(i, SCAN_ENTRIES)) {                              \
+			rc = name##_next(&cursor, &name##_value);              \
+			if (rc)                                                \
+				break;                                         \
+			__builtin_memcpy(&first, &cursor.key, sizeof(first));  \
+			mix(sum, first);                                       \
+			mix_all(sum, &name##_value);                           \
+		}                                                              \
+		if (step)                                                      \
+			step->answer = sum;                                    \
+		return rc;                                                     \
+	}                                                                      \
+	SEC("syscall") int use_##name(struct step *step)                       \
+	{                                                                      \
+		V __arena *found = 0;                                          \
+		__u64 sum = 0;                                                 \
+		K key = {0};                                                   \
+		int rc;                                                        \
+		__builtin_memcpy(&key, &step->key, sizeof(step->key));         \
+		set_all(&name##_value, step->value);                           \
+		switch (step->operation) {                                     \
+		case MAP_GET:                                                  \
+			rc = name##_get(&key, &name##_value);                  \
+			if (!rc)                                               \
+				mix_all(sum, &name##_value);                   \
+			break;                                                 \
+		case MAP_FIND:                                                 \
+			rc = name##_find(&key, &found);                        \
+			if (!rc)                                               \
+				sum = place_of(found);                         \
+			break;                                                 \
+		case MAP_LEN:                                                  \
+			sum = name##_len();                                    \
+			rc = ADS_OK;                                           \
+			break;                                                 \
+		case MAP_SCAN:                                                 \
+			return name##_scan(step);                              \
+		case MAP_INSERT:                                               \
+			rc = name##_insert(&key, &name##_value);               \
+			break;                                                 \
+		case MAP_REPLACE:                                              \
+			rc = name##_replace(&key, &name##_value);              \
+			break;                                                 \
+		case MAP_UPDATE:                                               \
+			rc = name##_update(&key, &name##_value);               \
+			break;                                                 \
+		case MAP_LOOKUP_OR_INSERT:                                     \
+			found = name##_lookup_or_insert(&key, &name##_value);  \
+			sum = place_of(found);                                 \
+			rc = found ? ADS_OK : ADS_ABSENT;                      \
+			break;                                                 \
+		case MAP_DELETE:                                               \
+			rc = name##_delete(&key);                              \
+			break;                                                 \
+		case MAP_POP:                                                  \
+			rc = name##_pop(&key, &name##_value);                  \
+			if (!rc)                                               \
+				mix_all(sum, &name##_value);                   \
+			break;                                                 \
+		default:                                                       \
+			rc = ADS_INVALID;                                      \
+		}                                                              \
+		step->answer = sum;                                            \
+		return rc;                                                     \
+	}
+
+USE_MAP(map, __u64, struct pair)
+USE_MAP(wide, struct wide_key, struct wide_value)
+USE_MAP(late, __u64, struct pair)
+
+static ADS_NOINLINE int set_scan(struct step *step)
+{
+	struct set_cursor cursor = {};
+	__u64 sum = 0;
+	__u32 i;
+	int rc = ADS_OK;
+
+	for (ads_each(i, SCAN_ENTRIES)) {
+		rc = set_next(&cursor);
+		if (rc)
+			break;
+		mix(sum, cursor.key);
+	}
+	if (step)
+		step->answer = sum;
+	return rc;
+}
+
+SEC("syscall") int use_set(struct step *step)
+{
+	__u64 key = step->key, sum = 0;
+	int rc = ADS_OK;
+
+	switch (step->operation) {
+	case SET_CONTAINS:
+		rc = set_contains(&key);
+		if (rc >= 0) {
+			sum = (__u64)rc;
+			rc = ADS_OK;
+		}
+		break;
+	case SET_LEN:
+		sum = set_len();
+		break;
+	case SET_SCAN:
+		return set_scan(step);
+	case SET_INSERT:
+		rc = set_insert(&key);
+		break;
+	case SET_DELETE:
+		rc = set_delete(&key);
+		break;
+	default:
+		rc = ADS_INVALID;
+	}
+	step->answer = sum;
+	return rc;
+}
+
+static ADS_NOINLINE int list_scan(struct step *step)
+{
+	struct list_cursor cursor = {};
+	struct event value;
+	__u64 sum = 0;
+	__u32 i;
+	int rc = ADS_OK;
+
+	for (ads_each(i, SCAN_ENTRIES)) {
+		rc = list_next(&cursor, &value);
+		if (rc)
+			break;
+		mix(sum, cursor.scan.hash);
+		mix_all(sum, &value);
+	}
+	if (step)
+		step->answer = sum;
+	return rc;
+}
+
+SEC("syscall") int use_list(struct step *step)
+{
+	struct event value = {{step->value, ~step->value, 3}};
+	struct event __arena *found;
+	__u64 order = 0, sum = 0;
+	int rc;
+
+	switch (step->operation) {
+	case LIST_GET:
+		rc = list_get(step->key, &value);
+		if (!rc)
+			mix_all(sum, &value);
+		break;
+	case LIST_FIND:
+		found = list_lookup(step->key);
+		sum = place_of(found);
+		rc = found ? ADS_OK : ADS_ABSENT;
+		break;
+	case LIST_LEN:
+		sum = list_len();
+		rc = ADS_OK;
+		break;
+	case LIST_SCAN:
+		return list_scan(step);
+	case LIST_PUSH:
+		rc = list_push(&value, &order);
+		if (!rc)
+			sum = order;
+		break;
+	case LIST_INSERT:
+		rc = list_insert(step->key, &value);
+		break;
+	case LIST_REPLACE:
+		rc = list_replace(step->key, &value);
+		break;
+	case LIST_UPDATE:
+		rc = list_update(step->key, &value);
+		break;
+	case LIST_DELETE:
+		rc = list_delete(step->key);
+		break;
+	default:
+		rc = ADS_INVALID;
+	}
+	step->answer = sum;
+	return rc;
+}
+
+SEC("syscall") int use_queue(struct step *step)
+{
+	struct letter value = {{step->value, ~step->value, 3, 4, 5}};
+	__u64 sum = 0;
+	int rc;
+
+	switch (step->operation) {
+	case QUEUE_LEN:
+		sum = queue_len();
+		rc = ADS_OK;
+		break;
+	case QUEUE_PUSH:
+		rc = queue_push(&value);
+		break;
+	case QUEUE_POP:
+		rc = queue_pop(&value);
+		if (!rc)
+			mix_all(sum, &value);
+		break;
+	default:
+		rc = ADS_INVALID;
+	}
+	step->answer = sum;
+	return rc;
+}
+
+SEC("syscall") int use_pool(struct step *step)
+{
+	__u32 place = 0;
+	int rc = ADS_OK;
+
+	switch (step->operation) {
+	case POOL_LEN:
+		place = pool_len();
+		break;
+	case POOL_ALLOC: /* not pool_alloc(): the code is wanted */
+		rc = ads_pool_alloc(ads_here(), pool_ref(), &place);
+		break;
+	case POOL_FREE:
+		rc = pool_free(ads_at(&arena, struct object, step->key));
+		break;
+	case BLOCK_ALLOC:
+		rc = ads_alloc(ads_here(), step->value & 1023, &place);
+		break;
+	default:
+		rc = ADS_INVALID;
+	}
+	step->answer = place;
+	return rc;
+}
