@@ -402,6 +402,52 @@ def test_the_objects_of_a_pool(bench: Bench) -> None:
     assert pool.check().errors == 0
 
 
+RING_TAIL, RING_HEAD, RING_TAIL_SEEN = 256, 384, 392  # in struct ads_ring
+PAIR = struct.Struct("<2Q")
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_a_byte_ring_s_producer(overwrite: bool, bench: Bench) -> None:
+    ring = bench.arena.ring("ring", max_entries=128, overwrite=overwrite)
+    for i in range(5):  # with their words, 24 bytes each: 8 bytes are left
+        ring.push(PAIR.pack(i, i))
+    if not overwrite:
+        ring.pop()
+    at, flags = ring.offset, lib.ADS_OVERWRITE if overwrite else 0
+    assert bench.run("ring_push", at, key=flags, first=11, second=22)[0] == 0
+    done = bench.accesses
+    head, tail = bench.all("load", at + RING_HEAD)[-1], bench.only("store", at + RING_TAIL)
+    record = [i for i, a in enumerate(done) if a.kind == "store" and a.value in (11, 22)]
+    assert len(record) == 2
+    assert bench.ordered(head, min(record))  # A32
+    assert bench.ordered(max(record), tail)  # R31
+    drops = bench.all("compare-exchange", at + RING_HEAD)
+    assert bool(drops) == overwrite
+    for drop in drops:  # R32
+        assert bench.ordered(drop, min(record))
+    left = [PAIR.unpack(record) for record in iter(ring.pop, None)]
+    assert left == [(i, i) for i in range(6 - len(left), 5)] + [(11, 22)]
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_a_byte_ring_s_consumer(overwrite: bool, bench: Bench) -> None:
+    ring = bench.arena.ring("ring", max_entries=128, overwrite=overwrite)
+    ring.push(PAIR.pack(11, 22))
+    at, flags = ring.offset, lib.ADS_OVERWRITE if overwrite else 0
+    result, step = bench.run("ring_pop", at, key=flags)
+    assert (result, step.first, step.second, len(ring)) == (0, 11, 22, 0)
+    done = bench.accesses
+    record = [i for i, a in enumerate(done) if a.kind == "load" and a.value in (11, 22)]
+    assert len(record) == 2
+    first, seen = bench.all("load", at + RING_HEAD)[0], bench.only("load", at + RING_TAIL_SEEN)
+    tail, store_seen = bench.only("load", at + RING_TAIL), bench.only("store", at + RING_TAIL_SEEN)
+    assert bench.ordered(first, seen, tail, min(record))  # A32, A33, A31
+    assert bench.ordered(tail, store_seen)  # R33
+    head = bench.only("compare-exchange" if overwrite else "store", at + RING_HEAD)
+    assert bench.ordered(max(record), head)  # R32
+    assert head == len(done) - 1
+
+
 # What must not pass: a target, a header with one line changed, and the test that must see it.
 MUTATIONS: dict[str, tuple[str, str, str, str, Callable[[Bench], None]]] = {
     "a stand-in that is no barrier": (
@@ -591,7 +637,7 @@ def accesses_of_jit(code: bytes) -> list[tuple[str, int]]:
 
 
 STRAIGHT = ["load_acquire", "store_release", "fence_acquire", *READ_MODIFY_WRITES]
-STRUCTURES = ["queue_push", "queue_pop", "map_get"]
+STRUCTURES = ["queue_push", "queue_pop", "ring_push", "ring_pop", "map_get"]
 
 
 @needs_x86

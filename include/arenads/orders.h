@@ -19,6 +19,8 @@
  * What has no label orders nothing: ads_load and ads_store, and an ads_add whose result nobody
  * looks at, which counts something. And queue.h's head_seen: what a producer does after loading
  * it is to store into a slot, and no machine does a store before the branch that it depends on.
+ * And ring.h's committed: its producers take over from one another by something that orders, such
+ * as a lock, the scheduler of a CPU, or a death that was seen.
  *
  * 1  root.cursor: all blocks before it are finished.
  *	R1   cas     alloc.h: ads_block_finish
@@ -98,6 +100,7 @@
  *	A10  load    alloc.h: ads_block_claim
  *	A10  load    check.h: ads_check_chunks, ads_pool_chunk_of, ads_check_finish, ads_array_check (2)
  *	A10  load    directory.h: ads_structure_check, ads_array_check_header
+ *	A10  load    ring.h: ads_ring_believe
  *	Without it one who finishes the claim of another reads an owner without a stride, and
  *	reports damage.
  *
@@ -172,6 +175,25 @@
  *	R22  cas     reap.h: ads_reap_begin, ads_owner_reap
  *	A22  cas     reap.h: ads_reap_begin
  *	Without it an entry is given back twice, by the reaper before and by the next.
+ *
+ * 31  the byte ring's tail: the records before it are whole.
+ *	R31  store   ring.h: ads_ring_make_room, ads_ring_submit, ads_ring_publish, ads_ring_append
+ *	A31  load    ring.h: ads_ring_waits, ads_ring_walk, ads_ring_check
+ *	Without it the consumer copies a record before it is there.
+ *
+ * 32  its head: what is before it has been read, or is dropped.
+ *	R32  store   ring.h: ads_ring_pop, ads_ring_release
+ *	R32  cas     ring.h: ads_ring_drop (2), ads_ring_take
+ *	A32  load    ring.h: ads_ring_make_room, ads_ring_waits, ads_ring_walk, ads_ring_waiting
+ *	A32  load    ring.h: ads_ring_dropped, ads_ring_check
+ *	F32  fence   ring.h: ads_ring_take, ads_ring_read, ads_ring_dropped, ads_ring_check
+ *	Without it a record is written over while it is copied, and a copy of halves of two passes
+ *	for a record.
+ *
+ * 33  its tail_seen, as 7: the records before it are whole, says a consumer that has gone.
+ *	R33  store   ring.h: ads_ring_waits
+ *	A33  load    ring.h: ads_ring_waits
+ *	Without it a consumer that takes over copies a record before it is there.
  */
 #ifndef ARENADS_ORDERS_H
 #define ARENADS_ORDERS_H

@@ -198,11 +198,12 @@ static ADS_INLINE int ads_ring_drop(struct ads_arena *a, struct ads_ref ref, __u
 		bytes = ads_ring_padding(a, ref, head, size, waiting);
 		if (!bytes)
 			return ads_ring_damaged(a, ref, ads_ring_place(ref, head, size));
-		ads_cas(&ring->head, word, (head + bytes) | drops);
+		ads_cas(&ring->head, word, (head + bytes) | drops); /* R32 */
 		return ADS_OK;
 	}
 	drops = (drops + 1) & ADS_RING_DROPS;
-	if (ads_cas(&ring->head, word, (head + ads_ring_step(bytes)) | drops) == word) /* Commit of a drop. */
+	/* Commit of a drop. R32: what is written there comes after. */
+	if (ads_cas(&ring->head, word, (head + ads_ring_step(bytes)) | drops) == word)
 		/* By 1, or by 2 after a producer that died here. */
 		ads_store(&ring->counters.dropped, counted + ((drops - counted) & ADS_RING_DROPS));
 	return ADS_OK;
@@ -492,7 +493,7 @@ static ADS_INLINE int ads_ring_take(struct ads_arena *a, struct ads_ref ref, str
 		if (!rc)
 			rc = *length > room ? ADS_TOO_LONG : ads_ring_copy_out(a, to, place, *length, room);
 		if (rc) {
-			ads_fence_acquire();
+			ads_fence_acquire(); /* F32: the record before the head again */
 			if (ads_load(&ring->head) != word)
 				continue; /* that was read while it was written over */
 			return rc == ADS_DAMAGED ? ads_ring_damaged(a, ref, ADS_RING_AT(ref, head)) : rc;
@@ -599,7 +600,7 @@ static ADS_INLINE int ads_ring_walk(struct ads_arena *a, struct ads_ref ref, str
 	if (ads_ring_is_bad(size))
 		return ads_ring_damaged(a, ref, ref.offset);
 	for (ads_loop(i)) {
-		__u64 word = ads_load_acquire(&ring->head);
+		__u64 word = ads_load_acquire(&ring->head); /* A32: then no tail is behind it */
 		__u64 head = ads_ring_head(ref, word);
 		__u64 tail = ads_load_acquire(&ring->tail); /* A31 */
 
@@ -634,7 +635,7 @@ static ADS_INLINE int ads_ring_read(struct ads_arena *a, struct ads_ref ref, str
 			return rc;
 		if (!rc && to)
 			rc = *length > room ? ADS_TOO_LONG : ads_ring_copy_out(a, to, place, *length, room);
-		ads_fence_acquire();
+		ads_fence_acquire(); /* F32: the record before the head again */
 		head = ads_ring_head(ref, ads_load(&ring->head));
 		/* What head has not passed was not written over. */
 		if (head - c->at - 1 < 1ull << 62 && (rc || head - c->at >= next.at - c->at)) {
@@ -657,10 +658,10 @@ static ADS_INLINE int ads_ring_read(struct ads_arena *a, struct ads_ref ref, str
 static ADS_INLINE __u64 ads_ring_waiting(struct ads_arena *a, struct ads_ref ref)
 {
 	struct ads_ring __arena *ring = ads_ring_of(a, ref);
-	__u64 head = ads_ring_head(ref, ads_load_acquire(&ring->head));
+	__u64 head = ads_ring_head(ref, ads_load_acquire(&ring->head)); /* A32, pairs with R32 */
 
 	(void)a;
-	return ads_load_acquire(&ring->tail) - head;
+	return ads_load(&ring->tail) - head;
 }
 
 #if !ADS_BPF
@@ -673,9 +674,10 @@ static inline __u64 ads_ring_dropped(struct ads_arena *a, struct ads_ref ref)
 	__u32 i;
 
 	for (ads_each(i, 64)) {
-		__u64 word = ads_load_acquire(&ring->head);
+		__u64 word = ads_load_acquire(&ring->head); /* A32, pairs with R32 */
 
-		counted = ads_load_acquire(&ring->counters.dropped);
+		counted = ads_load(&ring->counters.dropped);
+		ads_fence_acquire(); /* F32: the count before the head again */
 		if (!(ref.flags & ADS_OVERWRITE))
 			break;
 		if (ads_load(&ring->head) == word)
@@ -701,11 +703,12 @@ static inline __u32 ads_ring_check(struct ads_arena *a, struct ads_ref ref, __u6
 		return ref.offset;
 	for (ads_loop(i)) {
 		/* In this order none is behind the one before. */
-		__u64 word = ads_load_acquire(&ring->head);
-		__u64 tail = ads_load_acquire(&ring->tail);
-		__u64 committed = ads_load_acquire(&ring->committed);
+		__u64 word = ads_load_acquire(&ring->head); /* A32, pairs with R32 */
+		__u64 tail = ads_load_acquire(&ring->tail); /* A31, pairs with R31 */
+		__u64 committed = ads_load(&ring->committed);
 		__u64 head = ads_ring_head(ref, word);
 
+		ads_fence_acquire(); /* F32: all three before the head again */
 		if (!((head | tail | committed) & 7) && tail - head <= size && committed - tail <= committed - head &&
 		    committed - head <= size)
 			break;
@@ -726,6 +729,7 @@ static inline int ads_ring_believe(struct ads_arena *a, struct ads_ref ref)
 
 	if (!size || h->table != ref.offset + sizeof(struct ads_ring) || ref.key_size || ref.value_size ||
 	    ref.flags & ~(__u32)ADS_OVERWRITE ||
+	    /* A10, pairs with R10. */
 	    8 + sizeof(struct ads_ring) + size > ads_block_bytes(a, ads_load_acquire(ads_at(a, __u64, ref.offset - 8))))
 		return ADS_DAMAGED;
 	return ADS_OK;

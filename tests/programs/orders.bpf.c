@@ -187,3 +187,26 @@ SEC("syscall") int map_delete(struct step *step)
 
 	return ads_hashmap_delete(ads_here(), ref, &key);
 }
+
+/* A ring's records are pairs; step->key: its flags. */
+#define RING(step) {.offset = (step)->offset, .flags = (__u32)(step)->key}
+
+SEC("syscall") int ring_push(struct step *step)
+{
+	struct ads_ref ref = RING(step);
+	struct pair pair = {step->first, step->second};
+
+	return ads_ring_push(ads_here(), ref, &pair, sizeof(pair));
+}
+
+SEC("syscall") int ring_pop(struct step *step)
+{
+	struct ads_ref ref = RING(step);
+	struct pair pair = {};
+	__u32 length = 0;
+	int rc = ads_ring_pop(ads_here(), ref, &pair, sizeof(pair), &length);
+
+	step->first = pair.first;
+	step->second = pair.second;
+	return rc;
+}
