@@ -629,7 +629,7 @@ static void show_hands(void)
 			__u64 hand = line_at(i)->hand[h];
 			__u32 entry = (__u32)hand & ADS_HAND_ENTRY;
 
-			if (line_is_dead[i] && entry)
+			if (entry)
 				say("    line %d hand %d: entry %u version %u%s, link %016llx\n", i, h, entry,
 				    (__u32)(hand >> 32), hand & ADS_HAND_AIMED ? " aimed" : "",
 				    ads_load(ads_link_of(&arena, entry)));

@@ -156,9 +156,9 @@ static const struct state orderedmap_states[] = {
 	{"deleted but linked", "Ia Ic Id Dc/2", 16, 0},
 	{"deleted, its hints are not", "Ia Ic Id Dc/8", 16, 0},
 	{"deleted, a tower begun to go", "Ia Ic Id Dc/9", 16, 0},
-	{"stored, its hint is not", "Ia Id Ic/11", 16, 0},
-	{"replaced, its hints are not", "Ia Ic Id Rc/18", 16, 0},
-	{"no memory for towers", "Ib M0", 16, 0},
+	{"stored, its hint is not", "Ia Id Ic/9", 16, 0},
+	{"replaced, its hints are not", "Ia Ic Id Rc/13", 16, 0},
+	{"no memory for towers", "Ib M0", 16, 2},
 };
 
 static void explore_orderedmap(void)

@@ -75,7 +75,9 @@ static ADS_INLINE __u32 ads_orderedmap_height(struct ads_arena *a, struct ads_re
 	(void)a;
 	for (i = 0; i < ADS_WORDS(ref.key_size); i++)
 		hash = (hash ^ ads_word(key, i, ref.key_size)) * 0xbf58476d1ce4e5b9ull;
-	hash = (hash ^ hash >> 32) * 0x94d049bb133111ebull;
+	/* The finalizer of SplitMix64: neighbours' towers have nothing to do with one another. */
+	hash = (hash ^ hash >> 30) * 0xbf58476d1ce4e5b9ull;
+	hash = (hash ^ hash >> 27) * 0x94d049bb133111ebull;
 	for (i = 0; i < ADS_LEVELS && !(hash >> 61); i++, hash <<= 3)
 		height++;
 	return height;
@@ -333,6 +335,7 @@ static ADS_INLINE int ads_orderedmap_update(struct ads_arena *a, struct ads_ref 
 	height = rc ? 0 : ads_orderedmap_height(a, ref, order, key);
 	if (height)
 		ads_orderedmap_tower(a, ref, seek, order, key, height, (__u64)life << 32 | *entry);
+	ads_hand_clear(a);
 	return ads_orderedmap_result(a, ref, rc);
 }
 
@@ -361,6 +364,7 @@ static ADS_INLINE int ads_orderedmap_pop(struct ads_arena *a, struct ads_ref ref
 	height = rc ? 0 : ads_orderedmap_height(a, ref, order, key);
 	for (ads_each(i, height))
 		seek(a, &ref, order, key, ADS_SEEK_WRITE);
+	ads_hand_clear(a);
 	return ads_orderedmap_result(a, ref, rc);
 }
 
@@ -444,6 +448,7 @@ static ADS_INLINE int ads_orderedmap_pop_first(struct ads_arena *a, struct ads_r
 	height = rc ? 0 : ads_orderedmap_height(a, ref, *order, key);
 	for (ads_each(h, height))
 		seek(a, &ref, *order, key, ADS_SEEK_WRITE);
+	ads_hand_clear(a);
 	return ads_orderedmap_result(a, ref, rc);
 }
 
