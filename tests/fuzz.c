@@ -87,6 +87,8 @@ static struct structure structures[] = {
 	{"array", ADS_KIND_ARRAY, 0, 40, 3000, 0, {0, 0, 0, 0}},
 	{"late", ADS_KIND_HASHMAP, 8, 16, 60, 1, {0, 0, 0, ADS_GRACE}},
 	{"set", ADS_KIND_SET, 8, 0, 200, 1, {0, 0, 0, 0}},
+	{"ring", ADS_KIND_RING, 0, 0, 2048, 0, {0, 0, 0, 0}},
+	{"recorder", ADS_KIND_RING, 0, 0, 1024, 0, {0, 0, 0, ADS_OVERWRITE}},
 };
 #define STRUCTURES (sizeof(structures) / sizeof(structures[0]))
 #define OBJECTS 50
@@ -378,6 +380,8 @@ static void make_structures(void)
 				      ? ads_queue_create(&arena, &s->ref, s->max_entries)
 			      : s->kind == ADS_KIND_ARRAY
 				      ? ads_array_create(&arena, &s->ref, s->max_entries)
+			      : s->kind == ADS_KIND_RING
+				      ? ads_ring_create(&arena, &s->ref, s->max_entries)
 				      : ads_hashmap_create(&arena, s->kind, &s->ref, s->max_entries, s->first));
 		ads_at(&arena, struct ads_header, s->ref.offset)->seed = 0x5eed + i; /* no chance */
 		must("schema", ads_alloc(&arena, 200, &named.schema_offset));
@@ -419,6 +423,14 @@ static void make_structures(void)
 		value_of(value, i);
 		must("array set", ads_array_set(&arena, structures[6].ref, 3000, i * i * 50, value));
 	}
+	for (i = 0; i < 100; i++) { /* two laps, padding, and a record that a dead producer has committed */
+		if (i >= 10)
+			must("ring pop", ads_ring_pop(&arena, structures[9].ref, value, sizeof(value), &entry));
+		must("ring push", ads_ring_push(&arena, structures[9].ref, value, i * 7 % 90));
+		must("record", ads_ring_push(&arena, structures[10].ref, value, i * 7 % 90));
+	}
+	dying(4, ads_ring_push(&arena, structures[9].ref, value, 8));
+	dying(5, ads_ring_push(&arena, structures[10].ref, value, 80));
 }
 
 static void target(enum role role, __u32 at, __u32 bytes)
@@ -449,6 +461,13 @@ static void find_targets(void)
 		if (i < STRUCTURES && structures[i].kind == ADS_KIND_QUEUE) {
 			target(RING, offset + 128, 16);
 			target(RING, offset + 192, 16);
+			continue;
+		}
+		if (i < STRUCTURES && structures[i].kind == ADS_KIND_RING) {
+			target(RING, offset + 128, 16);
+			target(RING, offset + 256, 8);
+			target(RING, offset + 384, 16);
+			target(RECORD, offset + (__u32)sizeof(struct ads_ring), structures[i].max_entries);
 			continue;
 		}
 		target(POOL, offset + 192, 16);
@@ -710,7 +729,8 @@ static void damage(void)
 
 static const int known_codes[] = {ADS_OK,	  ADS_ABSENT,	 ADS_NO_MEMORY,	  ADS_EXISTS,	  ADS_INVALID,
 				  ADS_FULL,	  ADS_READ_ONLY, ADS_BUDGET,	  ADS_WRONG_ABI,  ADS_WRONG_ORDER,
-				  ADS_BASE_TAKEN, ADS_WRONG_TYPE, ADS_DAMAGED,	  ADS_REMOVED};
+				  ADS_BASE_TAKEN, ADS_WRONG_TYPE, ADS_DAMAGED,	  ADS_REMOVED,	  ADS_TOO_LONG,
+				  ADS_NOT_RESERVED};
 
 static void judge(long rc, int more)
 {
@@ -831,6 +851,57 @@ static __u32 some_index(const struct structure *s)
 	return below(8) ? below(s->max_entries) : wild_count();
 }
 
+static void read_ring(const struct structure *s)
+{
+	struct ads_ring_cursor c;
+	__u32 length, n;
+	long rc = attempt("ring walk", ads_ring_walk(&arena, s->ref, &c));
+
+	for (n = 0; rc == ADS_OK && n < SCAN_LIMIT; n++)
+		rc = attempt("ring read", ads_ring_read(&arena, s->ref, &c, buffers.value, 64 + below(64), &length));
+	attempt_number("ring waiting", (ads_ring_waiting(&arena, s->ref), ads_ring_dropped(&arena, s->ref), 0));
+}
+
+/* Room that was reserved must be in the arena. */
+static void check_room(long rc, __u32 place, __u32 length)
+{
+	if (rc == ADS_OK && (place & 7 || place < ADS_LINE || (__u64)place + length > arena.size))
+		complain("returned room at %#x", place);
+}
+
+static void produce(const struct structure *s)
+{
+	struct ads_ring_draft draft;
+	__u32 length = below(100), place = 0;
+	long rc = attempt("ring push", ads_ring_push(&arena, s->ref, buffers.value, length));
+
+	memset(&draft, 0, sizeof(draft));
+	if (below(2))
+		rc = attempt("ring append", ads_ring_append(&arena, s->ref, buffers.value, below(600), 0));
+	rc = attempt("ring reserve", ads_ring_reserve(&arena, s->ref, below(8) ? length : wild_count(), &draft, &place));
+	check_room(rc, place, length);
+	if (below(2))
+		attempt("ring commit", ads_ring_commit(&arena, s->ref, &draft));
+	else
+		attempt("ring submit", ads_ring_submit(&arena, s->ref, &draft));
+	attempt("ring publish", ads_ring_publish(&arena, s->ref));
+}
+
+static void consume(const struct structure *s)
+{
+	struct ads_ring_cursor batch;
+	__u32 length = 0, place = 0, n;
+	long rc;
+
+	attempt("ring pop", ads_ring_pop(&arena, s->ref, buffers.value, below(100), &length));
+	rc = attempt("ring peek", ads_ring_peek(&arena, s->ref, &batch));
+	for (n = below(20); rc == ADS_OK && n; n--) {
+		rc = attempt("ring next", ads_ring_next(&arena, s->ref, &batch, &place, &length));
+		check_room(rc, place, length);
+	}
+	attempt("ring release", ads_ring_release(&arena, s->ref, &batch));
+}
+
 static void read_structure(const struct structure *s)
 {
 	__u32 entry = 0, i;
@@ -866,6 +937,9 @@ static void read_structure(const struct structure *s)
 		break;
 	case ADS_KIND_QUEUE:
 		attempt_number("queue len", (ads_queue_len(&arena, s->ref), 0));
+		break;
+	case ADS_KIND_RING:
+		read_ring(s);
 		break;
 	default:
 		attempt_number("pool len", ads_collection_len(&arena, s->ref));
@@ -947,6 +1021,12 @@ static void write_structure(const struct structure *s)
 			attempt("queue push", ads_queue_push(&arena, s->ref, buffers.value));
 		for (i = below(20); i; i--)
 			attempt("queue pop", ads_queue_pop(&arena, s->ref, buffers.value));
+		break;
+	case ADS_KIND_RING:
+		for (i = 0; i < 4; i++) {
+			produce(s);
+			consume(s);
+		}
 		break;
 	default:
 		for (i = 0; i < 4; i++) {

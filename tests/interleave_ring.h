@@ -2,7 +2,7 @@
 /*
  * interleave_ring.h - what interleave.c explores of byte rings, in both modes.
  *
- * Q push, A append, U publish, r reserve and fill, C commit, u submit, X discard: with a record
+ * Q push, A append, U publish, r reserve and fill, C commit, u submit, Z discard: with a record
  * of one to three words, a to c. q pop; p peek, n next, e release; S read all without taking.
  * In setups: V1 the positions start at 2^64 - 8; T what the dead did is read from memory.
  *
@@ -19,8 +19,8 @@ ADS_STATIC_ASSERT(HIDDEN_VALUE + 4 <= MORE, "the model has room");
 
 static __u32 ring_flags;
 static __u64 ring_start; /* positions are told from here, so that they grow */
-static struct ads_ring_draft drafts[ACTORS + 2];
-static struct ads_ring_cursor batches[ACTORS + 2];
+static struct ads_ring_draft drafts[ACTORS + 3];
+static struct ads_ring_cursor batches[ACTORS + 3];
 
 static void ring_create(void)
 {
@@ -207,8 +207,11 @@ static void ring_run(struct op *op, __u32 *object)
 	case 'u':
 		op->rc = ads_ring_submit(&arena, ref, draft);
 		break;
-	case 'X':
+	case 'Z':
 		ads_ring_discard(draft);
+		op->rc = ADS_OK;
+		break;
+	case 'X': /* a ring has nothing that a dead thread could have had in hand */
 		op->rc = ADS_OK;
 		break;
 	case 'U':
@@ -365,7 +368,7 @@ static int ring_apply_producer(struct model *m, const struct op *op)
 		m->more[DRAFT_VALUE] = op->value;
 		m->more[DONE] = op->id;
 		return op->rc == ADS_OK;
-	case 'X':
+	case 'Z':
 		if (m->more[PRODUCER] == (__u64)op->actor)
 			m->more[TICKET] = 0;
 		return !pending;
@@ -413,7 +416,7 @@ static int ring_apply_consumer(struct model *m, const struct op *op)
 
 static int ring_apply(struct model *m, const struct op *op)
 {
-	if (op->verb == 'V')
+	if (op->verb == 'V' || op->verb == 'X')
 		return 1;
 	if (op->verb == 'T')
 		return op->ids[0] == m->more[HEAD] && op->ids[1] == m->more[TAIL] && op->ids[2] == m->more[COMMITTED] &&
@@ -456,7 +459,7 @@ static const struct state ring_drop_states[] = {
 
 static void explore_ring_from(const struct state *from)
 {
-	static const char *const producers[] = {"Qa", "Qb", "Qc", "Qb Qb", "Ab Qa", "Ab Ab U", "rb C U", "ra u", "rb X Qa",
+	static const char *const producers[] = {"Qa", "Qb", "Qc", "Qb Qb", "Ab Qa", "Ab Ab U", "rb C U", "ra u", "rb Z Qa",
 						"C u", "ra Qb C", NULL};
 	static const char *const consumers[] = {"q", "q q", "p n e", "p n n e", "p q e", "q p n e", NULL};
 	/* Overwriting, each operation has many moments: fewer programs, unless there is time. */

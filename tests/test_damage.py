@@ -158,6 +158,18 @@ TRUSTS = (
         "slot = ads_queue_slot(a, ref, head); if (0)",
     ),
     Trust(
+        "a ring is as large as its header says",
+        "ring.h",
+        "|| ads_bad(a, ref.offset, sizeof(struct ads_ring) + size))",
+        ")",
+    ),
+    Trust(
+        "a record of a ring is as long as it says",
+        "ring.h",
+        "return bytes - 8 <= waiting - 8 ? bytes : 0;",
+        "return bytes;",
+    ),
+    Trust(
         "the populated mark is inside",
         "layout.h",
         "if (populated > a->size) return 0;",
@@ -226,6 +238,8 @@ with arenads.create("1MiB", engine="native", populate="64KiB", provision=None) a
     recent = arena.list("recent", value=u64, max_entries=100)
     inbox = arena.queue("inbox", value=u64, max_entries=16)
     objects = arena.pool("objects", value=u64, max_entries=40)
+    trace = arena.ring("trace", max_entries=1024)
+    recorder = arena.ring("recorder", max_entries=256, overwrite=True)
     slots = arena.array("slots", value=u64, max_entries=5000)
     for i in range(300):
         numbers[i] = i
@@ -237,6 +251,8 @@ with arenads.create("1MiB", engine="native", populate="64KiB", provision=None) a
         objects.alloc(i)
         if i < 12:
             inbox.push(i)
+        trace.push(bytes(i))
+        recorder.push(bytes(i))
         slots[i * 200] = i
     arena.pin(sys.argv[1])
 """
@@ -307,6 +323,11 @@ def use(structure, readonly):
     elif structure.kind_name == "queue":
         attempt(lambda: structure.push(1))
         attempt(lambda: structure.pop())
+    elif structure.kind_name == "ring":
+        attempt(lambda: list(structure.records()))
+        attempt(lambda: structure.push(b"record"))
+        attempt(structure.pop)
+        attempt(structure.drain)
     elif structure.kind_name == "pool":
         made = []
         attempt(lambda: made.append(structure.alloc(1)))
@@ -332,7 +353,8 @@ def visit(seed):
         names = []
         attempt(lambda: names.extend(itertools.islice(arena.structures, 100)))
         structures = []
-        for name in sorted({*names, "numbers", "names", "recent", "inbox", "objects", "slots"}):
+        known = {"numbers", "names", "recent", "inbox", "objects", "slots", "trace", "recorder"}
+        for name in sorted({*names, *known}):
             attempt(lambda: structures.append(arena.structures[name]))
         for structure in structures:
             use(structure, readonly)

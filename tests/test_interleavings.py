@@ -430,10 +430,8 @@ MISTAKES = (
         "a reservation outlives the commit of another record",
         "ring-plain",
         {
-            "if (draft->ticket != ads_load(&ads_ring_of(a, ref)->committed) + 1) return "
-            "ADS_NOT_RESERVED; ads_ring_finish": (
-                "if (!draft->ticket) return ADS_NOT_RESERVED; ads_ring_finish"
-            )
+            "|| draft->ticket != ads_load(&ads_ring_of(a, ref)->committed) + 1) return "
+            "ADS_NOT_RESERVED; ads_ring_finish": ") return ADS_NOT_RESERVED; ads_ring_finish"
         },
     ),
     Mistake(

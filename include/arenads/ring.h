@@ -336,7 +336,8 @@ static ADS_INLINE int ads_ring_reserve(struct ads_arena *a, struct ads_ref ref, 
  */
 static ADS_INLINE int ads_ring_commit(struct ads_arena *a, struct ads_ref ref, struct ads_ring_draft *draft)
 {
-	if (draft->ticket != ads_load(&ads_ring_of(a, ref)->committed) + 1)
+	/* The first is for damaged memory: no position is followed by 0. */
+	if (ads_ring_is_bad(draft->ticket) || draft->ticket != ads_load(&ads_ring_of(a, ref)->committed) + 1)
 		return ADS_NOT_RESERVED;
 	ads_ring_finish(a, ref, draft); /* Commit of a commit. */
 	return ADS_OK;
@@ -345,7 +346,8 @@ static ADS_INLINE int ads_ring_commit(struct ads_arena *a, struct ads_ref ref, s
 /* Commit and publish: ads_ring_commit() and ads_ring_publish(). */
 static ADS_INLINE int ads_ring_submit(struct ads_arena *a, struct ads_ref ref, struct ads_ring_draft *draft)
 {
-	if (draft->ticket != ads_load(&ads_ring_of(a, ref)->committed) + 1)
+	/* The first is for damaged memory: no position is followed by 0. */
+	if (ads_ring_is_bad(draft->ticket) || draft->ticket != ads_load(&ads_ring_of(a, ref)->committed) + 1)
 		return ADS_NOT_RESERVED;
 	ads_store_release(&ads_ring_of(a, ref)->tail, ads_ring_finish(a, ref, draft)); /* R31. Commit. */
 	return ADS_OK;
