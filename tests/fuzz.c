@@ -87,6 +87,7 @@ static struct structure structures[] = {
 	{"array", ADS_KIND_ARRAY, 0, 40, 3000, 0, {0, 0, 0, 0}},
 	{"late", ADS_KIND_HASHMAP, 8, 16, 60, 1, {0, 0, 0, ADS_GRACE}},
 	{"set", ADS_KIND_SET, 8, 0, 200, 1, {0, 0, 0, 0}},
+	{"mpmc", ADS_KIND_MPMC, 0, 40, 16, 0, {0, 0, 0, 0}},
 };
 #define STRUCTURES (sizeof(structures) / sizeof(structures[0]))
 #define OBJECTS 50
@@ -357,6 +358,29 @@ static void grow_map(const struct structure *s)
 	}
 }
 
+/* Records popped and waiting, hints behind, entries leaked. */
+static void fill_mpmc(struct ads_ref ref)
+{
+	char value[512];
+	__u32 i;
+
+	for (i = 0; i < 40; i++) {
+		value_of(value, i);
+		must("mpmc push", ads_mpmc_push(&arena, ref, value));
+		if (i >= 9)
+			must("mpmc pop", ads_mpmc_pop(&arena, ref, value));
+		if (i % 8 == 3)
+			dying(4, ads_mpmc_push(&arena, ref, value));
+		if (i % 8 == 7) {
+			must("mpmc push", ads_mpmc_push(&arena, ref, value));
+			dying(3, ads_mpmc_pop(&arena, ref, value));
+		}
+	}
+	/* One pushed and one popped, whose slots and links do not say all of it yet. */
+	dying(10, ads_mpmc_push(&arena, ref, value));
+	dying(1, ads_mpmc_pop(&arena, ref, value));
+}
+
 static void make_structures(void)
 {
 	char name[ADS_NAME_SIZE], key[ADS_MAX_KEY], value[512];
@@ -378,6 +402,8 @@ static void make_structures(void)
 				      ? ads_queue_create(&arena, &s->ref, s->max_entries)
 			      : s->kind == ADS_KIND_ARRAY
 				      ? ads_array_create(&arena, &s->ref, s->max_entries)
+			      : s->kind == ADS_KIND_MPMC
+				      ? ads_mpmc_create(&arena, &s->ref, s->max_entries)
 				      : ads_hashmap_create(&arena, s->kind, &s->ref, s->max_entries, s->first));
 		ads_at(&arena, struct ads_header, s->ref.offset)->seed = 0x5eed + i; /* no chance */
 		must("schema", ads_alloc(&arena, 200, &named.schema_offset));
@@ -419,6 +445,7 @@ static void make_structures(void)
 		value_of(value, i);
 		must("array set", ads_array_set(&arena, structures[6].ref, 3000, i * i * 50, value));
 	}
+	fill_mpmc(structures[9].ref);
 }
 
 static void target(enum role role, __u32 at, __u32 bytes)
@@ -450,6 +477,11 @@ static void find_targets(void)
 			target(RING, offset + 128, 16);
 			target(RING, offset + 192, 16);
 			continue;
+		}
+		if (i < STRUCTURES && structures[i].kind == ADS_KIND_MPMC) {
+			target(RING, offset + (__u32)__builtin_offsetof(struct ads_mpmc, tail), 8);
+			target(RING, offset + (__u32)__builtin_offsetof(struct ads_mpmc, head), 8);
+			target(RING, offset + (__u32)sizeof(struct ads_mpmc), 8 * structures[i].max_entries);
 		}
 		target(POOL, offset + 192, 16);
 		target(POOL, offset + 256, 16);
@@ -867,6 +899,12 @@ static void read_structure(const struct structure *s)
 	case ADS_KIND_QUEUE:
 		attempt_number("queue len", (ads_queue_len(&arena, s->ref), 0));
 		break;
+	case ADS_KIND_MPMC:
+		attempt_number("mpmc len", ads_mpmc_len(&arena, s->ref));
+		if (arena.flags & ADS_READONLY)
+			break; /* what follows helps on */
+		attempt_number("mpmc holds", ads_mpmc_holds(&arena, s->ref, below(2) ? wild_offset() : s->ref.offset));
+		break;
 	default:
 		attempt_number("pool len", ads_collection_len(&arena, s->ref));
 		for (i = 0; i < 3; i++) {
@@ -947,6 +985,12 @@ static void write_structure(const struct structure *s)
 			attempt("queue push", ads_queue_push(&arena, s->ref, buffers.value));
 		for (i = below(20); i; i--)
 			attempt("queue pop", ads_queue_pop(&arena, s->ref, buffers.value));
+		break;
+	case ADS_KIND_MPMC:
+		for (i = below(20); i; i--)
+			attempt("mpmc push", ads_mpmc_push(&arena, s->ref, buffers.value));
+		for (i = below(20); i; i--)
+			attempt("mpmc pop", ads_mpmc_pop(&arena, s->ref, buffers.value));
 		break;
 	default:
 		for (i = 0; i < 4; i++) {

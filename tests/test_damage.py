@@ -158,6 +158,18 @@ TRUSTS = (
         "slot = ads_queue_slot(a, ref, head); if (0)",
     ),
     Trust(
+        "the slots of an MPMC ring lead to entries",
+        "mpmc.h",
+        "if (ads_bad(a, entry, ads_mpmc_pool(ref).stride)) break;",
+        "",
+    ),
+    Trust(
+        "a position of an MPMC ring has a slot",
+        "mpmc.h",
+        "if (ads_bad(a, at->slot, 8)) return ADS_DAMAGED;",
+        "",
+    ),
+    Trust(
         "the populated mark is inside",
         "layout.h",
         "if (populated > a->size) return 0;",
@@ -227,6 +239,7 @@ with arenads.create("1MiB", engine="native", populate="64KiB", provision=None) a
     inbox = arena.queue("inbox", value=u64, max_entries=16)
     objects = arena.pool("objects", value=u64, max_entries=40)
     slots = arena.array("slots", value=u64, max_entries=5000)
+    jobs = arena.mpmc("jobs", value=u64, max_entries=16)
     for i in range(300):
         numbers[i] = i
     for i in range(0, 300, 3):
@@ -237,6 +250,7 @@ with arenads.create("1MiB", engine="native", populate="64KiB", provision=None) a
         objects.alloc(i)
         if i < 12:
             inbox.push(i)
+            jobs.push(i)
         slots[i * 200] = i
     arena.pin(sys.argv[1])
 """
@@ -304,9 +318,10 @@ def use(structure, readonly):
         attempt(lambda: structure[17])
         attempt(lambda: structure.fetch_add(-1, 1))
         attempt(lambda: structure.populated)
-    elif structure.kind_name == "queue":
+    elif structure.kind_name in ("queue", "MPMC queue"):
         attempt(lambda: structure.push(1))
         attempt(lambda: structure.pop())
+        attempt(lambda: structure.drain())
     elif structure.kind_name == "pool":
         made = []
         attempt(lambda: made.append(structure.alloc(1)))
@@ -332,7 +347,8 @@ def visit(seed):
         names = []
         attempt(lambda: names.extend(itertools.islice(arena.structures, 100)))
         structures = []
-        for name in sorted({*names, "numbers", "names", "recent", "inbox", "objects", "slots"}):
+        known = {"numbers", "names", "recent", "inbox", "objects", "slots", "jobs"}
+        for name in sorted({*names, *known}):
             attempt(lambda: structures.append(arena.structures[name]))
         for structure in structures:
             use(structure, readonly)
