@@ -22,6 +22,7 @@ from arenads.errors import NotAPinError
 from arenads.errors import __all__ as _errors
 from arenads.hashmap import HashMap
 from arenads.list import List
+from arenads.mpmc import MpmcQueue
 from arenads.orderedmap import OrderedMap
 from arenads.pool import Pool
 from arenads.program import Program, RunResult, load
@@ -91,6 +92,7 @@ __all__ = [
     "HashMap",
     "List",
     "OrderedMap",
+    "MpmcQueue",
     "Pool",
     "Program",
     "Ptr",

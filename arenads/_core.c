@@ -255,15 +255,20 @@ static int core_pool_free(const core_structure *s, __u32 object)
 	return ads_pool_free(s->arena, s->ref, object);
 }
 
+/* Of a queue or an MPMC ring, as the functions below. */
 static int core_queue_push(const core_structure *s, const char *value)
 {
 	CORE_OPEN(s);
+	if (s->kind == ADS_KIND_MPMC)
+		return ads_mpmc_push(s->arena, s->ref, value);
 	return ads_queue_push(s->arena, s->ref, value);
 }
 
 static int core_queue_pop(const core_structure *s, char *value)
 {
 	CORE_OPEN(s);
+	if (s->kind == ADS_KIND_MPMC)
+		return ads_mpmc_pop(s->arena, s->ref, value);
 	return ads_queue_pop(s->arena, s->ref, value);
 }
 
@@ -274,7 +279,7 @@ static __s64 core_queue_push_many(const core_structure *s, const char *values, _
 	__u64 i;
 
 	for (i = 0; i < count; i++) {
-		int rc = ads_queue_push(s->arena, s->ref, values + i * s->ref.value_size);
+		int rc = core_queue_push(s, values + i * s->ref.value_size);
 
 		if (rc)
 			return i ? (__s64)i : rc;
@@ -288,7 +293,7 @@ static __s64 core_queue_pop_many(const core_structure *s, char *values, __u64 co
 	__u64 i;
 
 	for (i = 0; i < count; i++) {
-		int rc = ads_queue_pop(s->arena, s->ref, values + i * s->ref.value_size);
+		int rc = core_queue_pop(s, values + i * s->ref.value_size);
 
 		if (rc)
 			return i || rc == ADS_ABSENT ? (__s64)i : rc;
@@ -299,6 +304,8 @@ static __s64 core_queue_pop_many(const core_structure *s, char *values, __u64 co
 static __s64 core_queue_len(const core_structure *s)
 {
 	CORE_OPEN(s);
+	if (s->kind == ADS_KIND_MPMC)
+		return (__s64)ads_mpmc_len(s->arena, s->ref);
 	return (__s64)(ads_queue_len(s->arena, s->ref) & ~(1ull << 63));
 }
 
@@ -645,6 +652,7 @@ static const core_layout layouts[] = {
 	FIELD(ads_ring, head_seen), FIELD(ads_ring, tail), FIELD(ads_ring, head),
 	FIELD(ads_ring, tail_seen),
 	RECORD(ads_array), FIELD(ads_array, header), FIELD(ads_array, counters),
+	RECORD(ads_mpmc), FIELD(ads_mpmc, collection), FIELD(ads_mpmc, tail), FIELD(ads_mpmc, head),
 	RECORD(ads_directory_value), FIELD(ads_directory_value, kind), FIELD(ads_directory_value, offset),
 	FIELD(ads_directory_value, schema_offset), FIELD(ads_directory_value, schema_size),
 };

@@ -100,6 +100,7 @@ int ads_orderedmap_create(struct ads_arena *, struct ads_ref *, __u32 max_entrie
 int ads_ring_create(struct ads_arena *, struct ads_ref *, __u32 bytes);
 int ads_queue_create(struct ads_arena *, struct ads_ref *, __u32 slots);
 int ads_array_create(struct ads_arena *, struct ads_ref *, __u32 max_entries);
+int ads_mpmc_create(struct ads_arena *, struct ads_ref *, __u32 slots);
 int ads_structure_check(struct ads_arena *, __u32 kind, struct ads_ref);
 __s64 ads_owner_reap(struct ads_arena *, __u32 *threads);
 void ads_owner_leave(struct ads_arena *);

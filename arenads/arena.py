@@ -57,6 +57,7 @@ if TYPE_CHECKING:
     from arenads.array import ArrayMap
     from arenads.hashmap import HashMap
     from arenads.list import List
+    from arenads.mpmc import MpmcQueue
     from arenads.orderedmap import OrderedMap
     from arenads.pool import Pool
     from arenads.queue import Queue
@@ -587,6 +588,16 @@ class Arena:
 
         kind = lib.ADS_KIND_QUEUE
         made: Queue[Any] = self._structure(kind, name, None, value, max_entries, create)
+        return made
+
+    def mpmc(self, name: str, *, value: object, max_entries: int = 1024) -> MpmcQueue[Any]:
+        """Make the queue `name` for many producers and consumers, or open it. See `queue`."""
+
+        def create(core: Any, ref: Any) -> int:
+            return int(lib.ads_mpmc_create(core, ref, max_entries))
+
+        kind = lib.ADS_KIND_MPMC
+        made: MpmcQueue[Any] = self._structure(kind, name, None, value, max_entries, create)
         return made
 
     def pool(self, name: str, *, value: object, max_entries: int = 1024) -> Pool[Any]:

@@ -81,6 +81,9 @@ KINDS: dict[int, KindOfStructure] = {
         ),
         KindOfStructure(lib.ADS_KIND_SET, "set", "set", "arenads.set", "Set", True, False),
         KindOfStructure(lib.ADS_KIND_RING, "ring", "ring", "arenads.ring", "Ring", False, False),
+        KindOfStructure(
+            lib.ADS_KIND_MPMC, "MPMC queue", "mpmc", "arenads.mpmc", "MpmcQueue", False, True
+        ),
         KindOfStructure(lib.ADS_KIND_POOL, "pool", "pool", "arenads.pool", "Pool", False, True),
         KindOfStructure(
             lib.ADS_KIND_ARRAY, "array", "array", "arenads.array", "ArrayMap", False, True, True

@@ -14,25 +14,8 @@ __all__ = ["Queue"]
 V = TypeVar("V")
 
 
-class Queue(Structure[V]):
-    """A ring of records with one producer and one consumer, each a BPF program or a thread.
-
-    Pushing and popping are plain memory accesses, with no system call and no atomic
-    instruction. Two producers, or two consumers, at the same time damage the order of
-    records: let one thread do it.
-
-    >>> import arenads
-    >>> with arenads.create("1MiB", engine="native") as arena:
-    ...     jobs = arena.queue("jobs", value=arenads.u32, max_entries=4)
-    ...     jobs.push(1)
-    ...     jobs.push_many([2, 3])
-    ...     jobs.pop(), jobs.drain(), jobs.pop()
-    2
-    (1, [2, 3], None)
-    """
-
-    kind = lib.ADS_KIND_QUEUE
-    kind_name = "queue"
+class Fifo(Structure[V]):
+    """What all queues of records of one size do; not made directly."""
 
     def push(self, value: V) -> None:
         """Append a record.
@@ -74,7 +57,8 @@ class Queue(Structure[V]):
             return []
         size = self._value_codec.size
         if size * count > self.arena.size:
-            self.arena._damaged(f"queue {self.name!r} counts {count} records", self.offset)
+            what = f"{self.kind_name} {self.name!r} counts {count} records"
+            self.arena._damaged(what, self.offset)
         memory = ffi.new("char[]", size * count)
         taken = lib.core_queue_pop_many(self._handle, memory, count)
         self._check(taken)
@@ -88,3 +72,24 @@ class Queue(Structure[V]):
 
     def __bool__(self) -> bool:
         return len(self) > 0
+
+
+class Queue(Fifo[V]):
+    """A ring of records with one producer and one consumer, each a BPF program or a thread.
+
+    Pushing and popping are plain memory accesses, with no system call and no atomic
+    instruction. Two producers, or two consumers, at the same time damage the order of
+    records: let one thread do it, or make an `MpmcQueue`.
+
+    >>> import arenads
+    >>> with arenads.create("1MiB", engine="native") as arena:
+    ...     jobs = arena.queue("jobs", value=arenads.u32, max_entries=4)
+    ...     jobs.push(1)
+    ...     jobs.push_many([2, 3])
+    ...     jobs.pop(), jobs.drain(), jobs.pop()
+    2
+    (1, [2, 3], None)
+    """
+
+    kind = lib.ADS_KIND_QUEUE
+    kind_name = "queue"

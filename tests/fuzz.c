@@ -89,6 +89,7 @@ static struct structure structures[] = {
 	{"set", ADS_KIND_SET, 8, 0, 200, 1, {0, 0, 0, 0}},
 	{"ring", ADS_KIND_RING, 0, 0, 2048, 0, {0, 0, 0, 0}},
 	{"recorder", ADS_KIND_RING, 0, 0, 1024, 0, {0, 0, 0, ADS_OVERWRITE}},
+	{"mpmc", ADS_KIND_MPMC, 0, 40, 16, 0, {0, 0, 0, 0}},
 };
 #define STRUCTURES (sizeof(structures) / sizeof(structures[0]))
 #define OBJECTS 50
@@ -359,6 +360,29 @@ static void grow_map(const struct structure *s)
 	}
 }
 
+/* Records popped and waiting, hints behind, entries leaked. */
+static void fill_mpmc(struct ads_ref ref)
+{
+	char value[512];
+	__u32 i;
+
+	for (i = 0; i < 40; i++) {
+		value_of(value, i);
+		must("mpmc push", ads_mpmc_push(&arena, ref, value));
+		if (i >= 9)
+			must("mpmc pop", ads_mpmc_pop(&arena, ref, value));
+		if (i % 8 == 3)
+			dying(4, ads_mpmc_push(&arena, ref, value));
+		if (i % 8 == 7) {
+			must("mpmc push", ads_mpmc_push(&arena, ref, value));
+			dying(3, ads_mpmc_pop(&arena, ref, value));
+		}
+	}
+	/* One pushed and one popped, whose slots and links do not say all of it yet. */
+	dying(10, ads_mpmc_push(&arena, ref, value));
+	dying(1, ads_mpmc_pop(&arena, ref, value));
+}
+
 static void make_structures(void)
 {
 	char name[ADS_NAME_SIZE], key[ADS_MAX_KEY], value[512];
@@ -382,6 +406,8 @@ static void make_structures(void)
 				      ? ads_array_create(&arena, &s->ref, s->max_entries)
 			      : s->kind == ADS_KIND_RING
 				      ? ads_ring_create(&arena, &s->ref, s->max_entries)
+			      : s->kind == ADS_KIND_MPMC
+				      ? ads_mpmc_create(&arena, &s->ref, s->max_entries)
 				      : ads_hashmap_create(&arena, s->kind, &s->ref, s->max_entries, s->first));
 		ads_at(&arena, struct ads_header, s->ref.offset)->seed = 0x5eed + i; /* no chance */
 		must("schema", ads_alloc(&arena, 200, &named.schema_offset));
@@ -431,6 +457,7 @@ static void make_structures(void)
 	}
 	dying(4, ads_ring_push(&arena, structures[9].ref, value, 8));
 	dying(5, ads_ring_push(&arena, structures[10].ref, value, 80));
+	fill_mpmc(structures[11].ref);
 }
 
 static void target(enum role role, __u32 at, __u32 bytes)
@@ -469,6 +496,11 @@ static void find_targets(void)
 			target(RING, offset + 384, 16);
 			target(RECORD, offset + (__u32)sizeof(struct ads_ring), structures[i].max_entries);
 			continue;
+		}
+		if (i < STRUCTURES && structures[i].kind == ADS_KIND_MPMC) {
+			target(RING, offset + (__u32)__builtin_offsetof(struct ads_mpmc, tail), 8);
+			target(RING, offset + (__u32)__builtin_offsetof(struct ads_mpmc, head), 8);
+			target(RING, offset + (__u32)sizeof(struct ads_mpmc), 8 * structures[i].max_entries);
 		}
 		target(POOL, offset + 192, 16);
 		target(POOL, offset + 256, 16);
@@ -941,6 +973,12 @@ static void read_structure(const struct structure *s)
 	case ADS_KIND_RING:
 		read_ring(s);
 		break;
+	case ADS_KIND_MPMC:
+		attempt_number("mpmc len", ads_mpmc_len(&arena, s->ref));
+		if (arena.flags & ADS_READONLY)
+			break; /* what follows helps on */
+		attempt_number("mpmc holds", ads_mpmc_holds(&arena, s->ref, below(2) ? wild_offset() : s->ref.offset));
+		break;
 	default:
 		attempt_number("pool len", ads_collection_len(&arena, s->ref));
 		for (i = 0; i < 3; i++) {
@@ -1027,6 +1065,12 @@ static void write_structure(const struct structure *s)
 			produce(s);
 			consume(s);
 		}
+		break;
+	case ADS_KIND_MPMC:
+		for (i = below(20); i; i--)
+			attempt("mpmc push", ads_mpmc_push(&arena, s->ref, buffers.value));
+		for (i = below(20); i; i--)
+			attempt("mpmc pop", ads_mpmc_pop(&arena, s->ref, buffers.value));
 		break;
 	default:
 		for (i = 0; i < 4; i++) {

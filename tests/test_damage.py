@@ -170,6 +170,18 @@ TRUSTS = (
         "return bytes;",
     ),
     Trust(
+        "the slots of an MPMC ring lead to entries",
+        "mpmc.h",
+        "if (ads_bad(a, entry, ads_mpmc_pool(ref).stride)) break;",
+        "",
+    ),
+    Trust(
+        "a position of an MPMC ring has a slot",
+        "mpmc.h",
+        "if (ads_bad(a, at->slot, 8)) return ADS_DAMAGED;",
+        "",
+    ),
+    Trust(
         "the populated mark is inside",
         "layout.h",
         "if (populated > a->size) return 0;",
@@ -241,6 +253,7 @@ with arenads.create("1MiB", engine="native", populate="64KiB", provision=None) a
     trace = arena.ring("trace", max_entries=1024)
     recorder = arena.ring("recorder", max_entries=256, overwrite=True)
     slots = arena.array("slots", value=u64, max_entries=5000)
+    jobs = arena.mpmc("jobs", value=u64, max_entries=16)
     for i in range(300):
         numbers[i] = i
     for i in range(0, 300, 3):
@@ -251,6 +264,7 @@ with arenads.create("1MiB", engine="native", populate="64KiB", provision=None) a
         objects.alloc(i)
         if i < 12:
             inbox.push(i)
+            jobs.push(i)
         trace.push(bytes(i))
         recorder.push(bytes(i))
         slots[i * 200] = i
@@ -320,9 +334,10 @@ def use(structure, readonly):
         attempt(lambda: structure[17])
         attempt(lambda: structure.fetch_add(-1, 1))
         attempt(lambda: structure.populated)
-    elif structure.kind_name == "queue":
+    elif structure.kind_name in ("queue", "MPMC queue"):
         attempt(lambda: structure.push(1))
         attempt(lambda: structure.pop())
+        attempt(lambda: structure.drain())
     elif structure.kind_name == "ring":
         attempt(lambda: list(structure.records()))
         attempt(lambda: structure.push(b"record"))
@@ -353,7 +368,8 @@ def visit(seed):
         names = []
         attempt(lambda: names.extend(itertools.islice(arena.structures, 100)))
         structures = []
-        known = {"numbers", "names", "recent", "inbox", "objects", "slots", "trace", "recorder"}
+        known = {"numbers", "names", "recent", "inbox", "objects", "slots", "jobs"}
+        known |= {"trace", "recorder"}
         for name in sorted({*names, *known}):
             attempt(lambda: structures.append(arena.structures[name]))
         for structure in structures:

@@ -37,6 +37,7 @@ ADS_ARENA(ADS_MIB);
 ADS_HASHMAP(counts, __u32, __u64, 100);
 ADS_LIST(events, __u64, 100);
 ADS_QUEUE(inbox, __u64, 64);
+ADS_MPMC(jobs, __u64, 64);
 ADS_RING(trace, 4096);
 ADS_RING(recorder, 4096, ADS_OVERWRITE);
 ADS_POOL(objects, __u64, 100);
@@ -73,6 +74,8 @@ SEC("syscall") int everything(void *ctx)
 		return -10;
 	if (!slots_lookup(1) || slots_lookup(100) || slots_set(2, &value) || slots_get(2, &value))
 		return -11;
+	if (jobs_push(&value) || jobs_len() != 1 || jobs_pop(&value))
+		return -12;
 	return objects_free(objects_alloc());
 }
 char LICENSE[] SEC("license") = "GPL";

@@ -35,6 +35,7 @@ SUBJECTS = (
     "orderedmap",
     "ring-plain",
     "ring-overwrite",
+    "mpmc",
 )
 
 Explorer = Callable[..., subprocess.CompletedProcess[str]]
@@ -100,6 +101,7 @@ def test_one_more_preemption_changes_nothing(explorer: Explorer, subject: str) -
         pytest.param("pool", marks=pytest.mark.slow),
         "queue",
         "array",
+        "mpmc",
     ],
 )
 def test_points_that_the_search_leaves_out_lead_nowhere_else(
@@ -485,6 +487,93 @@ MISTAKES = (
         "an overwriting ring drops what is not published",
         "ring-overwrite",
         {"if (ads_load(&ring->tail) == head) /* all": "if (0) /* all"},
+    ),
+    Mistake(
+        "a slot has the record before it is written",
+        "mpmc",
+        {
+            "ads_copy_in(a, entry + 16, value, ref.value_size); } pushed": "} pushed",
+            "at.word, pushed) == at.word) {": (
+                "at.word, pushed) == at.word) { ads_copy_in(a, entry + 16, value, ref.value_size);"
+            ),
+        },
+    ),
+    Mistake(
+        "an entry goes back before its record is copied out",
+        "mpmc",
+        {
+            "ads_copy_out(a, value, entry + 16, ref.value_size); ads_pool_give(a, "
+            "ads_mpmc_pool(ref), entry);": (
+                "ads_pool_give(a, ads_mpmc_pool(ref), entry); ads_copy_out(a, value, entry + 16, "
+                "ref.value_size);"
+            )
+        },
+    ),
+    Mistake(
+        "two consumers take one record",
+        "mpmc",
+        {
+            "if (ads_cas(ads_at(a, __u64, at.slot), at.word, popped) == at.word) {": (
+                "ads_store(ads_at(a, __u64, at.slot), popped); if (1) {"
+            )
+        },
+    ),
+    Mistake(
+        "two producers take one slot",
+        "mpmc",
+        {
+            "if (ads_cas(ads_at(a, __u64, at.slot), at.word, pushed) == at.word) {": (
+                "ads_store(ads_at(a, __u64, at.slot), pushed); if (1) {"
+            )
+        },
+    ),
+    Mistake(
+        "the tail moves before the record is in",
+        "mpmc",
+        {
+            "if (ads_cas(ads_at(a, __u64, at.slot), at.word, pushed) == at.word) { "
+            "ads_mpmc_helped(a, at.slot, pushed); ads_mpmc_passed(a, ref, ADS_MPMC_TAIL, &at);": (
+                "ads_mpmc_passed(a, ref, ADS_MPMC_TAIL, &at); if (ads_cas(ads_at(a, __u64, "
+                "at.slot), at.word, pushed) == at.word) { ads_mpmc_helped(a, at.slot, pushed);"
+            )
+        },
+    ),
+    Mistake(
+        "a slot that others have passed is taken for a full ring",
+        "mpmc",
+        {
+            "if (ahead == -1) { if (end == ADS_MPMC_TAIL)": (
+                "if (ahead == -1 || (ahead == 0 && entry)) { if (end == ADS_MPMC_TAIL)"
+            )
+        },
+    ),
+    Mistake(
+        "who finds the ring full with an entry in hand keeps it",
+        "mpmc",
+        {"if (entry) ads_pool_give(a, ads_mpmc_pool(ref), entry);": ""},
+    ),
+    Mistake(
+        "who helps does not look whether the slot is still the same",
+        "mpmc",
+        {
+            "if (ads_load(at) != word) return 1; if ((__u32)word & ADS_TOP_TAKEN)": (
+                "if ((__u32)word & ADS_TOP_TAKEN)"
+            )
+        },
+    ),
+    Mistake(
+        "a record is popped before its push is finished",
+        "mpmc",
+        {"if (ads_mpmc_helped(a, at.slot, at.word)) continue;": ""},
+    ),
+    Mistake(
+        "an entry is reaped though its link has changed meanwhile",
+        "mpmc",
+        {
+            "if (ads_load(ads_link_of(a, entry)) != link) return ADS_LOST; if (!(link": (
+                "if (!(link"
+            )
+        },
     ),
 )
 

@@ -31,6 +31,7 @@ RECORDS = [
     "ads_queue",
     "ads_ring",
     "ads_array",
+    "ads_mpmc",
     "ads_directory_value",
 ]
 
@@ -160,6 +161,14 @@ class Ring(msgspec.Struct):
     pad2: Array[u64, 14]
 
 
+class Mpmc(msgspec.Struct):
+    collection: Collection
+    tail: u64
+    pad0: Array[u64, 15]
+    head: u64
+    pad1: Array[u64, 15]
+
+
 class DirectoryValue(msgspec.Struct):
     kind: u32
     offset: u32
@@ -184,6 +193,7 @@ CLASSES = dict(
             Queue,
             Ring,
             ArrayHeader,
+            Mpmc,
             DirectoryValue,
         ],
         strict=True,

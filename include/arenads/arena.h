@@ -179,4 +179,17 @@ static ADS_INLINE __u32 ads_unknown_zero(void)
 #define ads_loop(i) ads_each(i, ADS_USER_STEPS)
 #endif
 
+/* `i = ads_once(); do { ... } while (ads_again(i))`, for bodies that seldom run twice: those that
+ * run once then pay nothing for the loop. */
+#ifdef ADS_BUDGET_STEPS
+#define ads_once() ads_unknown_zero()
+#define ads_again(i) (++(i) < ADS_BUDGET_STEPS && ads_may_loop())
+#elif ADS_BPF
+#define ads_once() 0
+#define ads_again(i) ((void)(i), ads_may_loop())
+#else
+#define ads_once() 0
+#define ads_again(i) (++(i) < ADS_USER_STEPS)
+#endif
+
 #endif /* ARENADS_ARENA_H */

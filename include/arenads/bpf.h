@@ -35,6 +35,7 @@
 #include "arena.h"
 #include "array.h"
 #include "hashmap.h"
+#include "mpmc.h"
 #include "orderedmap.h"
 #include "queue.h"
 #include "ring.h"
@@ -82,6 +83,10 @@
 #else
 #define ads_user_form(pointer) (pointer)
 #endif
+
+/* A pointer of which the compiler may believe what its type says of its alignment. A function
+ * that is not inlined would copy from it byte by byte: BPF must not read across words. */
+#define ads_aligned(pointer) ((__typeof__(pointer))__builtin_assume_aligned(pointer, __alignof__(*(pointer))))
 
 /* In the spirit of BTF-defined maps: numbers are carried as array lengths, types as pointers,
  * to an array of one, because for a plain pointer compilers leave the members out of BTF.
@@ -711,6 +716,42 @@
 	static ADS_INLINE __u64 name##_waiting(void)                           \
 	{                                                                      \
 		return ads_ring_waiting(ads_here(), name##_ref());             \
+	}                                                                      \
+	struct ads_ref name##_ref(void)
+
+/*
+ * Queue NAME of V for any number of producers and consumers; `slots` is rounded up to a power of
+ * two.
+ *
+ *	int NAME_push(const V *value)	ADS_FULL if no slot is free
+ *	int NAME_pop(V *value)		ADS_ABSENT if nothing waits
+ *	__u64 NAME_len(void)
+ *
+ * Records pass through memory that may be written to, such as variables on the stack: the
+ * verifier looks at push and pop once and not at each call.
+ */
+#define ADS_MPMC(name, V, slots)                                               \
+	ADS_DECLARE(name, ADS_KIND_MPMC, V, slots);                            \
+	static ADS_INLINE struct ads_ref name##_ref(void)                      \
+	{                                                                      \
+		struct ads_ref ref = {(__u32)name.handle, 0, sizeof(V), 0};    \
+		return ref;                                                    \
+	}                                                                      \
+	ADS_GLOBAL int name##_push(const V *value)                             \
+	{                                                                      \
+		if (!value)                                                    \
+			return ADS_INVALID;                                    \
+		return ads_mpmc_push(ads_here(), name##_ref(), ads_aligned(value)); \
+	}                                                                      \
+	ADS_GLOBAL int name##_pop(V *value)                                    \
+	{                                                                      \
+		if (!value)                                                    \
+			return ADS_INVALID;                                    \
+		return ads_mpmc_pop(ads_here(), name##_ref(), ads_aligned(value)); \
+	}                                                                      \
+	static ADS_NOINLINE __u64 name##_len(void)                             \
+	{                                                                      \
+		return ads_mpmc_len(ads_here(), name##_ref());                 \
 	}                                                                      \
 	struct ads_ref name##_ref(void)
 

@@ -164,6 +164,67 @@ static inline void ads_check_links(struct ads_check *c, __u32 kind, struct ads_r
 	ads_check_error(c, ref.offset);
 }
 
+/* Go on to where a position of a ring is now; 0: it is nowhere. */
+static inline int ads_check_seek(struct ads_check *c, struct ads_ref ref, enum ads_mpmc_end end,
+				 struct ads_mpmc_place *at)
+{
+	int rc = ads_mpmc_seek(c->a, ref, end, at);
+
+	if (rc != ADS_DAMAGED && rc != ADS_BUDGET)
+		return 1;
+	ads_check_error(c, ref.offset);
+	return 0;
+}
+
+/*
+ * Look at every slot of an MPMC ring: each has the record, or waits for the record, of a position
+ * that the ring can be at. Positions only grow, so they are read before and after: who works on
+ * the ring meanwhile makes no error.
+ */
+static inline void ads_check_slots(struct ads_check *c, struct ads_ref ref)
+{
+	__u32 bits = ads_at(c->a, struct ads_header, ref.offset)->most & 31;
+	__u64 slots = 1ull << bits;
+	struct ads_mpmc_place head, tail, head_now, tail_now;
+	__u64 i;
+
+	ads_mpmc_start(c->a, ref, ADS_MPMC_HEAD, &head);
+	ads_mpmc_start(c->a, ref, ADS_MPMC_TAIL, &tail);
+	if (!ads_check_seek(c, ref, ADS_MPMC_HEAD, &head) || !ads_check_seek(c, ref, ADS_MPMC_TAIL, &tail))
+		return;
+	head_now = head;
+	tail_now = tail;
+	if (!ads_check_seek(c, ref, ADS_MPMC_HEAD, &head_now))
+		return;
+	if ((__s64)(tail.position - head.position) < 0 || (__s64)(tail.position - head_now.position) > (__s64)slots)
+		ads_check_error(c, ref.offset + (__u32)sizeof(struct ads_collection));
+	for (i = 0; i < slots; i++) {
+		__u64 *slot = ads_at(c->a, __u64, ref.offset + sizeof(struct ads_mpmc) + 8 * i);
+		__u32 at = (__u32)((char *)slot - c->a->base);
+		__u64 seen = ads_load_acquire(slot); /* A41, pairs with R41 */
+		__u64 word = (__u32)seen & ADS_TOP_TAKEN ? ads_mpmc_popped(seen) : seen;
+		__u32 entry = (__u32)word & ~ADS_MPMC_FLAGS;
+		__u64 lap = head.position >> bits, first, end;
+
+		if (!ads_check_seek(c, ref, ADS_MPMC_HEAD, &head_now) ||
+		    !ads_check_seek(c, ref, ADS_MPMC_TAIL, &tail_now))
+			return;
+		lap += (__u64)(__s32)((__u32)(word >> 32) - (__u32)lap); /* the slot's, all 64 bits */
+		first = entry ? head.position : tail.position;
+		end = entry ? tail_now.position : head_now.position + slots;
+		if ((lap << bits) + i - first >= end - first)
+			ads_check_error(c, at);
+		if (!entry)
+			continue;
+		if (ads_bad(c->a, entry, ads_mpmc_pool(ref).stride) || ads_check_mark(c->linked, entry) ||
+		    (ads_load(ads_link_of(c->a, entry)) & ADS_LINK_MARK && ads_load(slot) == seen)) {
+			ads_check_error(c, at);
+			continue;
+		}
+		c->report->live++;
+	}
+}
+
 /* Follow the free lists; the count in each entry must be that of the entries below it. */
 static inline void ads_check_free(struct ads_check *c, struct ads_pool_ref pool)
 {
@@ -272,7 +333,7 @@ static inline void ads_check_chunks(struct ads_check *c, __u32 kind, struct ads_
  */
 static inline int ads_pool_chunk_of(struct ads_arena *a, struct ads_ref ref, __u32 object, __u32 *chunk, __u32 *count)
 {
-	struct ads_pool_ref pool = ads_pool_of(ref);
+	struct ads_pool_ref pool = ads_kind_pool(ads_at(a, struct ads_header, ref.offset)->kind, ref);
 	__u64 at = ADS_HEAP_OFFSET;
 
 	while (ads_arena_reaches(a, at + 8)) {
@@ -325,14 +386,16 @@ static inline void ads_check_finish(struct ads_arena *a)
 
 /* Do what the dead left undone: the claim at the cursor, and deleted entries still linked, which
  * are leaked then. */
-static inline void ads_check_sweep(struct ads_arena *a, struct ads_ref ref, __u32 start)
+static inline void ads_check_sweep(struct ads_arena *a, __u32 kind, struct ads_ref ref, __u32 start)
 {
-	struct ads_pool_ref pool = ads_pool_of(ref);
+	struct ads_pool_ref pool = ads_kind_pool(kind, ref);
 	struct ads_walk w;
 	__u64 step;
 
 	ads_check_finish(a);
 	ads_check_help(a, pool);
+	if (kind == ADS_KIND_MPMC)
+		ads_mpmc_help(a, ref);
 	if (!start)
 		return;
 	w = ads_walk_from(start);
@@ -365,7 +428,7 @@ static inline __u32 ads_check_start(struct ads_arena *a, __u32 kind, struct ads_
 
 		return number < ADS_LEVELS ? ads_orderedmap_head(map, number + 1) : 0;
 	}
-	if (number || kind == ADS_KIND_POOL)
+	if (number || kind == ADS_KIND_POOL || kind == ADS_KIND_MPMC)
 		return 0;
 	return ads_kind_is_hashed(kind) ? h->first : ads_list_head(ref);
 }
@@ -381,14 +444,17 @@ static inline int ads_check_ring(struct ads_arena *a, struct ads_ref ref, struct
 
 static inline void ads_check_all(struct ads_check *c, __u32 kind, struct ads_ref ref, int repair)
 {
+	struct ads_pool_ref pool = ads_kind_pool(kind, ref);
 	__u32 start, i;
 
+	if (kind == ADS_KIND_MPMC)
+		ads_check_slots(c, ref);
 	for (i = 0; (start = ads_check_start(c->a, kind, ref, i)); i++)
 		ads_check_links(c, kind, ref, start);
 	if (ads_kind_is_hashed(kind))
 		ads_check_tables(c, ref);
-	ads_check_free(c, ads_pool_of(ref));
-	ads_check_chunks(c, kind, ads_pool_of(ref), repair && !c->report->errors);
+	ads_check_free(c, pool);
+	ads_check_chunks(c, kind, pool, repair && !c->report->errors);
 }
 
 static inline int ads_collection_check(struct ads_arena *a, __u32 kind, struct ads_ref ref, int repair,
@@ -495,7 +561,7 @@ static inline int ads_collection_check(struct ads_arena *a, __u32 kind, struct a
 			__u64 deleted = report->deleted;
 
 			for (i = 0; i <= ADS_LEVELS; i++)
-				ads_check_sweep(a, ref, ads_check_start(a, kind, ref, i));
+				ads_check_sweep(a, kind, ref, ads_check_start(a, kind, ref, i));
 			memset(c.linked, 0, a->size / 64 + 1);
 			memset(c.freed, 0, a->size / 64 + 1);
 			memset(report, 0, sizeof(*report));

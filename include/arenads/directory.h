@@ -15,6 +15,7 @@
 
 #include "array.h"
 #include "hashmap.h"
+#include "mpmc.h"
 #include "orderedmap.h"
 #include "queue.h"
 #include "reclaim.h"
@@ -232,6 +233,108 @@ static inline int ads_array_check_header(struct ads_arena *a, struct ads_ref ref
 	return ads_bad(a, ref.offset, bytes) ? ADS_DAMAGED : ADS_OK;
 }
 
+/* Entries that a ring has beyond its slots, for records in the hands of who pushes or pops. */
+static inline __u32 ads_mpmc_hands(__u32 stride)
+{
+	__u32 hands = ADS_MPMC_HANDS_BYTES / stride;
+
+	hands = hands < ADS_MPMC_HANDS ? hands : ADS_MPMC_HANDS;
+	return hands > ADS_MPMC_HANDS_LEAST ? hands : ADS_MPMC_HANDS_LEAST;
+}
+
+/*
+ * Make all entries of a ring, which is still private: later nobody needs memory, so BPF programs
+ * find some whatever is populated.
+ */
+static inline int ads_mpmc_fill(struct ads_arena *a, struct ads_ref ref)
+{
+	struct ads_pool_ref pool = ads_mpmc_pool(ref);
+	struct ads_pool *p = &ads_collection_of(a, ref)->pool;
+	__u64 left = p->capacity;
+
+	while (left) {
+		__u64 count = left < ADS_MPMC_CHUNK ? left : ADS_MPMC_CHUNK;
+		__u32 shard = ads_this_shard();
+		struct ads_shard *s = ads_shard_of(a, pool, shard);
+		__u32 entry;
+		int rc = ads_block_claim(a, count << 32 | pool.offset | (shard << 2) | ADS_BLOCK_CHUNK, p->carved,
+					 s->chunk);
+
+		if (rc < 0)
+			return rc;
+		while ((entry = ads_shard_take(a, s, pool)) && entry != ADS_NOWHERE)
+			ads_pool_give(a, pool, entry);
+		left = p->capacity - (p->carved >> 32);
+	}
+	return ADS_OK;
+}
+
+/* Create an MPMC ring; `slots` is rounded up to a power of two. `hands`: see ads_mpmc_hands(). */
+static inline int ads_mpmc_make(struct ads_arena *a, struct ads_ref *ref, __u32 slots, __u32 hands)
+{
+	__u32 stride = ads_mpmc_pool(*ref).stride;
+	struct ads_collection *c;
+	__u64 bytes, cursor;
+	__u32 bits = 0;
+	int rc;
+
+	if (!slots || slots > (1u << 31) || !ref->value_size || ref->value_size > ADS_MAX_VALUE || ref->key_size ||
+	    ref->flags)
+		return ADS_INVALID;
+	while ((1u << bits) < slots)
+		bits++;
+	/* All that it will ever need, so that a refusal leaves nothing behind. */
+	bytes = sizeof(struct ads_mpmc) + (8ull << bits) + ((1ull << bits) + hands) * stride;
+	bytes += (2 + ((1ull << bits) + hands) / ADS_MPMC_CHUNK) * ADS_LINE;
+	cursor = ads_load(&ads_root_of(a)->cursor);
+	if (cursor > a->size)
+		return ADS_DAMAGED;
+	rc = bytes > a->size - cursor ? ADS_NO_MEMORY : ads_arena_populate(a, cursor + bytes);
+	if (!rc)
+		rc = ads_alloc(a, sizeof(struct ads_mpmc) + (8ull << bits), &ref->offset);
+	if (rc)
+		return rc;
+	c = ads_collection_of(a, *ref);
+	c->header.kind = ADS_KIND_MPMC;
+	c->header.value_size = ref->value_size;
+	c->header.max_entries = 1u << bits;
+	c->header.most = bits;
+	c->header.table = ref->offset + (__u32)sizeof(struct ads_mpmc);
+	c->pool.stride = stride;
+	c->pool.capacity = (1u << bits) + hands;
+	return ads_mpmc_fill(a, *ref);
+}
+
+static inline int ads_mpmc_create(struct ads_arena *a, struct ads_ref *ref, __u32 slots)
+{
+	return ads_mpmc_make(a, ref, slots, ads_mpmc_hands(ads_mpmc_pool(*ref).stride));
+}
+
+/* What an MPMC ring's header claims, as ads_structure_check() does. */
+static inline int ads_mpmc_check(struct ads_arena *a, struct ads_ref ref)
+{
+	const struct ads_collection *c = ads_collection_of(a, ref);
+	const struct ads_header *h = &c->header;
+	__u64 slots, block;
+
+	if (ref.key_size || ref.flags || !ref.value_size || ref.value_size > ADS_MAX_VALUE ||
+	    ref.offset % ADS_LINE || ads_bad(a, ref.offset, sizeof(struct ads_mpmc)))
+		return ADS_DAMAGED;
+	slots = h->max_entries;
+	if (h->kind != ADS_KIND_MPMC || h->key_size || h->value_size != ref.value_size || h->flags || !slots ||
+	    h->most > 31 || slots != 1ull << h->most || h->table != ref.offset + sizeof(struct ads_mpmc))
+		return ADS_DAMAGED;
+	if (c->pool.stride != ads_mpmc_pool(ref).stride || c->pool.spares || c->pool.grace ||
+	    c->pool.capacity <= slots ||
+	    c->pool.capacity > slots + ADS_MPMC_HANDS)
+		return ADS_DAMAGED;
+	/* Slots follow the ring in its block, which says how large it is. */
+	block = ads_load_acquire(ads_at(a, __u64, ref.offset - 8)); /* A10, pairs with R10 */
+	if (8 + sizeof(struct ads_mpmc) + 8 * slots > ads_block_bytes(a, block))
+		return ADS_DAMAGED;
+	return ads_bad(a, ref.offset, sizeof(struct ads_mpmc) + 8 * slots) ? ADS_DAMAGED : ADS_OK;
+}
+
 /* Check what a structure's header claims against what is expected; ref comes from the
  * directory or the caller, so nothing in it is trusted before. */
 static inline int ads_structure_check(struct ads_arena *a, __u32 kind, struct ads_ref ref)
@@ -241,6 +344,8 @@ static inline int ads_structure_check(struct ads_arena *a, __u32 kind, struct ad
 
 	if (kind == ADS_KIND_ARRAY)
 		return ads_array_check_header(a, ref);
+	if (kind == ADS_KIND_MPMC)
+		return ads_mpmc_check(a, ref);
 	if (ref.key_size > ADS_MAX_KEY || ref.value_size > ADS_MAX_VALUE || ref.offset % ADS_LINE ||
 	    ads_bad(a, ref.offset, kind == ADS_KIND_QUEUE  ? sizeof(struct ads_queue)
 				   : kind == ADS_KIND_RING ? sizeof(struct ads_ring)

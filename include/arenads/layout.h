@@ -252,7 +252,8 @@ struct ads_header {
 			 * array: of its first chunk word */
 	__u32 first;    /* hash map: offset of the first shortcut of all, where iteration starts.
 			 * array: bytes of a block with a chunk */
-	__u32 most;     /* hash map: log2 of the most shortcuts it may grow to. array: chunks */
+	__u32 most;     /* hash map: log2 of the most shortcuts it may grow to. array: chunks.
+			 * MPMC ring: log2 of its slots */
 	__u32 flags;    /* enum ads_structure_flags */
 	__u32 pad0;
 	__u64 removed;  /* 1: the structure has no name any more, nobody may change it */
@@ -402,6 +403,23 @@ struct ads_array {
 
 ADS_STATIC_ASSERT(sizeof(struct ads_array) == 128, "chunk words start on a line");
 ADS_STATIC_ASSERT(__builtin_offsetof(struct ads_array, counters) == 64, "ABI");
+
+/*
+ * An MPMC ring, see mpmc.h: a collection, whose pool has the entries that records are in; two
+ * positions, 64-bit counts of records that are at most a little behind; the slots, 2^header.most
+ * words {entry:32, lap:32}. Two lines a position: processors fetch the neighbour of a line too.
+ */
+struct ads_mpmc {
+	struct ads_collection collection;
+	__u64 tail; /* records pushed */
+	__u64 pad0[15];
+	__u64 head; /* records popped */
+	__u64 pad1[15];
+};
+
+ADS_STATIC_ASSERT(__builtin_offsetof(struct ads_mpmc, tail) == sizeof(struct ads_collection), "ABI");
+ADS_STATIC_ASSERT(__builtin_offsetof(struct ads_mpmc, head) == sizeof(struct ads_collection) + 128, "ABI");
+ADS_STATIC_ASSERT(sizeof(struct ads_mpmc) == sizeof(struct ads_collection) + 256, "slots start on a line");
 
 /*
  * The directory is a list (list.h) whose key is a name and whose value is this:

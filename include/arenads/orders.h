@@ -55,6 +55,8 @@
  *	A3   load    check.h: ads_check_tables, ads_check_links (3)
  *	A3   load    alloc.h: ads_shard_help, ads_shard_helped, ads_chunk_help
  *	A3   load    reap.h: ads_reap_judge
+ *	R3   cas     mpmc.h: ads_mpmc_helped (2)
+ *	A3   load    mpmc.h: ads_mpmc_helped
  *	Without it a reader follows a link to an entry and finds there what its last owner left,
  *	hash, key or value. User space may also find it beyond the populated mark. And who helps with
  *	an entry changes a link that was read after the top or the chunk had moved on.
@@ -99,7 +101,7 @@
  *	R10  cas     alloc.h: ads_block_claim
  *	A10  load    alloc.h: ads_block_claim
  *	A10  load    check.h: ads_check_chunks, ads_pool_chunk_of, ads_check_finish, ads_array_check (2)
- *	A10  load    directory.h: ads_structure_check, ads_array_check_header
+ *	A10  load    directory.h: ads_structure_check, ads_array_check_header, ads_mpmc_check
  *	A10  load    ring.h: ads_ring_believe
  *	Without it one who finishes the claim of another reads an owner without a stride, and
  *	reports damage.
@@ -194,6 +196,17 @@
  *	R33  store   ring.h: ads_ring_waits
  *	A33  load    ring.h: ads_ring_waits
  *	Without it a consumer that takes over copies a record before it is there.
+ *
+ * 41  a slot of an MPMC ring: the record in its entry, and the link of the entry.
+ *	R41  cas     mpmc.h: ads_mpmc_push, ads_mpmc_pop, ads_mpmc_helped
+ *	A41  load    mpmc.h: ads_mpmc_seek, ads_mpmc_help, ads_mpmc_holds
+ *	A41  load    check.h: ads_check_slots
+ *	Without it a consumer copies an entry before its record is there.
+ *
+ * 42  head and tail of an MPMC ring: the slots before it have been popped, or pushed to.
+ *	R42  cas     mpmc.h: ads_mpmc_passed
+ *	A42  load    mpmc.h: ads_mpmc_start
+ *	Without it a position is ahead of what its slot seems to be, and the ring passes for damaged.
  */
 #ifndef ARENADS_ORDERS_H
 #define ARENADS_ORDERS_H

@@ -132,7 +132,7 @@ static inline int ads_collection_meets(struct ads_arena *a, __u32 kind, struct a
 static inline enum ads_reap_verdict ads_reap_judge(struct ads_arena *a, __u32 kind, struct ads_ref ref, __u64 hand,
 						   __u64 *seen)
 {
-	struct ads_pool_ref pool = ads_pool_of(ref);
+	struct ads_pool_ref pool = ads_kind_pool(kind, ref);
 	__u32 entry = (__u32)hand & ADS_HAND_ENTRY;
 	__u32 version = (__u32)(hand >> 32);
 	int aimed = hand & ADS_HAND_AIMED;
@@ -141,8 +141,14 @@ static inline enum ads_reap_verdict ads_reap_judge(struct ads_arena *a, __u32 ki
 	for (ads_loop(i)) {
 		__u64 link = *seen = ads_load_acquire(ads_link_of(a, entry)); /* A3, pairs with R3 */
 		__u32 is = ads_link_version(link), state = (__u32)link;
-		int met;
+		int met = 0;
 
+		/* First: it helps on what was begun at the slots. */
+		if (kind == ADS_KIND_MPMC) {
+			met = ads_mpmc_holds(a, ref, entry);
+			if (ads_load(ads_link_of(a, entry)) != link)
+				continue;
+		}
 		if (!link || (link & ADS_LINK_MARK && (state == ADS_LINK_FREE || state == ADS_LINK_PUSHING ||
 						       state == ADS_LINK_TAKEN))) {
 			if (ads_reap_help(a, pool, entry) || ads_load(ads_link_of(a, entry)) != link)
@@ -160,7 +166,8 @@ static inline enum ads_reap_verdict ads_reap_judge(struct ads_arena *a, __u32 ki
 		/* One that was aimed before may have been about to be aimed again. */
 		if (kind == ADS_KIND_POOL || (is != version && !(aimed && ads_link_later(link) == version)))
 			return ADS_REAP_NOT_ITS;
-		met = ads_collection_meets(a, kind, ref, entry);
+		if (kind != ADS_KIND_MPMC)
+			met = ads_collection_meets(a, kind, ref, entry);
 		if (met < 0)
 			return ADS_REAP_WAIT;
 		if (ads_load(ads_link_of(a, entry)) != link)
@@ -198,7 +205,7 @@ static inline int ads_reap_hand(struct ads_arena *a, const struct ads_owner *lin
 		return ADS_LOST;
 	if (!(link & ADS_LINK_MARK))
 		ads_store(ads_link_of(a, entry), ads_link_set_state(link, ADS_LINK_TAKEN));
-	ads_pool_retire(a, ads_pool_of(ref), entry);
+	ads_pool_retire(a, ads_kind_pool(kind, ref), entry);
 	return 1;
 }
 

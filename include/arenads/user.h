@@ -28,6 +28,7 @@
 #include "directory.h"
 #include "hashmap.h"
 #include "orderedmap.h"
+#include "mpmc.h"
 #include "queue.h"
 #include "reap.h"
 #include "reclaim.h"

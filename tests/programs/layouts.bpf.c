@@ -19,6 +19,7 @@ NAMED(ads_entry);
 NAMED(ads_queue);
 NAMED(ads_ring);
 NAMED(ads_array);
+NAMED(ads_mpmc);
 NAMED(ads_directory_value);
 
 SEC("syscall") int nothing(void *ctx)

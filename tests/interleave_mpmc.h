@@ -1,0 +1,208 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * interleave_mpmc.h - what interleave.c explores of the MPMC ring (mpmc.h).
+ *
+ * Verbs: Q, q push and pop; L length; X reap. In a setup only: Yk, Zk, Vk let the positions begin
+ * at k, at 2^32 laps - k, at 2^64 - k; Hk puts both hints k back.
+ *
+ * A state's `room` is the number of entries for hands: with few of them a ring runs out of entries
+ * before it is full.
+ */
+
+#define MPMC_HANDS 4 /* unless the state says how many */
+
+static __u32 mpmc_entries(void)
+{
+	return state->capacity + (state->room ? state->room : MPMC_HANDS);
+}
+
+static void mpmc_create(void)
+{
+	int rc = ads_mpmc_make(&arena, &ref, state->capacity, mpmc_entries() - state->capacity);
+
+	if (rc)
+		give_up("cannot create the ring", rc);
+}
+
+/* As if `start` records had gone through the ring. */
+static void mpmc_start_at(__u64 start)
+{
+	struct ads_mpmc *ring = ads_at(&arena, struct ads_mpmc, ref.offset);
+	__u32 bits = ring->collection.header.most;
+	__u64 *slots = (__u64 *)(ring + 1);
+	__u64 i;
+
+	ring->head = ring->tail = start;
+	for (i = 0; i < state->capacity; i++)
+		slots[(start + i) & (state->capacity - 1)] = (start + i) >> bits << 32;
+}
+
+static void mpmc_run(struct op *op, __u32 *object)
+{
+	struct ads_mpmc *ring = ads_at(&arena, struct ads_mpmc, ref.offset);
+	__u64 number = (__u64)(op->key - '0');
+	__u64 value[2] = {op->value, ~op->value};
+	int rc = ADS_OK;
+
+	(void)object;
+	switch (op->verb) {
+	case 'Q':
+		rc = ads_mpmc_push(&arena, ref, value);
+		break;
+	case 'q':
+		rc = ads_mpmc_pop(&arena, ref, value);
+		op->value = value[0];
+		if (!rc && value[1] != ~value[0])
+			rc = ADS_DAMAGED; /* torn */
+		break;
+	case 'L':
+		op->value = ads_mpmc_len(&arena, ref);
+		break;
+	case 'Y':
+		mpmc_start_at(number);
+		break;
+	case 'Z':
+		mpmc_start_at(state->capacity * (1ull << 32) - number);
+		break;
+	case 'V':
+		mpmc_start_at(0 - number);
+		break;
+	case 'X':
+		rc = ads_owner_reap(&arena, NULL) < 0 ? ADS_DAMAGED : ADS_OK;
+		break;
+	case 'H':
+		ring->head -= number;
+		ring->tail -= number;
+		break;
+	default:
+		rc = ADS_INVALID;
+	}
+	op->rc = rc; /* not before: an operation that dies has none */
+}
+
+/* Pushes and pops that ran while `op` did: none at the end, when all have returned or are dead. */
+static __u64 mpmc_meanwhile(const struct op *op)
+{
+	__u64 count = 0;
+	int i;
+
+	if (op->actor >= ACTORS)
+		return 0;
+	for (i = 0; i < history_count; i++)
+		count += history[i].actor != op->actor && history[i].invoked < op->returned &&
+			 (!history[i].returned || history[i].returned > op->invoked);
+	return count;
+}
+
+static int mpmc_apply(struct model *m, const struct op *op)
+{
+	int pending = op->rc == PENDING;
+	__u64 count = (__u64)m->count, meanwhile;
+
+	switch (op->verb) {
+	case 'Q':
+		if (count >= state->capacity)
+			return op->rc == ADS_FULL;
+		if (op->rc == ADS_FULL)
+			return count + (__u64)held_by_others(op) >= mpmc_entries();
+		return (pending || !op->rc) && model_add(m, 0, op->value);
+	case 'q':
+		if (!count)
+			return op->rc == ADS_ABSENT;
+		if (!pending && (op->rc || op->value != m->values[0]))
+			return 0;
+		model_remove(m, 0);
+		return 1;
+	case 'L':
+		meanwhile = mpmc_meanwhile(op);
+		return !pending && op->value <= count + meanwhile && op->value + meanwhile >= count;
+	case 'X':
+		return pending || !op->rc;
+	default:
+		return !pending && !op->rc;
+	}
+}
+
+static const char *mpmc_books(int dead)
+{
+	struct ads_check_report report;
+	struct ads_pool_ref pool = ads_mpmc_pool(ref);
+
+	/* What the dead leaked has been repaired. */
+	if (run_check(&report, 0) || report.live != (__u64)last_model->count)
+		return "the check counts other records than the model";
+	if (!dead && !start_dead && report.leaked)
+		return "an entry was leaked";
+	if (report.carved != mpmc_entries() || ads_pool_used(&arena, pool.offset, pool.stride) != report.live)
+		return "the pool counts other entries than the check";
+	return NULL;
+}
+
+/* Writes of a push: 1 to 3 take the entry, 4 its link, 5 and 6 the record, 7 the slot, 8 the link, 9
+ * the hint, where it is moved. Of a pop: 1 the slot, 2 the link, 3 the slot, 4 the hint if it is
+ * moved, then the entry goes back. What one has done that died is known by the length. */
+static const struct state mpmc_states[] = {
+	{"empty", "", 2, 0},
+	{"one record", "Q", 2, 0},
+	{"full", "Q Q", 2, 0},
+	{"wrapped", "Q Q q Q q", 2, 0},
+	{"full and wrapped", "Q Q q q Q Q q Q", 2, 0},
+	{"a single slot", "", 1, 0},
+	{"a single slot, full", "Q", 1, 0},
+	{"hints about to move", "Y7", 2, 0},
+	{"hints about to move, one record", "Y6 Q", 2, 0},
+	{"hints about to move, full", "Y6 Q Q", 2, 0},
+	{"tail left behind", "Y7 Q/9 L", 2, 0},
+	{"head left behind", "Y7 Q q/4 L", 2, 0},
+	{"both left far behind", "Y8 H8 H8", 2, 0},
+	{"both left far behind, full", "Y8 H8 H7 Q Q", 2, 0},
+	{"laps about to wrap", "Z1", 2, 0},
+	{"full across the end of laps", "Z1 Q Q", 2, 0},
+	{"positions about to wrap", "V1", 2, 0},
+	{"one entry left for two slots", "Q/4 Q/4", 2, 1},
+	{"one entry left for one slot", "Q Q/4", 2, 1},
+	{"no entry left", "Q Q/4 Q/4", 2, 1},
+};
+
+/* A thread that has died in the middle of each step, and is reaped while others work. */
+static const struct state mpmc_deaths[] = {
+	{"the record is not written", "Q Q/5", 2, 0},
+	{"the slot is not taken", "Q Q/7", 2, 0},
+	{"pushed, the link not live yet", "Q Q/8 L", 2, 0},
+	{"popped, the link not taken yet", "Q Q q/2 L", 2, 0},
+	{"popped, the slot not free yet", "Q Q q/3 L", 2, 0},
+	{"popped, the entry in a dead hand", "Q Q q/4 L", 2, 0},
+	{"pushed and popped", "Q/8 q/2 L", 1, 2},
+};
+
+static void explore_mpmc(void)
+{
+	static const char *const single[] = {"Q", "q", "L", NULL};
+	static const char *const all[] = {"Q", "q", "L", "Q Q", "q q", "Q q", "q Q", NULL};
+	static const char *const reaper[] = {"X", NULL};
+	static const char *const triples[][3] = {
+		{"Q", "Q", "Q"}, {"Q", "Q", "q"}, {"Q", "q", "q"}, {"q", "q", "q"}, {"Q", "q", "L"},
+	};
+	int i, j;
+
+	explore_pairs(mpmc_states, COUNT(mpmc_states), long_run ? all : single, all);
+	explore_pairs(mpmc_deaths, COUNT(mpmc_deaths), reaper, all);
+	for (j = 0; j < COUNT(mpmc_states); j++)
+		for (i = 0; i < COUNT(triples); i++)
+			run_scenario(&mpmc_states[j], triples[i][0], triples[i][1], triples[i][2], other_cpus,
+				     &three_actors);
+}
+
+static const struct exploration mpmc_exploration = {
+	.name = "mpmc",
+	.kind = ADS_KIND_MPMC,
+	.survivor = "L Q q q Q",
+	.closing = "q q q q Q L",
+	.changes = "Qq",
+	.create = mpmc_create,
+	.run = mpmc_run,
+	.apply = mpmc_apply,
+	.books = mpmc_books,
+	.explore = explore_mpmc,
+	.keeps_order = 1,
+};
