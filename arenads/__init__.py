@@ -21,7 +21,9 @@ from arenads.errors import *  # noqa: F403
 from arenads.errors import NotAPinError
 from arenads.errors import __all__ as _errors
 from arenads.hashmap import HashMap
+from arenads.intrusive import IntrusiveList
 from arenads.list import List
+from arenads.node import Node
 from arenads.orderedmap import OrderedMap
 from arenads.pool import Pool
 from arenads.program import Program, RunResult, load
@@ -89,7 +91,9 @@ __all__ = [
     "Codec",
     "Counters",
     "HashMap",
+    "IntrusiveList",
     "List",
+    "Node",
     "OrderedMap",
     "Pool",
     "Program",

@@ -84,6 +84,13 @@ KINDS: dict[int, KindOfStructure] = {
         KindOfStructure(lib.ADS_KIND_POOL, "pool", "pool", "arenads.pool", "Pool", False, True),
         KindOfStructure(
             lib.ADS_KIND_ARRAY, "array", "array", "arenads.array", "ArrayMap", False, True, True
+            lib.ADS_KIND_INTRUSIVE,
+            "intrusive list",
+            "intrusive",
+            "arenads.intrusive",
+            "IntrusiveList",
+            False,
+            True,
         ),
     )
 }

@@ -1941,11 +1941,13 @@ static const struct {
 
 /* interleave_NAME.h goes here, and into the table. */
 #include "interleave_array.h"
+#include "interleave_intrusive.h"
 #include "interleave_orderedmap.h"
 #include "interleave_ring.h"
 
 static const struct exploration *const explorations[] = {
 	&array_exploration,
+	&intrusive_exploration,
 	&orderedmap_exploration,
 	&ring_plain,
 	&ring_overwriting,

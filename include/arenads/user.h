@@ -27,6 +27,7 @@
 #include "check.h"
 #include "directory.h"
 #include "hashmap.h"
+#include "intrusive.h"
 #include "orderedmap.h"
 #include "queue.h"
 #include "reap.h"
