@@ -21,8 +21,10 @@ from arenads.errors import *  # noqa: F403
 from arenads.errors import NotAPinError
 from arenads.errors import __all__ as _errors
 from arenads.hashmap import HashMap
+from arenads.intrusive import IntrusiveList
 from arenads.list import List
 from arenads.mpmc import MpmcQueue
+from arenads.node import Node
 from arenads.orderedmap import OrderedMap
 from arenads.pool import Pool
 from arenads.program import Program, RunResult, load
@@ -90,7 +92,9 @@ __all__ = [
     "Codec",
     "Counters",
     "HashMap",
+    "IntrusiveList",
     "List",
+    "Node",
     "OrderedMap",
     "MpmcQueue",
     "Pool",

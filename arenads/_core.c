@@ -15,10 +15,14 @@ typedef struct { char name[64]; char record[64]; __u32 size, offset; } core_layo
 
 /* Closing an arena takes its base away; EBADF, without asking Python before each operation. */
 #define CORE_CLOSED (-9)
-#define CORE_OPEN(s)                                                           \
+#define CORE_MAPPED(s)                                                         \
 	do {                                                                   \
 		if (!(s)->arena->base)                                         \
 			return CORE_CLOSED;                                    \
+	} while (0)
+#define CORE_OPEN(s)                                                           \
+	do {                                                                   \
+		CORE_MAPPED(s);                                                \
 		if (ads_load(&ads_at((s)->arena, struct ads_header, (s)->ref.offset)->removed)) \
 			return ADS_REMOVED;                                    \
 	} while (0)
@@ -214,14 +218,160 @@ static int core_orderedmap_scan_from(const core_structure *s, struct ads_scan *s
 	return ads_orderedmap_scan_from(s->arena, s->ref, ads_orderedmap_seek, scan, core_order(s, key), key, after);
 }
 
-static int core_pool_alloc(const core_structure *s, const char *value, __u32 *object)
+static int core_list_first(const core_structure *s, __u64 *order, char *value)
+{
+	CORE_OPEN(s);
+	return ads_list_first(s->arena, s->ref, order, value);
+}
+
+static int core_list_pop_first(const core_structure *s, __u64 *order, char *value)
+{
+	CORE_OPEN(s);
+	return ads_list_pop_first(s->arena, s->ref, order, value);
+}
+
+/* Write an object but for its `count` nodes, whose offsets in it are given in order: those are
+ * changed by intrusive lists only. */
+static void core_pool_write(const core_structure *s, __u32 object, const char *value, const __u32 *nodes,
+			    __u32 count)
+{
+	__u32 at = 0, i;
+
+	for (i = 0; i <= count; i++) {
+		__u32 end = i < count ? nodes[i] : s->ref.value_size;
+
+		ads_copy_in(s->arena, object + at, value + at, end - at);
+		at = end + (__u32)sizeof(struct ads_node);
+	}
+}
+
+static int core_pool_alloc(const core_structure *s, const char *value, const __u32 *nodes, __u32 count,
+			   __u32 *object)
 {
 	CORE_OPEN(s);
 	int rc = ads_pool_alloc(s->arena, s->ref, object);
 
 	if (!rc)
-		ads_copy_in(s->arena, *object, value, s->ref.value_size);
+		core_pool_write(s, *object, value, nodes, count);
 	return rc;
+}
+
+static int core_pool_store(const core_structure *s, __u32 object, const char *value, const __u32 *nodes,
+			   __u32 count)
+{
+	CORE_OPEN(s);
+	if (!ads_writable(s->arena))
+		return ADS_READ_ONLY;
+	if (ads_bad(s->arena, object, ads_round_up(s->ref.value_size, 8)))
+		return ADS_DAMAGED;
+	core_pool_write(s, object, value, nodes, count);
+	return ADS_OK;
+}
+
+/* Whether a node is in a list, or about to be. */
+static int core_node_is_taken(const core_structure *s, __u32 node)
+{
+	CORE_MAPPED(s);
+	if (ads_bad(s->arena, node, sizeof(struct ads_node)))
+		return ADS_DAMAGED;
+	return ads_node_is_taken(ads_load_acquire(&ads_node_at(s->arena, node)->link));
+}
+
+/* The list that a node is in or was in last; 0: none. */
+static __u32 core_node_list(const core_structure *s, __u32 node)
+{
+	if (!s->arena->base || ads_bad(s->arena, node, sizeof(struct ads_node)))
+		return 0;
+	return (__u32)ads_load(&ads_node_at(s->arena, node)->list);
+}
+
+static int core_intrusive_create(struct ads_arena *a, struct ads_ref *ref, const core_structure *pool, __u32 node)
+{
+	return ads_intrusive_create(a, ref, pool->ref, node);
+}
+
+/* The pool of a list and its nodes' place in the records. */
+static int core_intrusive_pool(const core_structure *s, __u32 *pool, __u32 *node)
+{
+	CORE_OPEN(s);
+	const struct ads_header *h = ads_at(s->arena, struct ads_header, s->ref.offset);
+	int rc = ads_intrusive_believe(s->arena, s->ref);
+
+	*pool = rc ? 0 : h->first;
+	*node = rc ? 0 : h->most;
+	return rc;
+}
+
+static int core_intrusive_push(const core_structure *s, __u32 node, __u64 *order)
+{
+	CORE_OPEN(s);
+	return ads_intrusive_push(s->arena, s->ref, node, order);
+}
+
+static int core_intrusive_insert(const core_structure *s, __u64 order, __u32 node)
+{
+	CORE_OPEN(s);
+	return ads_intrusive_insert(s->arena, s->ref, order, node);
+}
+
+static int core_intrusive_remove(const core_structure *s, __u32 node)
+{
+	CORE_MAPPED(s); /* a removed list can be emptied */
+	return ads_intrusive_remove(s->arena, s->ref, node);
+}
+
+static int core_intrusive_pop(const core_structure *s, __u64 order, __u32 *node)
+{
+	CORE_MAPPED(s); /* a removed list can be emptied */
+	return ads_intrusive_pop(s->arena, s->ref, order, node);
+}
+
+static int core_intrusive_pop_first(const core_structure *s, __u64 *order, __u32 *node)
+{
+	CORE_MAPPED(s); /* a removed list can be emptied */
+	return ads_intrusive_pop_first(s->arena, s->ref, order, node);
+}
+
+static int core_intrusive_find(const core_structure *s, __u64 order, __u32 *node)
+{
+	CORE_OPEN(s);
+	return ads_intrusive_find(s->arena, s->ref, order, node);
+}
+
+static int core_intrusive_first(const core_structure *s, __u64 *order, __u32 *node)
+{
+	CORE_OPEN(s);
+	return ads_intrusive_first(s->arena, s->ref, order, node);
+}
+
+static int core_intrusive_contains(const core_structure *s, __u32 node, __u64 *order)
+{
+	CORE_OPEN(s);
+	return ads_intrusive_contains(s->arena, s->ref, node, order);
+}
+
+static __s64 core_intrusive_len(const core_structure *s)
+{
+	CORE_OPEN(s);
+	return ads_intrusive_len(s->arena, s->ref);
+}
+
+/* Up to `count` pairs {order, node}. Fewer at the end; the error if there was one before the first. */
+static __s64 core_intrusive_scan(const core_structure *s, struct ads_scan *scan, __u64 *pairs, __u64 count)
+{
+	CORE_OPEN(s);
+	__u64 i;
+
+	for (i = 0; i < count; i++) {
+		__u32 node;
+		int rc = ads_intrusive_next(s->arena, s->ref, scan, &node);
+
+		if (rc)
+			return i || rc == ADS_ABSENT ? (__s64)i : rc;
+		pairs[2 * i] = scan->hash;
+		pairs[2 * i + 1] = node;
+	}
+	return (__s64)count;
 }
 
 static __u32 core_entry_stride(const core_structure *s)
@@ -473,6 +623,13 @@ static int core_scan_start(const core_structure *s, struct ads_scan *scan)
 	return ads_scan_start(s->arena, scan, ads_list_head(s->ref));
 }
 
+/* Of a list: go on behind an order. */
+static int core_scan_after(const core_structure *s, struct ads_scan *scan, __u64 order)
+{
+	CORE_OPEN(s);
+	return ads_scan_after(s->arena, scan, ads_list_head(s->ref), order);
+}
+
 /*
  * Up to `count` records {hash:8, key, value; key and value rounded up to 8 bytes}. Fewer at the
  * end; the error if there was one before the first.
@@ -646,6 +803,9 @@ static const core_layout layouts[] = {
 	FIELD(ads_collection, head), FIELD(ads_collection, pool),
 	RECORD(ads_orderedmap), FIELD(ads_orderedmap, data), FIELD(ads_orderedmap, index), FIELD(ads_orderedmap, heads),
 	RECORD(ads_entry), FIELD(ads_entry, link), FIELD(ads_entry, hash),
+	RECORD(ads_node), FIELD(ads_node, link), FIELD(ads_node, order), FIELD(ads_node, list),
+	RECORD(ads_intrusive), FIELD(ads_intrusive, header), FIELD(ads_intrusive, counters),
+	FIELD(ads_intrusive, head),
 	RECORD(ads_queue), FIELD(ads_queue, header), FIELD(ads_queue, counters), FIELD(ads_queue, tail),
 	FIELD(ads_queue, head_seen), FIELD(ads_queue, head), FIELD(ads_queue, tail_seen),
 	RECORD(ads_ring), FIELD(ads_ring, header), FIELD(ads_ring, counters), FIELD(ads_ring, committed),

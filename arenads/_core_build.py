@@ -38,6 +38,7 @@ typedef long long __s64;
 #define ADS_ABSENT ...
 #define ADS_NO_MEMORY ...
 #define ADS_EXISTS ...
+#define ADS_LINKED ...
 #define ADS_INVALID ...
 #define ADS_FULL ...
 #define ADS_READ_ONLY ...
@@ -146,7 +147,27 @@ int core_orderedmap_update(const core_structure *, const char *key, const char *
 int core_orderedmap_pop(const core_structure *, const char *key, char *value);
 int core_orderedmap_pop_first(const core_structure *, char *key, char *value);
 int core_orderedmap_scan_from(const core_structure *, struct ads_scan *, const char *key, int after);
-int core_pool_alloc(const core_structure *, const char *value, __u32 *object);
+int core_list_first(const core_structure *, __u64 *order, char *value);
+int core_list_pop_first(const core_structure *, __u64 *order, char *value);
+int core_pool_alloc(const core_structure *, const char *value, const __u32 *nodes, __u32 count,
+                    __u32 *object);
+int core_pool_store(const core_structure *, __u32 object, const char *value, const __u32 *nodes,
+                    __u32 count);
+int core_node_is_taken(const core_structure *, __u32 node);
+__u32 core_node_list(const core_structure *, __u32 node);
+int core_intrusive_create(struct ads_arena *, struct ads_ref *, const core_structure *pool,
+                          __u32 node);
+int core_intrusive_pool(const core_structure *, __u32 *pool, __u32 *node);
+int core_intrusive_push(const core_structure *, __u32 node, __u64 *order);
+int core_intrusive_insert(const core_structure *, __u64 order, __u32 node);
+int core_intrusive_remove(const core_structure *, __u32 node);
+int core_intrusive_pop(const core_structure *, __u64 order, __u32 *node);
+int core_intrusive_pop_first(const core_structure *, __u64 *order, __u32 *node);
+int core_intrusive_find(const core_structure *, __u64 order, __u32 *node);
+int core_intrusive_first(const core_structure *, __u64 *order, __u32 *node);
+int core_intrusive_contains(const core_structure *, __u32 node, __u64 *order);
+__s64 core_intrusive_len(const core_structure *);
+__s64 core_intrusive_scan(const core_structure *, struct ads_scan *, __u64 *pairs, __u64 count);
 __u32 core_entry_stride(const core_structure *);
 int core_pool_chunk_of(const core_structure *, __u32 object, __u32 *chunk, __u32 *count);
 int core_pool_used(const core_structure *, __u32 object);
@@ -171,6 +192,7 @@ __s64 core_ring_read(const core_structure *, struct ads_ring_cursor *, char *to,
                      __u64 count, __u32 *needed);
 
 int core_scan_start(const core_structure *, struct ads_scan *);
+int core_scan_after(const core_structure *, struct ads_scan *, __u64 order);
 __s64 core_scan(const core_structure *, struct ads_scan *, const char *last_key, char *records,
                   __u64 count);
 int core_map_field(const core_structure *, const char *key, __u32 at, int access,

@@ -44,6 +44,7 @@ from arenads.errors import (
     WrongMapTypeError,
 )
 from arenads.kinds import KINDS
+from arenads.node import node_offset
 from arenads.schema import (
     Schema,
     compare,
@@ -56,6 +57,7 @@ from arenads.schema import (
 if TYPE_CHECKING:
     from arenads.array import ArrayMap
     from arenads.hashmap import HashMap
+    from arenads.intrusive import IntrusiveList
     from arenads.list import List
     from arenads.mpmc import MpmcQueue
     from arenads.orderedmap import OrderedMap
@@ -656,6 +658,47 @@ class Arena:
             return int(lib.ads_ring_create(core, ref, count))
 
         made: Ring = self._structure(lib.ADS_KIND_RING, name, None, None, count, create, flags)
+        return made
+
+    def intrusive(self, name: str, *, pool: Pool[Any] | str, member: str | int) -> IntrusiveList:
+        """Make the intrusive list `name`, or open it.
+
+        Its records are objects of `pool`, linked by their member of type `arenads.Node` that
+        `member` names (or whose offset it is).
+
+        Raises
+        ------
+        SchemaError
+            The records have no such node.
+        NameExistsError
+            It exists as a list of another pool, or by another node.
+        StructureAbsentError, ArenaFullError
+        """
+        from arenads.pool import Pool
+
+        records = self.structures[pool] if isinstance(pool, str) else pool
+        if not isinstance(records, Pool) or records.arena is not self:
+            raise SchemaError(
+                f"intrusive list {name!r}: expected a pool of this arena or its name, found"
+                f" {pool!r}"
+            )
+        node = node_offset(records.value_type, member)
+        kind = lib.ADS_KIND_INTRUSIVE
+
+        def create(core: Any, ref: Any) -> int:
+            return int(lib.core_intrusive_create(core, ref, records._handle, node))
+
+        made: IntrusiveList = self._structure(
+            kind, name, None, records.value_type, records.max_entries, create
+        )
+        if (made._pool_offset, made._node) != (records.offset, node):
+            raise NameExistsError(
+                f"{name!r} exists as an intrusive list of pool {made.pool.name!r} by member"
+                f" {made.member!r}; expected pool {records.name!r}, member {member!r}. Choose"
+                " another name.",
+                name=name,
+            )
+        made.pool = records
         return made
 
     def _collection(self, kind: int, name: str, value: object, max_entries: int) -> Any:

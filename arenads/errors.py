@@ -27,6 +27,7 @@ __all__ = [
     "KeyExistsError",
     "LayoutError",
     "LibbpfMissingError",
+    "LinkedError",
     "LoadError",
     "LockdownError",
     "NameExistsError",
@@ -208,6 +209,12 @@ class RangeError(ArenadsError, IndexError):
     """An index beyond the end of an array (`index`, `max_entries`)."""
 
     default_errno = _errno.ENOENT
+
+
+class LinkedError(ArenadsError, ValueError):
+    """A record's node is in an intrusive list already (`address`)."""
+
+    default_errno = _errno.EBUSY
 
 
 class StructureAbsentError(ArenadsError, KeyError):

@@ -88,5 +88,14 @@ KINDS: dict[int, KindOfStructure] = {
         KindOfStructure(
             lib.ADS_KIND_ARRAY, "array", "array", "arenads.array", "ArrayMap", False, True, True
         ),
+        KindOfStructure(
+            lib.ADS_KIND_INTRUSIVE,
+            "intrusive list",
+            "intrusive",
+            "arenads.intrusive",
+            "IntrusiveList",
+            False,
+            True,
+        ),
     )
 }

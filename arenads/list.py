@@ -71,7 +71,7 @@ class List(Collection[V], AbstractCollection[V]):
 
     def _store(self, order: int, value: V, mode: int) -> int:
         packed = self._value_codec.pack(value)
-        code = int(lib.core_list_update(self._handle, _order(order), packed, mode))
+        code = int(lib.core_list_update(self._handle, checked_order(order), packed, mode))
         if code not in (0, lib.ADS_ABSENT, lib.ADS_EXISTS):
             self._check(code)
         return code
@@ -84,7 +84,7 @@ class List(Collection[V], AbstractCollection[V]):
         KeyAbsentError
         """
         memory, view = buffer = self._take_buffer()
-        code = lib.core_list_get(self._handle, _order(order), memory)
+        code = lib.core_list_get(self._handle, checked_order(order), memory)
         if code == lib.ADS_ABSENT:
             raise self._absent(order)
         self._check(code)
@@ -92,15 +92,66 @@ class List(Collection[V], AbstractCollection[V]):
         self._buffers.append(buffer)
         return value
 
+    def pop(self, order: int) -> V:
+        """Delete an order; return what its value was.
+
+        Raises
+        ------
+        KeyAbsentError
+        """
+        memory, view = buffer = self._take_buffer()
+        code = lib.core_list_pop(self._handle, checked_order(order), memory)
+        if code == lib.ADS_ABSENT:
+            raise self._absent(order)
+        self._check(code)
+        value = self._value_codec.unpack(view)
+        self._buffers.append(buffer)
+        return value
+
+    def first(self) -> tuple[int, V]:
+        """Return order and value of the first entry; KeyAbsentError if the list is empty."""
+        return self._first(lib.core_list_first)
+
+    def pop_first(self) -> tuple[int, V]:
+        """Delete the first entry; return its order and value.
+
+        It was the first at a moment of the call: what others put before it meanwhile stays.
+
+        >>> import arenads
+        >>> with arenads.create("1MiB", engine="native") as arena:
+        ...     events = arena.list("events", value=arenads.u64)
+        ...     events.insert(7, 70)
+        ...     events.insert(5, 50)
+        ...     events.pop_first(), events.first()
+        ((5, 50), (7, 70))
+
+        Raises
+        ------
+        KeyAbsentError
+            The list is empty.
+        """
+        return self._first(lib.core_list_pop_first)
+
+    def _first(self, operation: Any) -> tuple[int, V]:
+        order = ffi.new("__u64 *")
+        memory, view = buffer = self._take_buffer()
+        code = operation(self._handle, order, memory)
+        if code == lib.ADS_ABSENT:
+            raise KeyAbsentError(f"list {self.name!r} is empty")
+        self._check(code)
+        value = self._value_codec.unpack(view)
+        self._buffers.append(buffer)
+        return int(order[0]), value
+
     def delete(self, order: int) -> None:
         """Delete an order."""
-        code = lib.core_list_pop(self._handle, _order(order), ffi.NULL)
+        code = lib.core_list_pop(self._handle, checked_order(order), ffi.NULL)
         if code == lib.ADS_ABSENT:
             raise self._absent(order)
         self._check(code)
 
-    def items(self) -> Iterator[tuple[int, V]]:
-        """Iterate over (order, value) pairs from the head on."""
+    def items(self, after: int | None = None) -> Iterator[tuple[int, V]]:
+        """Iterate over (order, value) pairs, from the head or from behind an order."""
         values = self._value_codec
 
         def decode(buffer: Any, size: int, count: int) -> builtins.list[tuple[int, V]]:
@@ -110,7 +161,10 @@ class List(Collection[V], AbstractCollection[V]):
                 zip(orders, values.unpack_many(buffer, size, 8, count), strict=True)
             )
 
-        return self._scan(decode)
+        if after is None:
+            return self._scan(decode)
+        order = checked_order(after)
+        return self._scan(decode, lambda scan: int(lib.core_scan_after(self._handle, scan, order)))
 
     def __iter__(self) -> Iterator[V]:
         values = self._value_codec
@@ -120,7 +174,8 @@ class List(Collection[V], AbstractCollection[V]):
         return any(each == value for each in self)
 
 
-def _order(order: object) -> int:
+def checked_order(order: object) -> int:
+    """Return an order that fits 64 bits; SchemaError for anything else."""
     if not isinstance(order, int) or not 0 <= order < 1 << 64:
         raise SchemaError(f"expected an order from 0 to 2**64 - 1, found {order!r}")
     return order

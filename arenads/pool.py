@@ -6,7 +6,8 @@ from bisect import bisect_right, insort
 from typing import Any, TypeVar
 
 from arenads._core import ffi, lib
-from arenads.errors import KeyAbsentError
+from arenads.errors import KeyAbsentError, LinkedError
+from arenads.node import node_members
 from arenads.structure import Collection
 
 __all__ = ["Pool"]
@@ -18,7 +19,8 @@ class Pool(Collection[V]):
     """Objects that programs allocate and free, on either side, and link as they like.
 
     An object is known by its address, the same in every process and in BPF, and records may
-    hold addresses of others.
+    hold addresses of others. Members of type `arenads.Node` link them into intrusive lists
+    (`Arena.intrusive`): storing an object leaves those as they are.
 
     >>> import arenads
     >>> with arenads.create("1MiB", engine="native") as arena:
@@ -37,6 +39,8 @@ class Pool(Collection[V]):
         super().__init__(*arguments)
         self._chunks: list[tuple[int, int]] = []
         self._stride = int(lib.core_entry_stride(self._handle))
+        self._node_paths = node_members(self.value_type)
+        self._nodes = ffi.new("__u32[]", list(self._node_paths.values()))
 
     def alloc(self, value: V) -> int:
         """Allocate an object with this value; return its address.
@@ -47,7 +51,8 @@ class Pool(Collection[V]):
         """
         packed = self._value_codec.pack(value)
         offset = ffi.new("__u32 *")
-        self._check(lib.core_pool_alloc(self._handle, packed, offset))
+        count = len(self._nodes)
+        self._check(lib.core_pool_alloc(self._handle, packed, self._nodes, count, offset))
         return self.arena.base + int(offset[0])
 
     def free(self, address: int) -> None:
@@ -57,8 +62,20 @@ class Pool(Collection[V]):
         ------
         KeyAbsentError
             The address is of no object of this pool in use.
+        LinkedError
+            It is in an intrusive list: remove it there first.
         """
-        code = lib.core_pool_free(self._handle, self._offset(address))
+        offset = self._offset(address)
+        for path, at in self._node_paths.items():
+            taken = lib.core_node_is_taken(self._handle, offset + at)
+            self._check(min(taken, 0))
+            if taken:
+                raise LinkedError(
+                    f"{address:#x} of pool {self.name!r} is in an intrusive list, by its member"
+                    f" {path!r}: remove it there before freeing it",
+                    address=address,
+                )
+        code = lib.core_pool_free(self._handle, offset)
         if code == lib.ADS_INVALID:
             raise self._absent(address)
         self._check(code)
@@ -73,16 +90,26 @@ class Pool(Collection[V]):
         return value
 
     def __setitem__(self, address: int, value: V) -> None:
-        """Store an object anew, 8-byte word by word."""
+        """Store an object anew, 8-byte word by word, but for its nodes."""
         packed = self._value_codec.pack(value)
-        self._check(lib.core_write(self._core, self._offset(address), packed, len(packed)))
+        offset, count = self._offset(address), len(self._nodes)
+        self._check(lib.core_pool_store(self._handle, offset, packed, self._nodes, count))
 
     # An address is not a position: no walking by counting up, no searching for values.
     __iter__ = None
     __contains__ = None
 
-    def _offset(self, address: int) -> int:
+    def _offset(self, address: object) -> int:
         """Return the offset of an object in use, KeyAbsentError if it is none of this pool's."""
+        offset = self._place(address)
+        used = lib.core_pool_used(self._handle, offset)
+        self._check(min(used, 0))
+        if used:
+            return offset
+        raise self._absent(address)
+
+    def _place(self, address: object) -> int:
+        """Return the offset of an object, in use or not."""
         self.arena._open()
         offset = address - self.arena.base if isinstance(address, int) else -1
         if 0 < offset < self.arena.size:
@@ -91,10 +118,7 @@ class Pool(Collection[V]):
             if where < 0 or not self._chunks[where][0] <= offset < self._chunks[where][1]:
                 where = self._find_chunk(offset)
             if where >= 0 and (offset - self._chunks[where][0]) % self._stride == 0:
-                used = lib.core_pool_used(self._handle, offset)
-                self._check(min(used, 0))
-                if used:
-                    return offset
+                return offset
         raise self._absent(address)
 
     def _find_chunk(self, offset: int) -> int:

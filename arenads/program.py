@@ -435,10 +435,12 @@ def _create_structures(program: Program, file: ObjectFile) -> None:
                 found.numbers.get("flags", 1) - 1,
                 found.max_entries,
             )
-    for found, types, options in planned:
+    # Structures that are made of others come after those.
+    for found, types, options in sorted(planned, key=lambda each: "pool" in each[2]):
         make = getattr(arena, KINDS[found.kind].maker)
+        arguments = {"max_entries": found.max_entries, **types, **options}
         program._structures[found.name] = make(
-            found.name, max_entries=found.max_entries, **types, **options
+            found.name, **{name: each for name, each in arguments.items() if each is not None}
         )
 
 

@@ -1175,7 +1175,9 @@ def _round_up(value: int, step: int) -> int:
 
 def _record_name(cls: type) -> str:
     schema = cls.__dict__.get("__arenads_schema__")
-    return schema[0].type.name if schema is not None else cls.__name__
+    if schema is not None:
+        return str(schema[0].type.name)
+    return str(cls.__dict__.get("__arenads_name__", cls.__name__))
 
 
 def _keyword_only(cls: Any) -> bool:

@@ -90,9 +90,12 @@ static struct structure structures[] = {
 	{"ring", ADS_KIND_RING, 0, 0, 2048, 0, {0, 0, 0, 0}},
 	{"recorder", ADS_KIND_RING, 0, 0, 1024, 0, {0, 0, 0, ADS_OVERWRITE}},
 	{"mpmc", ADS_KIND_MPMC, 0, 40, 16, 0, {0, 0, 0, 0}},
+	{"nodes", ADS_KIND_INTRUSIVE, 0, 48, 100, 0, {0, 0, 0, 0}}, /* in objects of the pool */
 };
 #define STRUCTURES (sizeof(structures) / sizeof(structures[0]))
 #define OBJECTS 50
+#define NODES 12 /* of the structures: the intrusive list */
+#define NODE 8	/* where its node is in an object */
 
 /* --- one run ------------------------------------------------------------------------------ */
 
@@ -383,6 +386,12 @@ static void fill_mpmc(struct ads_ref ref)
 	dying(1, ads_mpmc_pop(&arena, ref, value));
 }
 
+/* Not in the order in which the objects lie in memory. */
+static __u64 some_node_order(__u32 i)
+{
+	return i * 37 % OBJECTS;
+}
+
 static void make_structures(void)
 {
 	char name[ADS_NAME_SIZE], key[ADS_MAX_KEY], value[512];
@@ -408,6 +417,8 @@ static void make_structures(void)
 				      ? ads_ring_create(&arena, &s->ref, s->max_entries)
 			      : s->kind == ADS_KIND_MPMC
 				      ? ads_mpmc_create(&arena, &s->ref, s->max_entries)
+			      : s->kind == ADS_KIND_INTRUSIVE
+				      ? ads_intrusive_create(&arena, &s->ref, structures[5].ref, NODE)
 				      : ads_hashmap_create(&arena, s->kind, &s->ref, s->max_entries, s->first));
 		ads_at(&arena, struct ads_header, s->ref.offset)->seed = 0x5eed + i; /* no chance */
 		must("schema", ads_alloc(&arena, 200, &named.schema_offset));
@@ -458,6 +469,16 @@ static void make_structures(void)
 	dying(4, ads_ring_push(&arena, structures[9].ref, value, 8));
 	dying(5, ads_ring_push(&arena, structures[10].ref, value, 80));
 	fill_mpmc(structures[11].ref);
+	/* Linked, removed and not unlinked, claimed and not linked. */
+	for (i = 0; i < OBJECTS; i++)
+		if (i % 4)
+			must("link", ads_intrusive_insert(&arena, structures[NODES].ref, some_node_order(i), objects[i] + NODE));
+	for (i = 1; i < OBJECTS; i += 8)
+		dying(1 + (int)(i / 8 % 2), ads_intrusive_remove(&arena, structures[NODES].ref, objects[i] + NODE));
+	for (i = 2; i < OBJECTS; i += 8) {
+		must("remove", ads_intrusive_remove(&arena, structures[NODES].ref, objects[i] + NODE));
+		dying(1 + (int)(i / 8 % 5), ads_intrusive_insert(&arena, structures[NODES].ref, i, objects[i] + NODE));
+	}
 }
 
 static void target(enum role role, __u32 at, __u32 bytes)
@@ -502,6 +523,8 @@ static void find_targets(void)
 			target(RING, offset + (__u32)__builtin_offsetof(struct ads_mpmc, head), 8);
 			target(RING, offset + (__u32)sizeof(struct ads_mpmc), 8 * structures[i].max_entries);
 		}
+		if (i < STRUCTURES && structures[i].kind == ADS_KIND_INTRUSIVE)
+			continue;
 		target(POOL, offset + 192, 16);
 		target(POOL, offset + 256, 16);
 		for (k = 0; k < ADS_ALL_SHARDS; k++)
@@ -762,7 +785,7 @@ static void damage(void)
 static const int known_codes[] = {ADS_OK,	  ADS_ABSENT,	 ADS_NO_MEMORY,	  ADS_EXISTS,	  ADS_INVALID,
 				  ADS_FULL,	  ADS_READ_ONLY, ADS_BUDGET,	  ADS_WRONG_ABI,  ADS_WRONG_ORDER,
 				  ADS_BASE_TAKEN, ADS_WRONG_TYPE, ADS_DAMAGED,	  ADS_REMOVED,	  ADS_TOO_LONG,
-				  ADS_NOT_RESERVED};
+				  ADS_NOT_RESERVED, ADS_LINKED};
 
 static void judge(long rc, int more)
 {
@@ -934,6 +957,57 @@ static void consume(const struct structure *s)
 	attempt("ring release", ads_ring_release(&arena, s->ref, &batch));
 }
 
+static __u32 some_node(void)
+{
+	return (below(4) ? objects[below(OBJECTS)] : wild_offset()) + NODE;
+}
+
+/* A node that was returned can be read. */
+static void check_node(long rc, __u32 node)
+{
+	if (rc == ADS_OK && (node & 7 || node < ADS_LINE || node + sizeof(struct ads_node) > arena.size))
+		complain("returned a node at %#x", node);
+}
+
+static void read_nodes(const struct structure *s)
+{
+	struct ads_scan walk;
+	__u64 order;
+	__u32 node = 0, i;
+	long rc;
+
+	for (i = 0; i < 3; i++) {
+		rc = attempt("nodes find", ads_intrusive_find(&arena, s->ref, some_node_order(below(OBJECTS)), &node));
+		check_node(rc, node);
+		attempt("nodes contains", ads_intrusive_contains(&arena, s->ref, some_node(), &order));
+	}
+	rc = attempt("nodes first", ads_intrusive_first(&arena, s->ref, &order, &node));
+	check_node(rc, node);
+	rc = attempt("nodes scan start", ads_scan_start(&arena, &walk, ads_list_head(s->ref)));
+	for (i = 0; rc == ADS_OK && i < SCAN_LIMIT; i++) {
+		rc = attempt("nodes scan", ads_intrusive_next(&arena, s->ref, &walk, &node));
+		check_node(rc, node);
+	}
+	attempt_within(POINTS_OF_CHECK, "nodes len", 1, ads_intrusive_len(&arena, s->ref));
+}
+
+static void write_nodes(const struct structure *s)
+{
+	__u64 order = 0;
+	__u32 node = 0, i;
+	long rc;
+
+	for (i = 0; i < 3; i++) {
+		attempt("nodes push", ads_intrusive_push(&arena, s->ref, some_node(), &order));
+		attempt("nodes insert", ads_intrusive_insert(&arena, s->ref, some_node_order(below(OBJECTS)), some_node()));
+		attempt("nodes remove", ads_intrusive_remove(&arena, s->ref, some_node()));
+	}
+	rc = attempt("nodes pop", ads_intrusive_pop(&arena, s->ref, some_node_order(below(OBJECTS)), &node));
+	check_node(rc, node);
+	rc = attempt("nodes pop first", ads_intrusive_pop_first(&arena, s->ref, &order, &node));
+	check_node(rc, node);
+}
+
 static void read_structure(const struct structure *s)
 {
 	__u32 entry = 0, i;
@@ -978,6 +1052,9 @@ static void read_structure(const struct structure *s)
 		if (arena.flags & ADS_READONLY)
 			break; /* what follows helps on */
 		attempt_number("mpmc holds", ads_mpmc_holds(&arena, s->ref, below(2) ? wild_offset() : s->ref.offset));
+		break;
+	case ADS_KIND_INTRUSIVE:
+		read_nodes(s);
 		break;
 	default:
 		attempt_number("pool len", ads_collection_len(&arena, s->ref));
@@ -1053,6 +1130,9 @@ static void write_structure(const struct structure *s)
 			attempt("array set",
 				ads_array_set(&arena, s->ref, entries_of(s), some_index(s), buffers.value));
 		}
+		break;
+	case ADS_KIND_INTRUSIVE:
+		write_nodes(s);
 		break;
 	case ADS_KIND_QUEUE:
 		for (i = below(20); i; i--)

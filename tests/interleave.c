@@ -642,6 +642,11 @@ static void run_op(struct op *op, __u32 *object)
 	__u32 at = 0;
 	int rc = ADS_INVALID;
 
+	if (op->verb == 'X' && !op->key) {
+		show_hands();
+		op->rc = ads_owner_reap(&arena, NULL) < 0 ? ADS_DAMAGED : ADS_OK;
+		return;
+	}
 	if (exploration) {
 		exploration->run(op, object);
 		return;
@@ -657,10 +662,6 @@ static void run_op(struct op *op, __u32 *object)
 	case 'W':
 		ads_hashmap_grow(&arena, ref.offset); /* if it cannot, all goes on as before */
 		rc = ADS_OK;
-		break;
-	case 'X':
-		show_hands();
-		rc = ads_owner_reap(&arena, NULL) < 0 ? ADS_DAMAGED : ADS_OK;
 		break;
 	case 'A':
 		rc = ads_pool_alloc(&arena, ref, &at);
@@ -869,6 +870,8 @@ static int model_apply(struct model *m, const struct op *op)
 	int pending = op->rc == PENDING;
 	int full = (__u32)m->count >= state->capacity;
 
+	if (op->verb == 'X' && !op->key)
+		return pending || op->rc == ADS_OK;
 	if (exploration) {
 		int allowed = exploration->apply(m, op);
 
@@ -1941,12 +1944,14 @@ static const struct {
 
 /* interleave_NAME.h goes here, and into the table. */
 #include "interleave_array.h"
+#include "interleave_intrusive.h"
 #include "interleave_mpmc.h"
 #include "interleave_orderedmap.h"
 #include "interleave_ring.h"
 
 static const struct exploration *const explorations[] = {
 	&array_exploration,
+	&intrusive_exploration,
 	&mpmc_exploration,
 	&orderedmap_exploration,
 	&ring_plain,

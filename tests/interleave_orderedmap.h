@@ -69,10 +69,6 @@ static void run_orderedmap(struct op *op, __u32 *object)
 
 	(void)object;
 	switch (op->verb) {
-	case 'X':
-		show_hands();
-		rc = ads_owner_reap(&arena, NULL) < 0 ? ADS_DAMAGED : ADS_OK;
-		break;
 	case 'S':
 		scan_orderedmap(op);
 		return;

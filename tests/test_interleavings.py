@@ -32,6 +32,7 @@ SUBJECTS = (
     "queue",
     "names",
     "array",
+    "intrusive",
     "orderedmap",
     "ring-plain",
     "ring-overwrite",
@@ -306,6 +307,96 @@ MISTAKES = (
         "a reaper does not look again at what another has let go of",
         "pool-reaping",
         {"if (ads_load(ads_link_of(a, entry)) != link) return ADS_LOST;": ""},
+    ),
+    Mistake(
+        "a removed node is linked again while it is still in its list",
+        "intrusive",
+        {
+            "return !link || (link & ADS_LINK_MARK && !ads_link_next(link));": (
+                "return !link || (link & ADS_LINK_MARK);"
+            )
+        },
+    ),
+    Mistake(
+        "a node is out before it is unlinked",
+        "intrusive",
+        {
+            "if (ads_walk_unlink(a, w, next)) ads_cas(ads_link_of(a, w->entry), marked, "
+            "ads_link_change(marked, 0) | ADS_LINK_MARK);": (
+                "ads_cas(ads_link_of(a, w->entry), marked, ads_link_change(marked, 0) | "
+                "ADS_LINK_MARK); if (ads_walk_unlink(a, w, next)) return 1;"
+            )
+        },
+    ),
+    Mistake(
+        "a node that was not unlinked is out all the same",
+        "intrusive",
+        {
+            "if (ads_walk_unlink(a, w, next)) ads_cas(ads_link_of(a, w->entry), marked, "
+            "ads_link_change(marked, 0) | ADS_LINK_MARK);": (
+                "ads_walk_unlink(a, w, next); if (1) ads_cas(ads_link_of(a, w->entry), marked, "
+                "ads_link_change(marked, 0) | ADS_LINK_MARK);"
+            )
+        },
+    ),
+    Mistake(
+        "two actors claim one node",
+        "intrusive",
+        {
+            "if (ads_cas(&n->link, link, ads_link_change(link, low)) == link) {": (
+                "ads_store(&n->link, ads_link_change(link, low)); if (1) {"
+            )
+        },
+    ),
+    Mistake(
+        "the versions of a node begin anew when it is linked again",
+        "intrusive",
+        {"ads_link_change(link, low)": "ads_link_change(0, low)"},
+    ),
+    Mistake(
+        "whatever has the order of a node is removed in its place",
+        "intrusive",
+        {"if (rc == ADS_OK && w.entry != node) rc = ADS_ABSENT;": ""},
+    ),
+    Mistake(
+        "a node gets its order after it is linked",
+        "intrusive",
+        {
+            "ads_store(&n->order, *order);": "",
+            "ads_link_change(w.prev_link, node)) == w.prev_link) {": (
+                "ads_link_change(w.prev_link, node)) == w.prev_link) { ads_store(&n->order, "
+                "*order);"
+            ),
+        },
+    ),
+    Mistake(
+        "a reaper takes a node away from a BPF program",
+        "intrusive",
+        {"if (!(ads_link_next(link) & ADS_LINK_USER)) return 0;": ""},
+    ),
+    Mistake(
+        "a reaper takes a node that was linked before the death",
+        "intrusive",
+        {"if (rc == ADS_OK && w.entry == node) return 0;": ""},
+    ),
+    Mistake(
+        "a thread does not tell which node it links",
+        "intrusive",
+        {
+            "ads_hand_take(a, ads_pool_of(ref).offset, ads_node_entry(a, ref, node), "
+            "ads_link_later(link));": ""
+        },
+    ),
+    Mistake(
+        "a node is said to be out though it has been linked again meanwhile",
+        "intrusive",
+        {
+            "ads_cas(&n->link, link, ads_link_change(link, 0) | ADS_LINK_MARK); return ADS_OK; } "
+            "/* Take": (
+                "ads_store(&n->link, ads_link_change(link, 0) | ADS_LINK_MARK); return ADS_OK; } "
+                "/* Take"
+            )
+        },
     ),
     Mistake(
         "a record is published before it is written",

@@ -28,6 +28,8 @@ RECORDS = [
     "ads_collection",
     "ads_orderedmap",
     "ads_entry",
+    "ads_node",
+    "ads_intrusive",
     "ads_queue",
     "ads_ring",
     "ads_array",
@@ -132,6 +134,13 @@ class Entry(msgspec.Struct):
     hash: u64
 
 
+class Intrusive(msgspec.Struct):
+    header: Header
+    counters: Counters
+    head: u64
+    pad: Array[u64, 7]
+
+
 class Queue(msgspec.Struct):
     header: Header
     counters: Counters
@@ -190,6 +199,8 @@ CLASSES = dict(
             Collection,
             OrderedMapHeader,
             Entry,
+            arenads.Node,
+            Intrusive,
             Queue,
             Ring,
             ArrayHeader,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import itertools
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -115,6 +116,30 @@ class AgainstSortedDict(RuleBasedStateMachine):
                 self.list.delete(order)
 
     @rule(order=orders)
+    def pop(self, order: int) -> None:
+        if order in self.model:
+            assert self.list.pop(order) == self.model.pop(order)
+        else:
+            with pytest.raises(arenads.KeyAbsentError):
+                self.list.pop(order)
+
+    @rule()
+    def pop_first(self) -> None:
+        if self.model:
+            first = min(self.model)
+            assert self.list.first() == (first, self.model[first])
+            assert self.list.pop_first() == (first, self.model.pop(first))
+        else:
+            for use in (self.list.first, self.list.pop_first):
+                with pytest.raises(arenads.KeyAbsentError, match="is empty"):
+                    use()
+
+    @rule(order=orders)
+    def go_on(self, order: int) -> None:
+        behind = sorted(pair for pair in self.model.items() if pair[0] > order)
+        assert list(self.list.items(after=order)) == behind
+
+    @rule(order=orders)
     def get(self, order: int) -> None:
         if order in self.model:
             assert self.list.get(order) == self.model[order]
@@ -170,8 +195,13 @@ def test_a_list_whose_first_order_is_0_takes_no_push(events: Any) -> None:
 
 @pytest.mark.parametrize(
     "use",
-    [lambda events: events.get(7), lambda events: events.delete(7), lambda e: e.replace(7, 1)],
-    ids=["get", "delete", "replace"],
+    [
+        lambda events: events.get(7),
+        lambda events: events.delete(7),
+        lambda events: events.pop(7),
+        lambda events: events.replace(7, 1),
+    ],
+    ids=["get", "delete", "pop", "replace"],
 )
 def test_an_absent_order_is_a_key_error(events: Any, use: Any) -> None:
     with pytest.raises(arenads.KeyAbsentError, match="order 7 is not in list 'events'") as caught:
@@ -186,6 +216,42 @@ def test_a_taken_order_is_a_key_error_and_changes_nothing(events: Any) -> None:
         events.insert(7, 2)
     assert list(events.items()) == [(7, 1)]
     assert balanced(events, 1)
+
+
+def test_an_iteration_goes_on_where_another_has_stopped(events: Any) -> None:
+    for order in range(0, 1000, 2):
+        events.insert(order, order)
+    part = list(itertools.islice(events.items(), 300))
+    events.delete(part[-1][0])
+    events.insert(part[-1][0] + 1, 7)
+    rest = list(events.items(after=part[-1][0]))
+    assert rest[0] == (599, 7)
+    assert [order for order, _ in part + rest if order % 2 == 0] == list(range(0, 1000, 2))
+
+
+def test_entries_popped_by_several_threads_come_once_each(arena: arenads.Arena) -> None:
+    events = arena.list("events", value=u64, max_entries=3000)
+    for number in range(3000):
+        events.insert(number, number)
+    popped: list[list[int]] = [[], [], []]
+
+    def pop(into: list[int]) -> None:
+        try:
+            while True:
+                order, value = events.pop_first()
+                assert order == value
+                into.append(value)
+        except arenads.KeyAbsentError:
+            pass
+
+    threads = [threading.Thread(target=pop, args=(into,)) for into in popped]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert all(into == sorted(into) for into in popped)
+    assert sorted(itertools.chain(*popped)) == list(range(3000))
+    assert balanced(events, 0)
 
 
 @pytest.mark.parametrize("order", [-1, 1 << 64, 1.5, None, "7", b"7"])

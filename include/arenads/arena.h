@@ -83,6 +83,7 @@ enum ads_error {
 	ADS_ABSENT = -2,    /* ENOENT: no such key, no more entries, nothing queued */
 	ADS_LOST = -11,	    /* EAGAIN: inside only, where a walk began has gone; no operation returns it */
 	ADS_NO_MEMORY = -12, /* ENOMEM: the arena has no populated memory left */
+	ADS_LINKED = -16,   /* EBUSY: the node is in a list already */
 	ADS_EXISTS = -17,   /* EEXIST: the key is there already */
 	ADS_INVALID = -22,  /* EINVAL: an argument that no call can mean */
 	ADS_FULL = -28,     /* ENOSPC: max_entries are in use */

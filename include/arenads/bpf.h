@@ -35,6 +35,7 @@
 #include "arena.h"
 #include "array.h"
 #include "hashmap.h"
+#include "intrusive.h"
 #include "mpmc.h"
 #include "orderedmap.h"
 #include "queue.h"
@@ -489,9 +490,16 @@
  *	int NAME_insert(__u64 order, const V *value)	ADS_EXISTS if present
  *	int NAME_replace(__u64 order, const V *value)	ADS_ABSENT if absent
  *	int NAME_update(__u64 order, const V *value)	either
- *	int NAME_delete(__u64 order)
+ *	int NAME_delete(__u64 order)			ADS_ABSENT if absent
+ *	int NAME_pop(__u64 order, V *value)		delete, and get what it was
+ *	int NAME_first(__u64 *order, V *value)		ADS_ABSENT if the list is empty
+ *	int NAME_pop_first(__u64 *order, V *value)	the same, and delete it
  *	__u32 NAME_len(void)
- *	int NAME_next(struct NAME_cursor *cursor, V *value)	cursor->scan.hash is the order
+ *	int NAME_next(struct NAME_cursor *cursor, V *value)
+ *		Iteration: start with a zeroed cursor; cursor->scan.hash is the order. ADS_ABSENT at
+ *		the end, ADS_BUDGET if the loop budget ran out before it.
+ *	int NAME_after(struct NAME_cursor *cursor, __u64 order)
+ *		Go on behind an order, for instance where another run of a program has stopped.
  */
 #define ADS_LIST(name, V, entries)                                             \
 	ADS_DECLARE(name, ADS_KIND_LIST, V, entries);                          \
@@ -539,6 +547,22 @@
 	static ADS_NOINLINE int name##_delete(__u64 order)                     \
 	{                                                                      \
 		return ads_list_delete(ads_here(), name##_ref(), order);       \
+	}                                                                      \
+	static ADS_NOINLINE int name##_pop(__u64 order, V *value)              \
+	{                                                                      \
+		return ads_list_pop(ads_here(), name##_ref(), order, value);   \
+	}                                                                      \
+	static ADS_NOINLINE int name##_first(__u64 *order, V *value)           \
+	{                                                                      \
+		return ads_list_first(ads_here(), name##_ref(), order, value); \
+	}                                                                      \
+	static ADS_NOINLINE int name##_pop_first(__u64 *order, V *value)       \
+	{                                                                      \
+		return ads_list_pop_first(ads_here(), name##_ref(), order, value); \
+	}                                                                      \
+	static ADS_INLINE int name##_after(struct name##_cursor *cursor, __u64 order) \
+	{                                                                      \
+		return ads_scan_after(ads_here(), &cursor->scan, ads_list_head(name##_ref()), order); \
 	}                                                                      \
 	static ADS_NOINLINE __u32 name##_len(void)                             \
 	{                                                                      \
@@ -790,6 +814,126 @@
 		return ads_collection_len(ads_here(), name##_ref());           \
 	}                                                                      \
 	struct ads_ref name##_ref(void)
+
+/*
+ * Intrusive list NAME of records of type T of a pool declared before, linked by their member
+ * `node`, a struct ads_node. A record is in one list a node; see intrusive.h for what that asks of
+ * programs: above all, assign members of a record, never the whole of it.
+ *
+ *	int NAME_push(T __arena *record, __u64 *order)	at the head; *order tells its order
+ *	int NAME_insert(__u64 order, T __arena *record)	ADS_EXISTS: another has that order.
+ *		Both: ADS_LINKED if that node is in a list, ADS_INVALID if the record is not in use.
+ *	int NAME_remove(T __arena *record)		ADS_ABSENT if it is not in this list
+ *	T __arena *NAME_pop(__u64 order)		remove the one with this order; NULL: none
+ *	T __arena *NAME_pop_first(void)			remove the first; NULL: the list is empty
+ *		What was removed is the caller's, to free or to link again.
+ *	T __arena *NAME_first(void)			NULL: the list is empty
+ *	T __arena *NAME_lookup(__u64 order)		NULL: none
+ *	int NAME_contains(T __arena *record)		1 or 0, or an error
+ *	__s64 NAME_len(void)				by walking; or an error
+ *	T __arena *NAME_next(struct NAME_cursor *cursor)
+ *		Iteration: start with a zeroed cursor; cursor->scan.hash is the order. NULL at the end:
+ *		cursor->error is ADS_ABSENT, or what else ended it, such as ADS_BUDGET.
+ *	int NAME_after(struct NAME_cursor *cursor, __u64 order)
+ *		Go on behind an order, for instance where another run of a program has stopped.
+ */
+#define ADS_INTRUSIVE(name, of_pool, T, node)                                  \
+	ADS_STATIC_ASSERT(__builtin_types_compatible_p(__typeof__(((T *)0)->node), struct ads_node), \
+			  "the member of an intrusive list is a struct ads_node"); \
+	ADS_STATIC_ASSERT(__builtin_offsetof(T, node) % 8 == 0, "a node is 8-byte aligned"); \
+	ADS_DECLARATION struct {                                               \
+		int(*kind)[ADS_KIND_INTRUSIVE];                                \
+		T(*value)[1];                                                  \
+		int(*max_entries)[1];                                          \
+		int(*node_at)[__builtin_offsetof(T, node) + 1];                \
+		int(*pool__##of_pool)[1];                                      \
+		__u64 handle;                                                  \
+	} name ADS_SECTION;                                                    \
+	struct name##_cursor {                                                 \
+		struct ads_scan scan;                                          \
+		int error;                                                     \
+		__u32 pad;                                                     \
+	};                                                                     \
+	static ADS_INLINE struct ads_ref name##_ref(void)                      \
+	{                                                                      \
+		ADS_STATIC_ASSERT(__builtin_types_compatible_p(__typeof__((*of_pool.value)[0]), T), \
+				  "records of the pool's type");               \
+		struct ads_ref ref = {(__u32)name.handle, 0, sizeof(T), 0}; \
+		return ref;                                                    \
+	}                                                                      \
+	static ADS_INLINE __u32 name##_node(T __arena *record)                 \
+	{                                                                      \
+		return (__u32)(unsigned long)record + (__u32)__builtin_offsetof(T, node); \
+	}                                                                      \
+	static ADS_INLINE T __arena *name##_record(struct ads_arena *a, int rc, __u32 at) \
+	{                                                                      \
+		(void)a;                                                       \
+		return rc ? (T __arena *)0 : ads_at(a, T, at - (__u32)__builtin_offsetof(T, node)); \
+	}                                                                      \
+	static ADS_NOINLINE int name##_push(T __arena *record, __u64 *order)   \
+	{                                                                      \
+		return ads_intrusive_push(ads_here(), name##_ref(), name##_node(record), order); \
+	}                                                                      \
+	static ADS_NOINLINE int name##_insert(__u64 order, T __arena *record)  \
+	{                                                                      \
+		return ads_intrusive_insert(ads_here(), name##_ref(), order, name##_node(record)); \
+	}                                                                      \
+	static ADS_NOINLINE int name##_remove(T __arena *record)               \
+	{                                                                      \
+		return ads_intrusive_remove(ads_here(), name##_ref(), name##_node(record)); \
+	}                                                                      \
+	static ADS_NOINLINE T __arena *name##_pop(__u64 order)                 \
+	{                                                                      \
+		__u32 at = 0;                                                  \
+		int rc = ads_intrusive_pop(ads_here(), name##_ref(), order, &at); \
+		return name##_record(ads_here(), rc, at);                      \
+	}                                                                      \
+	static ADS_NOINLINE T __arena *name##_pop_first(void)                  \
+	{                                                                      \
+		__u64 order = 0;                                               \
+		__u32 at = 0;                                                  \
+		int rc = ads_intrusive_pop_first(ads_here(), name##_ref(), &order, &at); \
+		return name##_record(ads_here(), rc, at);                      \
+	}                                                                      \
+	static ADS_NOINLINE T __arena *name##_first(void)                      \
+	{                                                                      \
+		__u64 order = 0;                                               \
+		__u32 at = 0;                                                  \
+		int rc = ads_intrusive_first(ads_here(), name##_ref(), &order, &at); \
+		return name##_record(ads_here(), rc, at);                      \
+	}                                                                      \
+	static ADS_NOINLINE T __arena *name##_lookup(__u64 order)              \
+	{                                                                      \
+		__u32 at = 0;                                                  \
+		int rc = ads_intrusive_find(ads_here(), name##_ref(), order, &at); \
+		return name##_record(ads_here(), rc, at);                      \
+	}                                                                      \
+	static ADS_NOINLINE int name##_contains(T __arena *record)             \
+	{                                                                      \
+		__u64 order = 0;                                               \
+		int rc = ads_intrusive_contains(ads_here(), name##_ref(), name##_node(record), &order); \
+		return rc == ADS_OK ? 1 : rc == ADS_ABSENT ? 0 : rc;           \
+	}                                                                      \
+	static ADS_NOINLINE __s64 name##_len(void)                             \
+	{                                                                      \
+		return ads_intrusive_len(ads_here(), name##_ref());            \
+	}                                                                      \
+	static ADS_INLINE int name##_after(struct name##_cursor *cursor, __u64 order) \
+	{                                                                      \
+		return ads_scan_after(ads_here(), &cursor->scan, ads_list_head(name##_ref()), order); \
+	}                                                                      \
+	static ADS_NOINLINE T __arena *name##_next(struct name##_cursor *cursor) \
+	{                                                                      \
+		__u32 at = 0;                                                  \
+		int rc = 0;                                                    \
+		if (!cursor->scan.walk.start)                                  \
+			rc = ads_scan_start(ads_here(), &cursor->scan, ads_list_head(name##_ref())); \
+		if (!rc)                                                       \
+			rc = ads_intrusive_next(ads_here(), name##_ref(), &cursor->scan, &at); \
+		cursor->error = rc;                                            \
+		return name##_record(ads_here(), rc, at);                      \
+	}                                                                      \
+	struct name##_cursor
 
 /* A raw block of zeroed bytes for the life of the arena, on a cache line; NULL: no memory. */
 static ADS_INLINE void __arena *ads_block(struct ads_arena *a, __u64 bytes)

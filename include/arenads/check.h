@@ -27,7 +27,7 @@ struct ads_check_report {
 	__u64 waiting;	/* for a grace period to end */
 	__u64 unused;	/* in a chunk, never taken */
 	__u64 carved;	/* all of the above and the leaked ones */
-	__u64 leaked;	/* in no place */
+	__u64 leaked;	/* in no place; of an intrusive list: in no list, and not free to be linked */
 	__u64 repaired; /* leaked entries given back */
 	__u64 errors;	/* things that no sequence of operations and deaths can produce */
 	__u64 error_at; /* offset of the first */
@@ -328,6 +328,56 @@ static inline void ads_check_chunks(struct ads_check *c, __u32 kind, struct ads_
 }
 
 /*
+ * Visit the nodes of an intrusive list, in the records of its pool. Those that were met in the list
+ * must be in records in use, and all of them here. One that was not met and is not out either
+ * is leaked: who claimed or removed it has died.
+ */
+static inline void ads_check_nodes(struct ads_check *c, struct ads_ref ref, int repair)
+{
+	const struct ads_header *h = ads_at(c->a, struct ads_header, ref.offset);
+	struct ads_ref pool = {h->first, 0, ref.value_size, 0};
+	__u32 stride = ads_entry_stride(pool), node_at = h->most;
+	__u64 at, bytes, i, placed = 0;
+
+	for (at = ADS_HEAP_OFFSET; ads_arena_reaches(c->a, at + 8); at += bytes) {
+		__u64 word = ads_load_acquire(ads_at(c->a, __u64, at));
+
+		bytes = ads_block_bytes(c->a, word);
+		if (!bytes || !ads_arena_reaches(c->a, at + bytes))
+			break;
+		if ((word & 3) != ADS_BLOCK_CHUNK || ((__u32)word & ~63u) != ads_pool_of(pool).offset)
+			continue;
+		for (i = 0; i < word >> 32; i++) {
+			__u32 entry = (__u32)(at + 8 + i * stride);
+			__u32 node = entry + ads_entry_value_offset(pool) + node_at;
+			struct ads_node *n = ads_node_at(c->a, node);
+			__u64 used, link;
+			__u32 list;
+
+			if (ads_bad(c->a, entry, stride) || node_at > stride)
+				break; /* of another size than its pool says */
+			used = ads_load(ads_link_of(c->a, entry));
+			link = ads_load_acquire(&n->link); /* A3 */
+			list = ads_node_list(c->a, node, link);
+			if (ads_check_seen(c->linked, node)) {
+				placed++;
+				if (ads_node_is_taken(link) && (list != ref.offset || !used || used & ADS_LINK_MARK))
+					ads_check_error(c, node); /* freed, or linked elsewhere too */
+			} else if (!ads_node_is_out(link) && list == ref.offset) {
+				c->report->leaked++;
+				if (repair) {
+					ads_cas(&n->link, link, ads_link_change(link, 0) | ADS_LINK_MARK); /* R3 */
+					c->report->repaired++;
+				}
+			}
+		}
+	}
+	c->report->carved = c->report->live + c->report->deleted + c->report->leaked;
+	if (placed != c->report->live + c->report->deleted)
+		ads_check_error(c, ref.offset); /* something linked is no node of the pool's records */
+}
+
+/*
  * Whether `object` is one of the pool's, at `chunk` or in a chunk behind it: 1 with *chunk and
  * *count set to its chunk's first object and number of objects, 0 if not. Start with 0.
  */
@@ -393,7 +443,8 @@ static inline void ads_check_sweep(struct ads_arena *a, __u32 kind, struct ads_r
 	__u64 step;
 
 	ads_check_finish(a);
-	ads_check_help(a, pool);
+	if (kind != ADS_KIND_INTRUSIVE) /* that has no pool */
+		ads_check_help(a, pool);
 	if (kind == ADS_KIND_MPMC)
 		ads_mpmc_help(a, ref);
 	if (!start)
@@ -442,15 +493,26 @@ static inline int ads_check_ring(struct ads_arena *a, struct ads_ref ref, struct
 	return ADS_OK;
 }
 
+/* What a walk must know of a structure: of an intrusive list, that it is one of nodes. */
+static inline struct ads_ref ads_check_walked(__u32 kind, struct ads_ref ref)
+{
+	return kind == ADS_KIND_INTRUSIVE ? ads_nodes_ref(ref.offset) : ref;
+}
+
 static inline void ads_check_all(struct ads_check *c, __u32 kind, struct ads_ref ref, int repair)
 {
 	struct ads_pool_ref pool = ads_kind_pool(kind, ref);
+	struct ads_ref walked = ads_check_walked(kind, ref);
 	__u32 start, i;
 
 	if (kind == ADS_KIND_MPMC)
 		ads_check_slots(c, ref);
 	for (i = 0; (start = ads_check_start(c->a, kind, ref, i)); i++)
-		ads_check_links(c, kind, ref, start);
+		ads_check_links(c, kind, walked, start);
+	if (kind == ADS_KIND_INTRUSIVE) {
+		ads_check_nodes(c, ref, repair && !c->report->errors);
+		return;
+	}
 	if (ads_kind_is_hashed(kind))
 		ads_check_tables(c, ref);
 	ads_check_free(c, pool);
@@ -561,7 +623,7 @@ static inline int ads_collection_check(struct ads_arena *a, __u32 kind, struct a
 			__u64 deleted = report->deleted;
 
 			for (i = 0; i <= ADS_LEVELS; i++)
-				ads_check_sweep(a, kind, ref, ads_check_start(a, kind, ref, i));
+				ads_check_sweep(a, kind, ads_check_walked(kind, ref), ads_check_start(a, kind, ref, i));
 			memset(c.linked, 0, a->size / 64 + 1);
 			memset(c.freed, 0, a->size / 64 + 1);
 			memset(report, 0, sizeof(*report));

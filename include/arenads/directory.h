@@ -15,6 +15,7 @@
 
 #include "array.h"
 #include "hashmap.h"
+#include "intrusive.h"
 #include "mpmc.h"
 #include "orderedmap.h"
 #include "queue.h"
@@ -346,6 +347,8 @@ static inline int ads_structure_check(struct ads_arena *a, __u32 kind, struct ad
 		return ads_array_check_header(a, ref);
 	if (kind == ADS_KIND_MPMC)
 		return ads_mpmc_check(a, ref);
+	if (kind == ADS_KIND_INTRUSIVE)
+		return ads_intrusive_believe(a, ref);
 	if (ref.key_size > ADS_MAX_KEY || ref.value_size > ADS_MAX_VALUE || ref.offset % ADS_LINE ||
 	    ads_bad(a, ref.offset, kind == ADS_KIND_QUEUE  ? sizeof(struct ads_queue)
 				   : kind == ADS_KIND_RING ? sizeof(struct ads_ring)

@@ -248,12 +248,12 @@ struct ads_header {
 	__u32 max_entries;
 	__u64 seed;     /* hash map: random, so that keys from outside cannot be chosen to collide */
 	__u64 table;    /* hash map: {offset of the newest table of shortcuts:32, shift:32}, the one
-			 * word here that changes. list, pool: offset of its head link. queue: of its slots.
+			 * word here that changes. lists, pool: offset of its head link. queue: of its slots.
 			 * array: of its first chunk word */
 	__u32 first;    /* hash map: offset of the first shortcut of all, where iteration starts.
-			 * array: bytes of a block with a chunk */
+			 * array: bytes of a block with a chunk. intrusive list: offset of its pool */
 	__u32 most;     /* hash map: log2 of the most shortcuts it may grow to. array: chunks.
-			 * MPMC ring: log2 of its slots */
+			 * MPMC ring: log2 of its slots. intrusive list: offset of the node in a record */
 	__u32 flags;    /* enum ads_structure_flags */
 	__u32 pad0;
 	__u64 removed;  /* 1: the structure has no name any more, nobody may change it */
@@ -367,6 +367,32 @@ ADS_STATIC_ASSERT(__builtin_offsetof(struct ads_ring, head_seen) == 136, "ABI");
 ADS_STATIC_ASSERT(__builtin_offsetof(struct ads_ring, tail) == 256, "ABI");
 ADS_STATIC_ASSERT(__builtin_offsetof(struct ads_ring, head) == 384, "ABI");
 ADS_STATIC_ASSERT(__builtin_offsetof(struct ads_ring, tail_seen) == 392, "ABI");
+
+/*
+ * The place of a record in one intrusive list at a time, embedded in the record, 8-byte aligned. It
+ * begins as an entry does. Zeroed memory is a node in no list. See intrusive.h.
+ */
+struct ads_node {
+	__u64 link;
+	__u64 order;
+	__u64 list; /* offset of the list that it is in, or was in last */
+};
+
+ADS_STATIC_ASSERT(sizeof(struct ads_node) == 24, "ABI");
+ADS_STATIC_ASSERT(__builtin_offsetof(struct ads_node, link) == 0, "a node begins as an entry does");
+ADS_STATIC_ASSERT(__builtin_offsetof(struct ads_node, order) == 8, "a node begins as an entry does");
+ADS_STATIC_ASSERT(__builtin_offsetof(struct ads_node, list) == 16, "ABI");
+
+/* An intrusive list: what a list has, without a pool of its own. */
+struct ads_intrusive {
+	struct ads_header header;
+	struct ads_counters counters;
+	__u64 head; /* link to the first node */
+	__u64 pad[7];
+};
+
+ADS_STATIC_ASSERT(sizeof(struct ads_intrusive) == 192, "ABI");
+ADS_STATIC_ASSERT(__builtin_offsetof(struct ads_intrusive, head) == 128, "the head is where a list has it");
 
 /*
  * An SPSC ring of fixed-size records. Producer and consumer each write one line.

@@ -348,6 +348,27 @@ static ADS_INLINE int ads_walk_find(struct ads_arena *a, struct ads_walk *w, __u
 	return ADS_BUDGET;
 }
 
+/* Go to the first entry of a list: ADS_OK, ADS_ABSENT if there is none, ADS_BUDGET or ADS_DAMAGED. */
+static ADS_INLINE int ads_walk_first(struct ads_arena *a, struct ads_walk *w, struct ads_ref ref,
+				     enum ads_walk_mode mode)
+{
+	struct ads_pool_ref pool = ads_pool_of(ref);
+	__u32 i;
+
+	if (ads_bad(a, w->start, 8))
+		return ADS_DAMAGED;
+	ads_walk_restart(a, w, pool);
+	for (ads_loop(i)) {
+		enum ads_look seen = ads_walk_look(a, w, pool, mode);
+
+		if (seen == ADS_LOOK_ENTRY)
+			return ADS_OK;
+		if (seen != ADS_LOOK_AGAIN)
+			return seen == ADS_LOOK_END ? ADS_ABSENT : ADS_DAMAGED;
+	}
+	return ADS_BUDGET;
+}
+
 /* --- operations on (start, hash, key) -------------------------------------------------------- */
 
 /* Copy the value of (hash, key), whole, as it was stored. *link: the entry's, for a check later. */
@@ -595,6 +616,16 @@ static ADS_INLINE int ads_scan_start(struct ads_arena *a, struct ads_scan *s, __
 	return ADS_OK;
 }
 
+/* Go on behind `hash`, which a walk of a list has returned before, wherever it is now. */
+static ADS_INLINE int ads_scan_after(struct ads_arena *a, struct ads_scan *s, __u32 start, __u64 hash)
+{
+	int rc = ads_scan_start(a, s, start);
+
+	s->hash = hash;
+	s->started = 1;
+	return rc;
+}
+
 /*
  * The next entry in order, crossing shortcuts. `last_key` is the key returned last (not
  * looked at before the first); key and value, other memory, receive whole copies, either
@@ -713,6 +744,55 @@ static ADS_INLINE int ads_list_pop(struct ads_arena *a, struct ads_ref ref, __u6
 static ADS_INLINE int ads_list_delete(struct ads_arena *a, struct ads_ref ref, __u64 order)
 {
 	return ads_list_pop(a, ref, order, 0);
+}
+
+/* The first entry: its order and a copy of its value. ADS_ABSENT: the list is empty. */
+static ADS_INLINE int ads_list_first(struct ads_arena *a, struct ads_ref ref, __u64 *order, void *value)
+{
+	struct ads_walk w = ads_walk_from(ads_list_head(ref));
+	int rc = ADS_BUDGET;
+	__u32 i;
+
+	for (ads_loop(i)) {
+		rc = ads_walk_first(a, &w, ref, ADS_READ);
+		if (rc)
+			break;
+		ads_copy_out(a, value, w.entry + ads_entry_value_offset(ref), ref.value_size);
+		ads_fence_acquire(); /* F13 */
+		if (ads_load(ads_link_of(a, w.entry)) == w.link) {
+			*order = w.hash;
+			return ADS_OK;
+		}
+		rc = ADS_BUDGET;
+	}
+	return rc == ADS_ABSENT ? rc : ads_count(a, ref.offset, rc);
+}
+
+/*
+ * Delete the entry that was the first at a moment of this call, and get what it was. An entry that
+ * others put before it meanwhile stays.
+ */
+static ADS_INLINE int ads_list_pop_first(struct ads_arena *a, struct ads_ref ref, __u64 *order, void *value)
+{
+	struct ads_walk w = ads_walk_from(ads_list_head(ref));
+	int rc = ads_may_change(a, ref.offset);
+	__u32 i;
+
+	if (rc)
+		return rc;
+	rc = ADS_BUDGET;
+	for (ads_loop(i)) {
+		rc = ads_walk_first(a, &w, ref, ADS_WRITE);
+		if (rc)
+			break;
+		rc = ads_list_delete_at(a, ads_list_head(ref), 0, ref, w.hash, 0, value, 0);
+		if (rc != ADS_ABSENT) {
+			*order = w.hash;
+			break;
+		}
+		rc = ADS_BUDGET; /* somebody else was quicker */
+	}
+	return rc == ADS_OK || rc == ADS_ABSENT ? rc : ads_count(a, ref.offset, rc);
 }
 
 #define ADS_LIST_FIRST_ORDER (1ull << 63) /* what the first push gets; later ones count down */

@@ -46,15 +46,20 @@
  * 3  link words, of entries and of shortcuts: what they lead to has been written.
  *	R3   cas     list.h: ads_walk_look, ads_walk_unlink, ads_list_store_from (2), ads_list_delete_from, ads_list_push
  *	R3   cas     orderedmap.h: ads_orderedmap_descend
+ *	R3   cas     intrusive.h: ads_node_settle, ads_node_delete (2), ads_nodes_link
+ *	R3   cas     check.h: ads_check_nodes
+ *	R3   cas     reap.h: ads_reap_node
+ *	R3   store   intrusive.h: ads_node_release
  *	R3   cas     hashmap.h: ads_shortcut_link (4)
  *	R3   cas     alloc.h: ads_pool_free, ads_shard_help (2), ads_chunk_help, ads_pool_return
  *	R3   store   alloc.h: ads_pool_return
  *	A3   load    list.h: ads_walk_enter, ads_walk_look
  *	A3   load    hashmap.h: ads_hashmap_detour
  *	A3   load    orderedmap.h: ads_down_alive
- *	A3   load    check.h: ads_check_tables, ads_check_links (3)
+ *	A3   load    intrusive.h: ads_node_claim, ads_node_order
+ *	A3   load    check.h: ads_check_tables, ads_check_links (3), ads_check_nodes
  *	A3   load    alloc.h: ads_shard_help, ads_shard_helped, ads_chunk_help
- *	A3   load    reap.h: ads_reap_judge
+ *	A3   load    reap.h: ads_reap_judge, ads_reap_node
  *	R3   cas     mpmc.h: ads_mpmc_helped (2)
  *	A3   load    mpmc.h: ads_mpmc_helped
  *	Without it a reader follows a link to an entry and finds there what its last owner left,
@@ -123,7 +128,9 @@
  * 13  hash, key and value of an entry that is used again: its link has changed before.
  *	R13  store   alloc.h: ads_shard_push
  *	R13  cas     alloc.h: ads_shard_pop_top (2)
- *	F13  fence   list.h: ads_walk_look, ads_walk_find, ads_list_get_from, ads_scan_next (2)
+ *	R13  cas     intrusive.h: ads_node_claim
+ *	F13  fence   list.h: ads_walk_look, ads_walk_find, ads_list_get_from, ads_list_first, ads_scan_next (2)
+ *	F13  fence   intrusive.h: ads_node_settle
  *	F13  fence   orderedmap.h: ads_orderedmap_descend (2)
  *	The words themselves are ads_store and ads_load; a reader that sees one of the next owner's
  *	then sees that the link through which it came, or the entry's own, is another.

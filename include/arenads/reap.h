@@ -177,6 +177,53 @@ static inline enum ads_reap_verdict ads_reap_judge(struct ads_arena *a, __u32 ki
 	return ADS_REAP_WAIT;
 }
 
+/*
+ * One hand of a dead thread that has linked or removed nodes. A node that is removed and not out
+ * anyone may settle. One that is claimed, or aimed and in no list, is the dead one's if user space
+ * claimed it with the version in the hand.
+ */
+static inline int ads_reap_node(struct ads_arena *a, const struct ads_owner *line, struct ads_ref ref, __u64 hand)
+{
+	const struct ads_header *h = ads_at(a, struct ads_header, ref.offset);
+	struct ads_ref pool = {h->first, 0, ref.value_size, 0}, nodes = ads_nodes_ref(ref.offset);
+	__u32 entry = (__u32)hand & ADS_HAND_ENTRY;
+	__u32 object = entry + ads_entry_value_offset(pool);
+	__u32 node = object + h->most, chunk, count;
+	__u32 version = (__u32)(hand >> 32);
+	int aimed = hand & ADS_HAND_AIMED;
+	__u64 link, order;
+	struct ads_walk w;
+	int rc;
+
+	if (!ads_pool_chunk_of(a, pool, object, &chunk, &count) || ads_bad(a, node, sizeof(struct ads_node)))
+		return ADS_DAMAGED;
+	link = ads_load_acquire(&ads_node_at(a, node)->link); /* A3, pairs with R3 */
+	if (ads_node_is_out(link))
+		return 0;
+	if (!ads_node_is_taken(link))
+		return ads_node_settle(a, node, link) ? ADS_LOST : 1;
+	/* It may have been about to be aimed, or aimed again. */
+	if (ads_link_version(link) != version && !(aimed && ads_link_later(link) == version))
+		return 0;
+	if (ads_link_next(link) & ADS_LINK_PENDING) {
+		if (!(ads_link_next(link) & ADS_LINK_USER))
+			return 0;
+	} else {
+		if (!aimed)
+			return 0;
+		order = ads_load(&ads_node_at(a, node)->order);
+		w = ads_walk_from(ads_list_head(nodes));
+		rc = ads_walk_find(a, &w, 0, nodes, order, 0, ADS_WRITE);
+		if (rc != ADS_OK && rc != ADS_ABSENT)
+			return ADS_LOST;
+		if (rc == ADS_OK && w.entry == node)
+			return 0;
+	}
+	if (ads_reap_contested(a, line, entry))
+		return ADS_LOST;
+	return ads_cas(ads_link_of(a, node), link, ads_link_change(link, 0) | ADS_LINK_MARK) == link; /* R3 */
+}
+
 /* One hand of a dead thread: 1 an entry was given back, 0 there was none, or ADS_LOST: later. */
 static inline int ads_reap_hand(struct ads_arena *a, const struct ads_owner *line, __u64 hand)
 {
@@ -192,8 +239,11 @@ static inline int ads_reap_hand(struct ads_arena *a, const struct ads_owner *lin
 	if (at > a->size || ads_structure_fill(a, &ref))
 		return ADS_DAMAGED;
 	kind = ads_at(a, struct ads_header, ref.offset)->kind;
-	if (ads_structure_check(a, kind, ref) ||
-	    !ads_pool_chunk_of(a, ref, entry + ads_entry_value_offset(ref), &chunk, &count))
+	if (ads_structure_check(a, kind, ref))
+		return ADS_DAMAGED;
+	if (kind == ADS_KIND_INTRUSIVE)
+		return ads_reap_node(a, line, ref, hand);
+	if (!ads_pool_chunk_of(a, ref, entry + ads_entry_value_offset(ref), &chunk, &count))
 		return ADS_DAMAGED;
 	verdict = ads_reap_judge(a, kind, ref, hand, &link);
 	if (verdict == ADS_REAP_NOT_ITS)

@@ -27,6 +27,7 @@
 #include "check.h"
 #include "directory.h"
 #include "hashmap.h"
+#include "intrusive.h"
 #include "orderedmap.h"
 #include "mpmc.h"
 #include "queue.h"

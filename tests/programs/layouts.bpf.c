@@ -16,6 +16,8 @@ NAMED(ads_table);
 NAMED(ads_collection);
 NAMED(ads_orderedmap);
 NAMED(ads_entry);
+NAMED(ads_node);
+NAMED(ads_intrusive);
 NAMED(ads_queue);
 NAMED(ads_ring);
 NAMED(ads_array);

@@ -71,6 +71,10 @@ enum {
 	EVENTS_LOOKUP,
 	EVENTS_LEN,
 	EVENTS_SUM,
+	EVENTS_SUM_AFTER,
+	EVENTS_POP,
+	EVENTS_FIRST,
+	EVENTS_POP_FIRST,
 	INBOX_PUSH,
 	INBOX_POP,
 	INBOX_LEN,
@@ -160,6 +164,8 @@ static ADS_NOINLINE int events_sum(struct step *step)
 
 	if (!step)
 		return 0;
+	if (step->operation == EVENTS_SUM_AFTER)
+		events_after(&cursor, step->key);
 	while (ads_may_loop()) {
 		rc = events_next(&cursor, &pair);
 		if (rc)
@@ -275,7 +281,8 @@ SEC("syscall") int on_events(struct step *step)
 	case EVENTS_DELETE:
 		return events_delete(step->key);
 	case EVENTS_GET:
-		rc = events_get(step->key, &pair);
+	case EVENTS_POP:
+		rc = step->operation == EVENTS_GET ? events_get(step->key, &pair) : events_pop(step->key, &pair);
 		if (!rc) {
 			step->first = pair.first;
 			step->second = pair.second;
@@ -289,7 +296,16 @@ SEC("syscall") int on_events(struct step *step)
 		return 0;
 	case EVENTS_LEN:
 		return (int)events_len();
+	case EVENTS_FIRST:
+	case EVENTS_POP_FIRST:
+		rc = step->operation == EVENTS_FIRST ? events_first(&order, &pair) : events_pop_first(&order, &pair);
+		if (!rc) {
+			step->first = pair.first;
+			step->second = order;
+		}
+		return rc;
 	case EVENTS_SUM:
+	case EVENTS_SUM_AFTER:
 		return events_sum(step);
 	}
 	return 1;
