@@ -170,22 +170,25 @@ static void explore_orderedmap(void)
 	static const char *const triples[][3] = {
 		{"M", "M", "Ia"}, {"Dc", "Id", "Gd"}, {"Ic", "Dc", "Ud"}, {"Da", "Dc", "Dd"}, {"X", "Dd", "Gd"},
 	};
-	static const struct limits fewer = {2, 1, 1};
-	struct limits limits = two_actors;
+	static const struct limits fewer = {2, 1, 1}, fewer_of_three = {1, 1, 0};
+	struct limits two = two_actors, three = three_actors;
 	int i, j;
 
-	if (!long_run)
-		two_actors = fewer; /* its operations are long: the third preemption is for the long run */
+	if (!long_run) { /* its operations are long: one preemption more is for the long run */
+		two_actors = fewer;
+		three_actors = fewer_of_three;
+	}
 	explore_pairs(orderedmap_states, COUNT(orderedmap_states), firsts, others);
 	for (i = 0; i < COUNT(programs_of_two); i++)
 		for (j = 0; j < COUNT(orderedmap_states); j++)
 			run_scenario(&orderedmap_states[j], programs_of_two[i][0], programs_of_two[i][1], NULL, same_cpu,
 				     &two_actors);
-	two_actors = limits;
 	for (i = 0; i < COUNT(triples); i++)
 		for (j = 0; j < COUNT(orderedmap_states); j++)
 			run_scenario(&orderedmap_states[j], triples[i][0], triples[i][1], triples[i][2], same_cpu,
 				     &three_actors);
+	two_actors = two;
+	three_actors = three;
 }
 
 static const struct exploration orderedmap_exploration = {

@@ -386,8 +386,8 @@ def test_death_of_a_writer_leaves_the_old_state_or_the_new(
         old = contents(it)
         new = {key: value for key, value in old.items() if key != KEY}
         new |= {} if after is None else {KEY: after}
-        before = it.check()
-        leaked_before = before.leaked + before.deleted  # those become leaked when they are unlinked
+        report = it.check()
+        leaked_before = report.leaked + report.deleted  # those become leaked when they are unlinked
         reply = world.let_die(it, operation, stop, key=KEY, value=after)
         found = contents(it)
         assert found in (old, new), stop
@@ -412,8 +412,8 @@ def test_death_of_a_push_onto_a_list_leaves_all_or_nothing(world: World, state: 
     for stop in range(1, MOST_POINTS):
         it = world.prepare("list", state)
         old = contents(it)
-        before = it.check()
-        leaked_before = before.leaked + before.deleted  # those become leaked when they are unlinked
+        report = it.check()
+        leaked_before = report.leaked + report.deleted  # those become leaked when they are unlinked
         reply = world.let_die(it, PUSH, stop, value=NEW)
         found = contents(it)
         order = min(old) - 1 if old else 1 << 63

@@ -36,20 +36,20 @@
 
 enum ads_reap_verdict { ADS_REAP_NOT_ITS, ADS_REAP_ITS, ADS_REAP_WAIT };
 
-/* Whether a live thread other than that of `line` may have got the entry instead: it tried at the same
- * version. Who has aimed one has it, without doubt. */
-static inline int ads_reap_contested(struct ads_arena *a, const struct ads_owner *line, __u64 hand)
+/* Whether a live thread other than that of `line` names the entry too: it may have it, or be giving it
+ * back. */
+static inline int ads_reap_contested(struct ads_arena *a, const struct ads_owner *line, __u32 entry)
 {
 	__u32 first, i, h, count = ads_owners(a, &first);
 
-	for (i = 0; !(hand & ADS_HAND_AIMED) && i < count; i++) {
+	for (i = 0; i < count; i++) {
 		const struct ads_owner *other = ads_at(a, struct ads_owner, first + 64 * i);
 		__u64 who = ads_load_acquire(&other->who); /* A21, pairs with R21 */
 
 		for (h = 0; other != line && who && h < 2; h++) {
-			__u64 its = ads_load_acquire(&other->hand[h]); /* A19, pairs with R19 */
+			__u64 hand = ads_load_acquire(&other->hand[h]); /* A19, pairs with R19 */
 
-			if (its == hand && !ads_owner_is_dead(other, who))
+			if (((__u32)hand & ADS_HAND_ENTRY) == entry && !ads_owner_is_dead(other, who))
 				return 1;
 		}
 	}
@@ -248,7 +248,7 @@ static inline int ads_reap_hand(struct ads_arena *a, const struct ads_owner *lin
 	verdict = ads_reap_judge(a, kind, ref, hand, &link);
 	if (verdict == ADS_REAP_NOT_ITS)
 		return 0;
-	if (verdict == ADS_REAP_WAIT || ads_reap_contested(a, line, hand))
+	if (verdict == ADS_REAP_WAIT || ads_reap_contested(a, line, entry))
 		return ADS_LOST;
 	/* Who had it and has let go of it since has changed its link before: A19. */
 	if (ads_load(ads_link_of(a, entry)) != link)
