@@ -391,10 +391,8 @@ MISTAKES = (
         "a node is said to be out though it has been linked again meanwhile",
         "intrusive",
         {
-            "ads_cas(&n->link, link, ads_link_change(link, 0) | ADS_LINK_MARK); return ADS_OK; } "
-            "/* Take": (
-                "ads_store(&n->link, ads_link_change(link, 0) | ADS_LINK_MARK); return ADS_OK; } "
-                "/* Take"
+            "ads_cas(&n->link, link, ads_link_change(link, 0) | ADS_LINK_MARK); /* R3 */ return": (
+                "ads_store(&n->link, ads_link_change(link, 0) | ADS_LINK_MARK); return"
             )
         },
     ),

@@ -340,7 +340,7 @@ static inline void ads_check_nodes(struct ads_check *c, struct ads_ref ref, int 
 	__u64 at, bytes, i, placed = 0;
 
 	for (at = ADS_HEAP_OFFSET; ads_arena_reaches(c->a, at + 8); at += bytes) {
-		__u64 word = ads_load_acquire(ads_at(c->a, __u64, at));
+		__u64 word = ads_load_acquire(ads_at(c->a, __u64, at)); /* A10 */
 
 		bytes = ads_block_bytes(c->a, word);
 		if (!bytes || !ads_arena_reaches(c->a, at + bytes))

@@ -105,7 +105,7 @@
  * 10  a block's header word: its owner, whose stride and kind tell the block's size.
  *	R10  cas     alloc.h: ads_block_claim
  *	A10  load    alloc.h: ads_block_claim
- *	A10  load    check.h: ads_check_chunks, ads_pool_chunk_of, ads_check_finish, ads_array_check (2)
+ *	A10  load    check.h: ads_check_chunks, ads_pool_chunk_of, ads_check_finish, ads_array_check (2), ads_check_nodes
  *	A10  load    directory.h: ads_structure_check, ads_array_check_header, ads_mpmc_check
  *	A10  load    ring.h: ads_ring_believe
  *	Without it one who finishes the claim of another reads an owner without a stride, and
