@@ -308,22 +308,32 @@
 		name##_key(&of_order, order);                                  \
 		return name##_place(&of_order, how);                           \
 	}                                                                      \
+	ADS_GLOBAL __s64 name##_find_entry(const K *key)                       \
+	{                                                                      \
+		__u32 entry = 0;                                               \
+		int rc;                                                        \
+		if (!key)                                                      \
+			return ADS_INVALID;                                    \
+		rc = ads_orderedmap_find(ads_here(), name##_ref(), name##_seek_key, name##_order(key), key, &entry); \
+		return rc ? (__s64)rc : (__s64)entry;                          \
+	}                                                                      \
 	static ADS_INLINE int name##_find(const K *key, V __arena **value)     \
 	{                                                                      \
 		struct ads_arena *a = ads_here();                              \
-		__u32 entry = 0;                                               \
-		int rc = ads_orderedmap_find(a, name##_ref(), name##_seek_key, name##_order(key), key, &entry); \
+		__s64 entry = name##_find_entry(key);                          \
 		(void)a;                                                       \
-		*value = ads_at(a, V, entry + ads_entry_value_offset(name##_ref())); \
-		return rc;                                                     \
+		*value = ads_at(a, V, (__u32)entry + ads_entry_value_offset(name##_ref())); \
+		return entry > 0 ? ADS_OK : (int)entry;                        \
 	}                                                                      \
 	static ADS_INLINE V __arena *name##_lookup(const K *key)               \
 	{                                                                      \
 		V __arena *value;                                              \
 		return name##_find(key, &value) ? (V __arena *)0 : value;      \
 	}                                                                      \
-	static ADS_INLINE int name##_get(const K *key, V *value)               \
+	ADS_GLOBAL int name##_get(const K *key, V *value)                      \
 	{                                                                      \
+		if (!key || !value)                                            \
+			return ADS_INVALID;                                    \
 		return ads_orderedmap_get(ads_here(), name##_ref(), name##_seek_key, name##_order(key), key, value); \
 	}                                                                      \
 	ADS_GLOBAL int name##_insert(const K *key, const V *value)             \
@@ -373,18 +383,22 @@
 			name##_key(key, order);                                \
 		return rc;                                                     \
 	}                                                                      \
-	static ADS_INLINE int name##_seek(struct name##_cursor *cursor, const K *key) \
+	ADS_GLOBAL int name##_seek(struct name##_cursor *cursor, const K *key) \
 	{                                                                      \
+		if (!cursor || !key)                                           \
+			return ADS_INVALID;                                    \
 		cursor->key = *key;                                            \
 		return ads_orderedmap_scan_from(ads_here(), name##_ref(), name##_seek_key, &cursor->scan, \
 						name##_order(key), key, 0);    \
 	}                                                                      \
-	static ADS_NOINLINE int name##_next(struct name##_cursor *cursor, V *value) \
+	ADS_GLOBAL int name##_next(struct name##_cursor *cursor, V *value)     \
 	{                                                                      \
 		struct ads_arena *a = ads_here();                              \
 		K key = {0};                                                   \
 		__u32 entry;                                                   \
 		int rc = 0;                                                    \
+		if (!cursor || !value)                                         \
+			return ADS_INVALID;                                    \
 		if (!cursor->scan.walk.start)                                  \
 			rc = ads_orderedmap_scan(a, name##_ref(), &cursor->scan); \
 		if (!rc)                                                       \

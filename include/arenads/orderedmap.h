@@ -318,6 +318,7 @@ static ADS_INLINE int ads_orderedmap_update(struct ads_arena *a, struct ads_ref 
 	__u32 height, life = 0;
 	__u32 i;
 
+	*entry = 0;
 	if (rc)
 		return rc;
 	rc = ADS_BUDGET;

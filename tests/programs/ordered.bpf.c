@@ -24,9 +24,8 @@ struct step {
 
 #define OPERATE(map, K)                                                        \
 	do {                                                                   \
-		__u64 operation = step->operation, value = step->value, count = step->count, done = 0, sum = 0, i; \
-		struct map##_cursor cursor = {};                               \
-		K key = {};                                                    \
+		__u64 operation = step->operation, value = step->value;        \
+		K key = {0};                                                   \
 		__s64 code = 0;                                                \
                                                                                \
 		read_key(&key, step);                                          \
@@ -50,20 +49,27 @@ struct step {
 			code = map##_lower_bound(&key, &value);                \
 		if (operation == LENGTH)                                       \
 			value = map##_len();                                   \
-		if (operation == RANGE) {                                      \
-			code = map##_seek(&cursor, &key);                      \
-			for (ads_each(i, count)) {                             \
-				code = map##_next(&cursor, &value);            \
-				if (code)                                      \
-					break;                                 \
-				sum += value;                                  \
-				done++;                                        \
-			}                                                      \
-			value = sum;                                           \
-			key = cursor.key;                                      \
-		}                                                              \
 		write_key(step, &key);                                         \
 		step->value = value;                                           \
+		step->code = code;                                             \
+	} while (0)
+
+/* Sum up `count` values from a key on. */
+#define SUM_UP(map, K)                                                         \
+	do {                                                                   \
+		__u64 count = step->count, done = 0, sum = 0, value = 0, i;    \
+		struct map##_cursor cursor = {};                               \
+		K key = (K)step->key;                                          \
+		__s64 code = map##_seek(&cursor, &key);                        \
+                                                                               \
+		for (ads_each(i, count)) {                                     \
+			code = map##_next(&cursor, &value);                    \
+			if (code)                                              \
+				break;                                         \
+			sum += value;                                          \
+			done++;                                                \
+		}                                                              \
+		step->value = sum;                                             \
 		step->count = done;                                            \
 		step->code = code;                                             \
 	} while (0)
@@ -80,6 +86,18 @@ SEC("syscall") int on_numbers(struct step *step)
 SEC("syscall") int on_signs(struct step *step)
 {
 	OPERATE(signs, __s32);
+	return 0;
+}
+
+SEC("syscall") int sum_numbers(struct step *step)
+{
+	SUM_UP(numbers, __u64);
+	return 0;
+}
+
+SEC("syscall") int sum_signs(struct step *step)
+{
+	SUM_UP(signs, __s32);
 	return 0;
 }
 
