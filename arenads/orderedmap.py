@@ -136,7 +136,7 @@ class OrderedMap(Map[K, V]):
 
     def lower_bound(self, key: K) -> tuple[K, V] | None:
         """Return the first key that is not below `key`, with its value; None if there is none."""
-        return next(self.range(key), None)
+        return next(self._pairs_from(self._key_codec.pack(key)), None)
 
     def range(self, start: K | None = None, stop: K | None = None) -> Iterator[tuple[K, V]]:
         """Iterate over (key, value) pairs from `start` on, up to and without `stop`.

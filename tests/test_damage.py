@@ -141,13 +141,13 @@ TRUSTS = (
     Trust(
         "the free list leads to entries",
         "alloc.h",
-        "if (ads_bad(a, entry, stride)) return ADS_NOWHERE; /* May",
-        "/* May",
+        "if (ads_bad(a, entry, pool.stride)) return ADS_NOWHERE; if (ads_shard_helped",
+        "if (ads_shard_helped",
     ),
     Trust(
         "the cursor is where it should be",
         "alloc.h",
-        "cursor >= a->size || populated > a->size)",
+        "cursor >= size || populated > size)",
         "0)",
     ),
     Trust(
@@ -190,7 +190,7 @@ TRUSTS = (
     Trust(
         "a check follows free lists round and round",
         "check.h",
-        "if (ads_bad(c->a, at, pool.stride) || ads_check_mark(c->freed, at)) {",
+        "if (ads_bad(c->a, at, pool.stride) || (at != taken && ads_check_mark(c->freed, at))) {",
         "if (ads_bad(c->a, at, pool.stride)) {",
     ),
     Trust(
@@ -202,8 +202,8 @@ TRUSTS = (
     Trust(
         "a chunk word of an array leads to a chunk",
         "array.h",
-        "if (ads_bad(a, element, ads_array_stride(ref.value_size)))",
-        "if (0)",
+        "if (ads_bad(a, element, ads_array_stride(ref.value_size))) return ads_count",
+        "if (0) return ads_count",
     ),
     Trust(
         "the words of an array's chunks are there",

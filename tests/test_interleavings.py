@@ -158,7 +158,7 @@ MISTAKES = (
             "ads_copy_in(a, *entry + ads_entry_value_offset(ref), value, ref.value_size);": (
                 "(void)value;"
             ),
-            "*entry = w.held; return ADS_OK; } } else {": (
+            "*entry = w.held; ads_hand_clear(a); return ADS_OK; } } else {": (
                 "*entry = w.held; ads_copy_in(a, w.held + ads_entry_value_offset(ref), value, "
                 "ref.value_size); return ADS_OK; } } else {"
             ),
@@ -182,7 +182,7 @@ MISTAKES = (
         "map",
         {
             "if (ads_cas(ads_link_of(a, w.entry), w.link, ads_link_change(w.link, "
-            "ads_link_next(w.link)) | ADS_LINK_MARK) == w.link) { deleted = w.entry; if "
+            "ads_link_next(w.link)) | ads_deleted_bits()) == w.link) { deleted = w.entry; if "
             "(ads_walk_unlink(a, &w, ads_link_next(w.link))) break; }": (
                 "if (ads_cas(ads_link_of(a, w.prev), w.prev_link, ads_link_change(w.prev_link, "
                 "ads_link_next(w.link))) == w.prev_link) { ads_store(ads_link_of(a, w.entry), "
@@ -195,7 +195,7 @@ MISTAKES = (
         "map",
         {
             "if (ads_cas(ads_link_of(a, w.entry), w.link, ads_link_change(w.link, w.held) |"
-            " ADS_LINK_MARK) == w.link) {": (
+            " ads_deleted_bits()) == w.link) {": (
                 "__u64 marked = ads_link_change(w.link, ads_link_next(w.link)) | ADS_LINK_MARK;"
                 " if (ads_cas(ads_link_of(a, w.entry), w.link, marked) == w.link) { "
                 "ads_store(ads_link_of(a, w.entry), ads_link_change(marked, w.held) | "
@@ -256,8 +256,18 @@ MISTAKES = (
         "a stack does not count its versions",
         "pool-frees",
         {
-            "(((top >> 32) + 1) << 32) | (__u32)below)": "((top >> 32) << 32) | (__u32)below)",
-            "(((top >> 32) + 1) << 32) | entry)": "((top >> 32) << 32) | entry)",
+            "__u64 taken = (((top >> 32) + 1) << 32) | entry | ADS_TOP_TAKEN;": (
+                "__u64 taken = ((top >> 32) << 32) | entry | ADS_TOP_TAKEN;"
+            ),
+            "ads_cas(&shard->free, top, (((top >> 32) + 1) << 32) | (__u32)below); /* R2": (
+                "ads_cas(&shard->free, top, ((top >> 32) << 32) | (__u32)below); /* R2"
+            ),
+            "(((top >> 32) + 1) << 32) | (__u32)below) == top": (
+                "((top >> 32) << 32) | (__u32)below) == top"
+            ),
+            "(((top >> 32) + 1) << 32) | entry | (ads_by_user()": (
+                "((top >> 32) << 32) | entry | (ads_by_user()"
+            ),
         },
     ),
     Mistake(
@@ -298,8 +308,10 @@ MISTAKES = (
         "an object is freed without a look at who was first",
         "pool-frees",
         {
-            "ads_cas(link, word, ads_link_change(word, 0) | ADS_LINK_MARK) != word)": (
-                "(ads_store(link, ads_link_change(word, 0) | ADS_LINK_MARK), 0))"
+            "if (ads_cas(link, word, ads_link_set_state(word, ads_by_user() ? ADS_LINK_TAKEN : 0)) "
+            "!= word) {": (
+                "ads_store(link, ads_link_set_state(word, ads_by_user() ? ADS_LINK_TAKEN : 0)); "
+                "if (0) {"
             )
         },
     ),
@@ -548,8 +560,7 @@ MISTAKES = (
         "a drop is counted though the consumer was faster",
         "ring-overwrite",
         {
-            "if (ads_cas(&ring->head, word, (head + ads_ring_step(bytes)) | drops) == word) /* "
-            "Commit of a drop. */": (
+            "if (ads_cas(&ring->head, word, (head + ads_ring_step(bytes)) | drops) == word)": (
                 "ads_cas(&ring->head, word, (head + ads_ring_step(bytes)) | drops);"
             )
         },

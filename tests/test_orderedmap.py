@@ -145,6 +145,7 @@ def test_integers_of_every_type_are_in_their_order(arena: arenads.Arena, name: s
     kind, bits = INTEGERS[name], int(name[1:])
     low, high = (0, 1 << bits) if name[0] == "u" else (-(1 << bits - 1), 1 << bits - 1)
     numbers = arena.orderedmap("numbers", key=kind, value=u32, max_entries=300)
+    source = random.Random(1)
     chosen = {
         low,
         low + 1,
@@ -152,7 +153,7 @@ def test_integers_of_every_type_are_in_their_order(arena: arenads.Arena, name: s
         1,
         high - 2,
         high - 1,
-        *random.Random(1).choices(range(low, high), k=99),
+        *(source.randrange(low, high) for _ in range(99)),
     }
     for number in chosen:
         numbers[number] = 1
@@ -314,7 +315,7 @@ def test_each_lowest_key_is_popped_by_one_side_only(
     ids=["float", "array", "object", "None"],
 )
 def test_keys_without_an_order_are_refused(arena: arenads.Arena, key: Any) -> None:
-    with pytest.raises(arenads.SchemaError, match="'m'"):
+    with pytest.raises(arenads.SchemaError):
         arena.orderedmap("m", key=key, value=u32)
     assert list(arena.structures) == []
 
