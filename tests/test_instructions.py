@@ -402,6 +402,40 @@ def test_the_objects_of_a_pool(bench: Bench) -> None:
     assert pool.check().errors == 0
 
 
+MPMC_TAIL, MPMC_HEAD, MPMC_SLOTS = 1536, 1664, 1792  # in struct ads_mpmc
+
+
+def test_an_mpmc_ring_s_producer(bench: Bench) -> None:
+    ring = bench.arena.mpmc("ring", value=Pair, max_entries=8)
+    for i in range(7):  # the next one moves the tail
+        ring.push(Pair(i, i))
+    assert bench.run("mpmc_push", ring.offset, first=11, second=22)[0] == 0
+    at, done = ring.offset, bench.accesses
+    slot = at + MPMC_SLOTS + 8 * 7
+    record = [i for i, a in enumerate(done) if a.kind == "store" and a.value in (11, 22)]
+    assert len(record) == 2
+    commit = bench.only("compare-exchange", slot)
+    assert bench.ordered(bench.all("load", at + MPMC_TAIL)[0], bench.all("load", slot)[0])  # A42
+    assert bench.ordered(max(record), commit)  # R41
+    assert bench.ordered(commit, bench.only("compare-exchange", at + MPMC_TAIL))  # R42
+    assert [ring.pop() for _ in range(8)][7] == Pair(11, 22)
+
+
+def test_an_mpmc_ring_s_consumer(bench: Bench) -> None:
+    ring = bench.arena.mpmc("ring", value=Pair, max_entries=8)
+    ring.push(Pair(11, 22))
+    at = ring.offset
+    result, step = bench.run("mpmc_pop", at)
+    assert (result, step.first, step.second, len(ring)) == (0, 11, 22, 0)
+    done = bench.accesses
+    record = [i for i, a in enumerate(done) if a.kind == "load" and a.value in (11, 22)]
+    assert len(record) == 2
+    slot, commit = at + MPMC_SLOTS, bench.only("compare-exchange", at + MPMC_SLOTS)
+    assert bench.ordered(bench.only("load", at + MPMC_HEAD), bench.all("load", slot)[0])  # A42
+    assert bench.ordered(bench.all("load", slot)[0], commit, min(record))  # A41, R41
+    assert ring.check().errors == 0
+
+
 RING_TAIL, RING_HEAD, RING_TAIL_SEEN = 256, 384, 392  # in struct ads_ring
 PAIR = struct.Struct("<2Q")
 
@@ -637,7 +671,15 @@ def accesses_of_jit(code: bytes) -> list[tuple[str, int]]:
 
 
 STRAIGHT = ["load_acquire", "store_release", "fence_acquire", *READ_MODIFY_WRITES]
-STRUCTURES = ["queue_push", "queue_pop", "ring_push", "ring_pop", "map_get"]
+STRUCTURES = [
+    "queue_push",
+    "queue_pop",
+    "ring_push",
+    "ring_pop",
+    "mpmc_push",
+    "mpmc_pop",
+    "map_get",
+]
 
 
 @needs_x86

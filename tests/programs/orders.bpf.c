@@ -188,6 +188,25 @@ SEC("syscall") int map_delete(struct step *step)
 	return ads_hashmap_delete(ads_here(), ref, &key);
 }
 
+SEC("syscall") int mpmc_push(struct step *step)
+{
+	struct ads_ref ref = {.offset = step->offset, .value_size = sizeof(struct pair)};
+	struct pair pair = {step->first, step->second};
+
+	return ads_mpmc_push(ads_here(), ref, &pair);
+}
+
+SEC("syscall") int mpmc_pop(struct step *step)
+{
+	struct ads_ref ref = {.offset = step->offset, .value_size = sizeof(struct pair)};
+	struct pair pair = {};
+	int rc = ads_mpmc_pop(ads_here(), ref, &pair);
+
+	step->first = pair.first;
+	step->second = pair.second;
+	return rc;
+}
+
 /* A ring's records are pairs; step->key: its flags. */
 #define RING(step) {.offset = (step)->offset, .flags = (__u32)(step)->key}
 
