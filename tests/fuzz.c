@@ -1373,6 +1373,7 @@ static struct program {
 	{"use_list", use_list, &list.handle, "list", LIST_READS, LIST_OPERATIONS, -1},
 	{"use_queue", use_queue, &queue.handle, "queue", QUEUE_READS, QUEUE_OPERATIONS, -1},
 	{"use_pool", use_pool, &pool.handle, "pool", POOL_READS, POOL_OPERATIONS, -1},
+	{"use_array", use_array, &array.handle, "array", ARRAY_READS, ARRAY_OPERATIONS, -1},
 };
 #define PROGRAMS (sizeof(programs) / sizeof(programs[0]))
 #define STEPS 16

@@ -38,6 +38,7 @@ ADS_SET(set, __u64, 200);
 ADS_LIST(list, struct event, 80);
 ADS_QUEUE(queue, struct letter, 16);
 ADS_POOL(pool, struct object, 100);
+ADS_ARRAY(array, struct letter, 3000);
 
 char LICENSE[] SEC("license") = "GPL";
 
@@ -57,6 +58,8 @@ enum { LIST_GET, LIST_FIND, LIST_LEN, LIST_SCAN, LIST_READS,
        LIST_PUSH = LIST_READS, LIST_INSERT, LIST_REPLACE, LIST_UPDATE, LIST_DELETE, LIST_OPERATIONS };
 enum { QUEUE_LEN, QUEUE_READS, QUEUE_PUSH = QUEUE_READS, QUEUE_POP, QUEUE_OPERATIONS };
 enum { POOL_LEN, POOL_READS, POOL_ALLOC = POOL_READS, POOL_FREE, BLOCK_ALLOC, POOL_OPERATIONS };
+
+enum { ARRAY_GET, ARRAY_READS, ARRAY_SET = ARRAY_READS, ARRAY_FIND, ARRAY_OPERATIONS };
 
 #define SCAN_ENTRIES 1024
 
@@ -323,5 +326,34 @@ SEC("syscall") int use_pool(struct step *step)
 		rc = ADS_INVALID;
 	}
 	step->answer = place;
+	return rc;
+}
+
+SEC("syscall") int use_array(struct step *step)
+{
+	struct letter value;
+	__u32 place = 0;
+	__u64 sum = 0;
+	int rc;
+
+	set_all(&value, step->value);
+	switch (step->operation) {
+	case ARRAY_GET:
+		rc = array_get((__u32)step->key, &value);
+		if (!rc)
+			mix_all(sum, &value);
+		break;
+	case ARRAY_SET:
+		rc = array_set((__u32)step->key, &value);
+		break;
+	case ARRAY_FIND: /* not array_lookup(): the code is wanted */
+		rc = ads_array_find(ads_here(), array_ref(), 3000, (__u32)step->key, &place);
+		if (!rc)
+			sum = place;
+		break;
+	default:
+		rc = ADS_INVALID;
+	}
+	step->answer = sum;
 	return rc;
 }
