@@ -437,6 +437,8 @@ static void make_structures(void)
 		must("delete", ads_hashmap_delete(&arena, structures[7].ref, key));
 	}
 	fill_map(&structures[8], 100);
+	fill_ring(&structures[9]);
+	fill_ring(&structures[10]);
 	for (i = 0; i < 60; i++) {
 		value_of(value, i);
 		must("push", ads_list_push(&arena, structures[3].ref, value, &order, &entry));
@@ -1373,6 +1375,8 @@ static struct program {
 	{"use_list", use_list, &list.handle, "list", LIST_READS, LIST_OPERATIONS, -1},
 	{"use_queue", use_queue, &queue.handle, "queue", QUEUE_READS, QUEUE_OPERATIONS, -1},
 	{"use_pool", use_pool, &pool.handle, "pool", POOL_READS, POOL_OPERATIONS, -1},
+	{"use_ring", use_ring, &ring.handle, "ring", RING_READS, RING_OPERATIONS, -1},
+	{"use_recorder", use_recorder, &recorder.handle, "recorder", RING_READS, RING_OPERATIONS, -1},
 	{"use_array", use_array, &array.handle, "array", ARRAY_READS, ARRAY_OPERATIONS, -1},
 };
 #define PROGRAMS (sizeof(programs) / sizeof(programs[0]))
