@@ -91,6 +91,8 @@ static struct structure structures[] = {
 	{"recorder", ADS_KIND_RING, 0, 0, 1024, 0, {0, 0, 0, ADS_OVERWRITE}},
 	{"mpmc", ADS_KIND_MPMC, 0, 40, 16, 0, {0, 0, 0, 0}},
 	{"nodes", ADS_KIND_INTRUSIVE, 0, 48, 100, 0, {0, 0, 0, 0}}, /* in objects of the pool */
+	{"sorted", ADS_KIND_ORDEREDMAP, 0, 16, 300, 0, {0, 0, 0, ADS_LIVES}},
+	{"spelt", ADS_KIND_ORDEREDMAP, 12, 16, 100, 0, {0, 0, 0, ADS_LIVES | ADS_BYTES}},
 };
 #define STRUCTURES (sizeof(structures) / sizeof(structures[0]))
 #define OBJECTS 50
@@ -392,6 +394,41 @@ static __u64 some_node_order(__u32 i)
 	return i * 37 % OBJECTS;
 }
 
+static __u64 order_of(const struct structure *s, const char *key)
+{
+	return s->ref.flags & ADS_BYTES ? ads_order_of_bytes(key, s->ref.key_size) : ads_order_of_integer(key, 8, s->ref.flags);
+}
+
+/* Other first words in another order, and words behind them. */
+static void ordered_key_of(__u32 number, char *key)
+{
+	memset(key, 0, ADS_MAX_KEY);
+	key[0] = (char)(number * 37);
+	key[7] = key[10] = (char)number;
+}
+
+/* As fill_map(), and hints that are stale, half made, or of towers that were not finished. */
+static void fill_ordered(const struct structure *s, __u32 entries)
+{
+	char key[ADS_MAX_KEY], value[512];
+	__u32 entry, i;
+
+	for (i = 0; i < entries; i++) {
+		cpu = (int)(i & 3);
+		ordered_key_of(i, key);
+		value_of(value, i);
+		must("insert", ads_orderedmap_update(&arena, s->ref, ads_orderedmap_seek, order_of(s, key), key, value, ADS_ANY, &entry));
+		if (i % 5 == 1)
+			must("pop", ads_orderedmap_pop(&arena, s->ref, ads_orderedmap_seek, order_of(s, key), key, value));
+		else if (i % 7 == 1)
+			dying((int)(i % 10), ads_orderedmap_pop(&arena, s->ref, ads_orderedmap_seek, order_of(s, key), key, value));
+		key[0]++;
+		if (i % 9 == 1)
+			dying((int)(i % 14), ads_orderedmap_update(&arena, s->ref, ads_orderedmap_seek, order_of(s, key), key, value,
+								   ADS_ANY, &entry));
+	}
+}
+
 static void make_structures(void)
 {
 	char name[ADS_NAME_SIZE], key[ADS_MAX_KEY], value[512];
@@ -415,6 +452,8 @@ static void make_structures(void)
 				      ? ads_array_create(&arena, &s->ref, s->max_entries)
 			      : s->kind == ADS_KIND_RING
 				      ? ads_ring_create(&arena, &s->ref, s->max_entries)
+			      : s->kind == ADS_KIND_ORDEREDMAP
+				      ? ads_orderedmap_create(&arena, &s->ref, s->max_entries)
 			      : s->kind == ADS_KIND_MPMC
 				      ? ads_mpmc_create(&arena, &s->ref, s->max_entries)
 			      : s->kind == ADS_KIND_INTRUSIVE
@@ -437,6 +476,8 @@ static void make_structures(void)
 		must("delete", ads_hashmap_delete(&arena, structures[7].ref, key));
 	}
 	fill_map(&structures[8], 100);
+	fill_ordered(&structures[13], 150);
+	fill_ordered(&structures[14], 60);
 	for (i = 0; i < 60; i++) {
 		value_of(value, i);
 		must("push", ads_list_push(&arena, structures[3].ref, value, &order, &entry));
@@ -496,6 +537,16 @@ static void find_targets(void)
 
 	target(ROOT, ADS_ROOT_OFFSET, 136);
 	target(OWNER, (__u32)ads_root_of(&arena)->owners, OWNERS * (__u32)sizeof(struct ads_owner));
+	for (i = 0; i < STRUCTURES; i++)
+		if (structures[i].kind == ADS_KIND_ORDEREDMAP) {
+			__u32 index = ads_orderedmap_index(structures[i].ref).offset;
+
+			target(HEADER, index, 40);
+			target(POOL, index + 192, 16);
+			target(POOL, index + 256, 16);
+			target(SHARD, index + 320, 64 * ADS_ALL_SHARDS);
+			target(LINK, ads_orderedmap_head(structures[i].ref, 1), 8 * ADS_LEVELS);
+		}
 	for (i = 0; i <= STRUCTURES; i++) {
 		__u32 offset = i < STRUCTURES ? structures[i].ref.offset : (__u32)ads_root_of(&arena)->directory;
 		__u64 table = ads_at(&arena, struct ads_header, offset)->table;
@@ -827,6 +878,8 @@ static void judge(long rc, int more)
 		rc_;                                                           \
 	})
 #define attempt(what, expression) attempt_within(POINTS_OF_CALL, what, 0, expression)
+/* Which may look for their place again and again. */
+#define attempt_ordered(what, expression) attempt_within(16 * POINTS_OF_CALL, what, 0, expression)
 #define attempt_number(what, expression) attempt_within(POINTS_OF_CALL, what, 1, expression)
 
 /* Private memory around which nothing may change. */
@@ -876,10 +929,14 @@ static void scan(const struct structure *s)
 /* A key that is there, was there, or never was; sometimes one from the damaged memory. */
 static void some_key(const struct structure *s)
 {
-	if (below(8))
-		key_of(s, below(s->max_entries), buffers.key);
-	else
+	__u32 number = below(s->max_entries);
+
+	if (!below(8) && s->kind != ADS_KIND_ORDEREDMAP)
 		memcpy(buffers.key, arena.base + some_target() / 2, s->key_size);
+	else
+		key_of(s, number, buffers.key);
+	if (s->kind == ADS_KIND_ORDEREDMAP)
+		ordered_key_of(number, buffers.key);
 }
 
 static __u64 some_order(void)
@@ -1008,6 +1065,53 @@ static void write_nodes(const struct structure *s)
 	check_node(rc, node);
 }
 
+static void read_ordered(const struct structure *s)
+{
+	struct ads_scan walk;
+	char last[ADS_MAX_KEY];
+	__u32 entry = 0, i;
+	__u64 order;
+	long rc;
+
+	for (i = 0; i < 5; i++) {
+		some_key(s);
+		order = order_of(s, buffers.key);
+		rc = attempt_ordered("ordered find", ads_orderedmap_find(&arena, s->ref, ads_orderedmap_seek, order, buffers.key, &entry));
+		check_entry(rc, s, entry);
+		attempt_ordered("ordered get", ads_orderedmap_get(&arena, s->ref, ads_orderedmap_seek, order, buffers.key, buffers.value));
+	}
+	memcpy(last, buffers.key, sizeof(last));
+	rc = below(2) ? attempt_ordered("ordered scan", ads_orderedmap_scan_from(&arena, s->ref, ads_orderedmap_seek, &walk, order, last,
+									 (int)below(2)))
+		      : attempt_ordered("ordered scan", ads_orderedmap_scan(&arena, s->ref, &walk));
+	for (i = 0; rc == ADS_OK && i < SCAN_LIMIT; i++) {
+		rc = attempt_ordered("ordered next", ads_orderedmap_next(&arena, s->ref, ads_orderedmap_seek, &walk, last, buffers.key,
+								 buffers.value, &entry));
+		check_entry(rc, s, entry);
+		memcpy(last, buffers.key, s->key_size);
+	}
+	attempt_number("ordered len", ads_collection_len(&arena, s->ref));
+}
+
+static void write_ordered(const struct structure *s)
+{
+	__u32 entry = 0, i;
+	__u64 order;
+	long rc;
+
+	for (i = 0; i < 3; i++) {
+		some_key(s);
+		rc = attempt_ordered("ordered update", ads_orderedmap_update(&arena, s->ref, ads_orderedmap_seek, order_of(s, buffers.key),
+								     buffers.key, buffers.value, (enum ads_update_mode)below(3),
+								     &entry));
+		check_entry(rc, s, entry);
+		some_key(s);
+		attempt_ordered("ordered pop", ads_orderedmap_pop(&arena, s->ref, ads_orderedmap_seek, order_of(s, buffers.key), buffers.key,
+							  below(2) ? buffers.value : 0));
+	}
+	attempt_ordered("ordered pop first", ads_orderedmap_pop_first(&arena, s->ref, ads_orderedmap_seek, &order, buffers.key, buffers.value));
+}
+
 static void read_structure(const struct structure *s)
 {
 	__u32 entry = 0, i;
@@ -1046,6 +1150,9 @@ static void read_structure(const struct structure *s)
 		break;
 	case ADS_KIND_RING:
 		read_ring(s);
+		break;
+	case ADS_KIND_ORDEREDMAP:
+		read_ordered(s);
 		break;
 	case ADS_KIND_MPMC:
 		attempt_number("mpmc len", ads_mpmc_len(&arena, s->ref));
@@ -1139,6 +1246,9 @@ static void write_structure(const struct structure *s)
 			attempt("queue push", ads_queue_push(&arena, s->ref, buffers.value));
 		for (i = below(20); i; i--)
 			attempt("queue pop", ads_queue_pop(&arena, s->ref, buffers.value));
+		break;
+	case ADS_KIND_ORDEREDMAP:
+		write_ordered(s);
 		break;
 	case ADS_KIND_RING:
 		for (i = 0; i < 4; i++) {
@@ -1373,6 +1483,9 @@ static struct program {
 	{"use_list", use_list, &list.handle, "list", LIST_READS, LIST_OPERATIONS, -1},
 	{"use_queue", use_queue, &queue.handle, "queue", QUEUE_READS, QUEUE_OPERATIONS, -1},
 	{"use_pool", use_pool, &pool.handle, "pool", POOL_READS, POOL_OPERATIONS, -1},
+	{"use_ring", use_ring, &ring.handle, "ring", RING_READS, RING_OPERATIONS, -1},
+	{"use_recorder", use_recorder, &recorder.handle, "recorder", RING_READS, RING_OPERATIONS, -1},
+	{"use_array", use_array, &array.handle, "array", ARRAY_READS, ARRAY_OPERATIONS, -1},
 };
 #define PROGRAMS (sizeof(programs) / sizeof(programs[0]))
 #define STEPS 16

@@ -35,6 +35,7 @@ for line in sys.stdin:
     signal.alarm(0)
     print(json.dumps([status, said.getvalue(), complained.getvalue()]), flush=True)
 """
+NAMES = ("numbers", "names", "recent", "inbox", "objects", "seen", "slots")
 ROOT = range(64, 64 + 256, 8)
 
 
@@ -102,6 +103,8 @@ def fill(arena: arenads.Arena) -> None:
     recent = arena.list("recent", value=u64, max_entries=100)
     inbox = arena.queue("inbox", value=u64, max_entries=16)
     objects = arena.pool("objects", value=u64, max_entries=40)
+    seen = arena.set("seen", key=u64, max_entries=100, reclaim="grace")
+    slots = arena.array("slots", value=u64, max_entries=100)
     for i in range(200):
         numbers[i] = i
     for i in range(0, 200, 3):
@@ -110,8 +113,11 @@ def fill(arena: arenads.Arena) -> None:
         names[f"name {i}"] = i
         recent.push(i)
         objects.alloc(i)
+        seen.add(i)
+        slots[i] = i + 1
         if i < 12:
             inbox.push(i)
+            seen.discard(i)
 
 
 @pytest.fixture
@@ -148,7 +154,7 @@ def survive(subject: Subject, seeds: range) -> dict[str, dict[Any, int]]:
         try:
             if draw.random() < 0.5:
                 check()
-                check(draw.choice(["numbers", "names", "recent", "inbox", "objects"]))
+                check(draw.choice(list(NAMES)))
             else:
                 answer = check("--json")
                 if answer.said:

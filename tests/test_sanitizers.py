@@ -115,7 +115,7 @@ def sanitized(tmp_path_factory: pytest.TempPathFactory) -> Sanitized:
         core_source(place / "_core.c"),
         package / "_core.abi3.so",
         include_dirs=[sysconfig.get_path("include")],
-        flags=["-O1", "-g1", *SANITIZERS],
+        flags=["-O0", "-g1", *SANITIZERS],
     )
     log = f"log_path={place / 'findings'}"
     return Sanitized(
@@ -152,8 +152,10 @@ def test_sanitizers_see_what_our_code_does(sanitized: Sanitized) -> None:
 
 
 def test_the_queue_and_the_list_are_clean(sanitized: Sanitized) -> None:
-    """A part of the next test that is quick."""
-    sanitized.test("-n0", "-m", "native and not slow", TESTS / "test_queue.py")
+    """A part of the next test that takes seconds: no other processes, no random histories."""
+    quick = ["-k", "not process and not lose_nothing and not behaves_like"]
+    files = [TESTS / "test_queue.py", TESTS / "test_list.py"]
+    sanitized.test("-n0", "-m", "native and not slow", *quick, *files)
 
 
 @pytest.mark.slow

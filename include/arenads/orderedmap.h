@@ -112,6 +112,19 @@ static ADS_INLINE int ads_down_alive(struct ads_arena *a, struct ads_ref ref, __
 	return !(link & ADS_LINK_MARK) && (__u32)ads_load(ads_at(a, __u64, (__u32)down + pool.life)) + 1 == down >> 32;
 }
 
+/*
+ * Loops that look for a place again because the entry where they began has gone. Nobody is overtaken so
+ * often; damaged memory says it for ever, each time after a whole walk. BPF's own budget is time.
+ */
+#define ADS_OVERTAKEN 64u
+#if ADS_BPF
+#define ads_loop_overtaken(i) ads_loop(i)
+#define ads_overtaken(times) ((void)(times), 0)
+#else
+#define ads_loop_overtaken(i) ads_each(i, ADS_OVERTAKEN)
+#define ads_overtaken(times) (++(times) > ADS_OVERTAKEN)
+#endif
+
 /* How to seek: the level where it ends, and whether stale hints are deleted on the way. */
 #define ADS_SEEK_LEVEL 15u
 #define ADS_SEEK_WRITE 16u
@@ -128,6 +141,7 @@ static ADS_INLINE __u64 ads_orderedmap_descend(struct ads_arena *a, struct ads_r
 	__u32 level = ADS_LEVELS + ads_unknown_zero();
 	__u64 from = ads_orderedmap_head(ref, level);
 	__u32 stale = 0; /* a hint that we have marked, in this level */
+	__u32 lost = 0;
 	__u32 i;
 
 	for (ads_loop(i)) {
@@ -140,6 +154,8 @@ static ADS_INLINE __u64 ads_orderedmap_descend(struct ads_arena *a, struct ads_r
 			return from;
 		rc = ads_walk_find(a, &w, 0, index, order, key, how & ADS_SEEK_WRITE ? ADS_WRITE : ADS_READ);
 		if (rc == ADS_LOST) {
+			if (ads_overtaken(lost))
+				break;
 			/* With a marked hint not before this level has been walked past it. */
 			if (!stale)
 				level = ADS_LEVELS;
@@ -231,6 +247,7 @@ static ADS_INLINE void ads_orderedmap_tower(struct ads_arena *a, struct ads_ref 
 {
 	struct ads_ref index = ads_orderedmap_index(ref);
 	__u32 level = 1 + ads_unknown_zero();
+	__u32 lost = 0;
 	__u32 i;
 
 	for (ads_loop(i)) {
@@ -245,7 +262,7 @@ static ADS_INLINE void ads_orderedmap_tower(struct ads_arena *a, struct ads_ref 
 			return;
 		rc = ads_list_store_from(a, start, ads_orderedmap_head(ref, level), 0, index, order, key, &down,
 					 ADS_INSERT, &entry, &life);
-		if (rc == ADS_LOST)
+		if (rc == ADS_LOST && !ads_overtaken(lost))
 			continue;
 		if (rc)
 			return;
@@ -274,7 +291,7 @@ static ADS_INLINE int ads_orderedmap_find(struct ads_arena *a, struct ads_ref re
 	int rc = ADS_BUDGET;
 	__u32 i;
 
-	for (ads_loop(i)) {
+	for (ads_loop_overtaken(i)) {
 		__u64 start = seek(a, &ref, order, key, 0);
 		struct ads_walk w = ads_walk_from(start);
 
@@ -296,7 +313,7 @@ static ADS_INLINE int ads_orderedmap_get(struct ads_arena *a, struct ads_ref ref
 	int rc = ADS_BUDGET;
 	__u32 i;
 
-	for (ads_loop(i)) {
+	for (ads_loop_overtaken(i)) {
 		__u64 start = seek(a, &ref, order, key, 0);
 
 		rc = ads_seek_failed(start);
@@ -322,7 +339,7 @@ static ADS_INLINE int ads_orderedmap_update(struct ads_arena *a, struct ads_ref 
 	if (rc)
 		return rc;
 	rc = ADS_BUDGET;
-	for (ads_loop(i)) {
+	for (ads_loop_overtaken(i)) {
 		__u64 start = seek(a, &ref, order, key, ADS_SEEK_WRITE);
 
 		rc = ads_seek_failed(start);
@@ -351,7 +368,7 @@ static ADS_INLINE int ads_orderedmap_pop(struct ads_arena *a, struct ads_ref ref
 	if (rc)
 		return rc;
 	rc = ADS_BUDGET;
-	for (ads_loop(i)) {
+	for (ads_loop_overtaken(i)) {
 		__u64 start = seek(a, &ref, order, key, ADS_SEEK_WRITE);
 
 		rc = ads_seek_failed(start);
@@ -400,7 +417,7 @@ static ADS_INLINE int ads_orderedmap_next(struct ads_arena *a, struct ads_ref re
 	int rc = ADS_BUDGET;
 	__u32 i;
 
-	for (ads_loop(i)) {
+	for (ads_loop_overtaken(i)) {
 		rc = ads_scan_next(a, s, ref, last_key, key, value, entry);
 		if (rc != ADS_LOST)
 			break;

@@ -38,6 +38,9 @@ ADS_SET(set, __u64, 200);
 ADS_LIST(list, struct event, 80);
 ADS_QUEUE(queue, struct letter, 16);
 ADS_POOL(pool, struct object, 100);
+ADS_ARRAY(array, struct letter, 3000);
+ADS_RING(ring, 2048);
+ADS_RING(recorder, 1024, ADS_OVERWRITE);
 
 char LICENSE[] SEC("license") = "GPL";
 
@@ -57,6 +60,11 @@ enum { LIST_GET, LIST_FIND, LIST_LEN, LIST_SCAN, LIST_READS,
        LIST_PUSH = LIST_READS, LIST_INSERT, LIST_REPLACE, LIST_UPDATE, LIST_DELETE, LIST_OPERATIONS };
 enum { QUEUE_LEN, QUEUE_READS, QUEUE_PUSH = QUEUE_READS, QUEUE_POP, QUEUE_OPERATIONS };
 enum { POOL_LEN, POOL_READS, POOL_ALLOC = POOL_READS, POOL_FREE, BLOCK_ALLOC, POOL_OPERATIONS };
+
+enum { ARRAY_GET, ARRAY_READS, ARRAY_SET = ARRAY_READS, ARRAY_FIND, ARRAY_OPERATIONS };
+
+enum { RING_WAITING, RING_READS,
+       RING_PUSH = RING_READS, RING_APPEND, RING_RESERVE, RING_PUBLISH, RING_POP, RING_BATCH, RING_OPERATIONS };
 
 #define SCAN_ENTRIES 1024
 
@@ -325,3 +333,106 @@ SEC("syscall") int use_pool(struct step *step)
 	step->answer = place;
 	return rc;
 }
+
+SEC("syscall") int use_array(struct step *step)
+{
+	struct letter value;
+	__u32 place = 0;
+	__u64 sum = 0;
+	int rc;
+
+	set_all(&value, step->value);
+	switch (step->operation) {
+	case ARRAY_GET:
+		rc = array_get((__u32)step->key, &value);
+		if (!rc)
+			mix_all(sum, &value);
+		break;
+	case ARRAY_SET:
+		rc = array_set((__u32)step->key, &value);
+		break;
+	case ARRAY_FIND: /* not array_lookup(): the code is wanted */
+		rc = ads_array_find(ads_here(), array_ref(), 3000, (__u32)step->key, &place);
+		if (!rc)
+			sum = place;
+		break;
+	default:
+		rc = ADS_INVALID;
+	}
+	step->answer = sum;
+	return rc;
+}
+
+/* Records are reserved in all sizes, and popped where there is room for some. */
+#define USE_RING(name)                                                         \
+	static ADS_NOINLINE int name##_batch(struct step *step)                \
+	{                                                                      \
+		struct ads_ring_cursor batch = {0, 0, 0};                      \
+		__u64 sum = 0;                                                 \
+		__u32 i, size = 0;                                             \
+		int rc = name##_peek(&batch);                                  \
+		if (!step || rc)                                               \
+			return rc;                                             \
+		for (ads_each(i, SCAN_ENTRIES)) {                              \
+			const __u64 __arena *record = name##_next(&batch, &size); \
+			if (!record)                                           \
+				break;                                         \
+			mix(sum, size);                                        \
+			if (size >= 8)                                         \
+				mix(sum, ads_load(record));                    \
+		}                                                              \
+		step->answer = sum;                                            \
+		return name##_release(&batch);                                 \
+	}                                                                      \
+	static ADS_NOINLINE int name##_draft(__u64 value)                      \
+	{                                                                      \
+		struct ads_ring_draft draft = {0, 0, 0, 0, 0};                 \
+		__u32 place = 0, size = (__u32)value & 255;                    \
+		int rc = ads_ring_reserve(ads_here(), name##_ref(), size, &draft, &place); \
+		if (!rc && size >= 8)                                          \
+			ads_store(ads_at(ads_here(), __u64, place), value);    \
+		if (rc)                                                        \
+			return rc;                                             \
+		return value >> 63 ? name##_submit(&draft) : name##_commit(&draft); \
+	}                                                                      \
+	SEC("syscall") int use_##name(struct step *step)                       \
+	{                                                                      \
+		struct letter value;                                           \
+		__u64 sum = 0;                                                 \
+		__u32 size = 0, n;                                             \
+		int rc = ADS_OK;                                               \
+		set_all(&value, step->value);                                  \
+		switch (step->operation) {                                     \
+		case RING_WAITING:                                             \
+			sum = name##_waiting();                                \
+			break;                                                 \
+		case RING_PUSH:                                                \
+			rc = name##_push(&value, sizeof(value));               \
+			break;                                                 \
+		case RING_APPEND:                                              \
+			rc = name##_append(&value, 12);                        \
+			break;                                                 \
+		case RING_RESERVE:                                             \
+			rc = name##_draft(step->value);                        \
+			break;                                                 \
+		case RING_PUBLISH:                                             \
+			rc = name##_publish();                                 \
+			break;                                                 \
+		case RING_POP:                                                 \
+			rc = name##_pop(&value, sizeof(value), &size);         \
+			mix(sum, size);                                        \
+			for (n = 0; n < 5; n++) /* what is behind the record is anything */ \
+				if (!rc && 8 * n + 8 <= size)                  \
+					mix(sum, value.words[n]);              \
+			break;                                                 \
+		case RING_BATCH:                                               \
+			return name##_batch(step);                             \
+		default:                                                       \
+			rc = ADS_INVALID;                                      \
+		}                                                              \
+		step->answer = sum;                                            \
+		return rc;                                                     \
+	}
+
+USE_RING(ring)
+USE_RING(recorder)
