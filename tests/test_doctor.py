@@ -115,7 +115,10 @@ def test_people_get_a_table_and_advice(diagnosis: doctor.Diagnosis) -> None:
     done = run_command()
     assert (done.returncode, done.stderr) == (0, "")
     lines = done.stdout.splitlines()
-    first = lines.index("CHECK           STATE    FOUND") + 1
+    # As wide as the longest state needs.
+    first = (
+        next(i for i, line in enumerate(lines) if line.split() == ["CHECK", "STATE", "FOUND"]) + 1
+    )
     rows = lines[first : first + len(diagnosis.checks)]
     shown = {row[:16].strip(): row[16:].split()[0] for row in rows}
     for check in diagnosis.checks:

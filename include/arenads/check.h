@@ -236,6 +236,8 @@ static inline void ads_check_free(struct ads_check *c, struct ads_pool_ref pool)
 		__u32 taken = (__u32)top & ADS_TOP_TAKEN ? at : 0;
 		__u64 left = ~0ull;
 
+		if (!at && (__u32)top)
+			ads_check_error(c, pool.offset); /* marks of an entry that is none */
 		while (at) {
 			__u64 word;
 
