@@ -444,6 +444,8 @@ static void make_structures(void)
 		s->ref.value_size = s->value_size;
 		if (!ads_structure_open(&arena, s->name, s->kind, &s->ref)) {
 			ads_at(&arena, struct ads_header, s->ref.offset)->seed = 0x5eed + i;
+		if (s->kind == ADS_KIND_ORDEREDMAP) /* its towers have a header of their own */
+			ads_at(&arena, struct ads_header, ads_orderedmap_index(s->ref).offset)->seed = 0x70e5;
 			continue; /* a program's */
 		}
 		must(s->name, s->kind == ADS_KIND_QUEUE

@@ -192,8 +192,8 @@ def test_an_object_without_an_arena_is_told_how_to_declare_one(
     "declare",
     [
         "ADS_DECLARE(odd, 0, struct pair, 4);",
-        "ADS_DECLARE(odd, 9, struct pair, 4);",
-        "ADS_DECLARE_KEYED(odd, 9, __u64, struct pair, 4);",
+        "ADS_DECLARE(odd, 99, struct pair, 4);",
+        "ADS_DECLARE_KEYED(odd, 99, __u64, struct pair, 4, 0);",
     ],
 )
 def test_a_declaration_of_an_unknown_kind_is_refused_with_its_name(
@@ -208,7 +208,7 @@ def test_a_declaration_of_an_unknown_kind_is_refused_with_its_name(
     "declare",
     [
         "ADS_DECLARE(odd, ADS_KIND_HASHMAP, struct pair, 4);",
-        "ADS_DECLARE_KEYED(odd, ADS_KIND_LIST, __u64, struct pair, 4);",
+        "ADS_DECLARE_KEYED(odd, ADS_KIND_LIST, __u64, struct pair, 4, 0);",
     ],
 )
 def test_a_declaration_with_the_wrong_types_for_its_kind_is_refused(
@@ -221,7 +221,7 @@ def test_a_declaration_with_the_wrong_types_for_its_kind_is_refused(
 def test_a_declaration_of_an_unknown_kind_leaves_a_given_arena_as_it_was(
     build: Builds, engine: str, leaves_nothing: Leaves
 ) -> None:
-    path = build(DECLARED % "ADS_DECLARE(odd, 9, struct pair, 4);")
+    path = build(DECLARED % "ADS_DECLARE(odd, 99, struct pair, 4);")
     with quiet_arena(engine) as arena:
         expect_untouched(arenads.ObjectError, leaves_nothing, path, arena)
 
