@@ -823,7 +823,7 @@ static void damage(void)
 		case 2: { /* a stretch that belongs elsewhere */
 			__u32 from = some_target(), words = 1u << below(7);
 
-			for (; words--; at += 8, from += 8)
+			for (; words-- && from + 8 <= ARENA_BYTES; at += 8, from += 8)
 				put(at, *ads_at(&arena, __u64, from));
 			break;
 		}
@@ -1008,6 +1008,7 @@ static void consume(const struct structure *s)
 	long rc;
 
 	attempt("ring pop", ads_ring_pop(&arena, s->ref, buffers.value, below(100), &length));
+	memset(&batch, 0, sizeof(batch));
 	rc = attempt("ring peek", ads_ring_peek(&arena, s->ref, &batch));
 	for (n = below(20); rc == ADS_OK && n; n--) {
 		rc = attempt("ring next", ads_ring_next(&arena, s->ref, &batch, &place, &length));
@@ -1487,6 +1488,8 @@ static struct program {
 	{"use_pool", use_pool, &pool.handle, "pool", POOL_READS, POOL_OPERATIONS, -1},
 	{"use_ring", use_ring, &ring.handle, "ring", RING_READS, RING_OPERATIONS, -1},
 	{"use_recorder", use_recorder, &recorder.handle, "recorder", RING_READS, RING_OPERATIONS, -1},
+	{"use_mpmc", use_mpmc, &mpmc.handle, "mpmc", QUEUE_READS, QUEUE_OPERATIONS, -1},
+	{"use_nodes", use_nodes, &nodes.handle, "nodes", NODES_READS, NODES_OPERATIONS, -1},
 	{"use_array", use_array, &array.handle, "array", ARRAY_READS, ARRAY_OPERATIONS, -1},
 };
 #define PROGRAMS (sizeof(programs) / sizeof(programs[0]))
@@ -1535,7 +1538,9 @@ static struct step some_step(const struct program *p, int reading)
 
 	if (s->kind == ADS_KIND_LIST)
 		step.key = some_order();
-	else if (s->kind == ADS_KIND_POOL)
+	else if (s->kind == ADS_KIND_INTRUSIVE && below(2))
+		step.key = some_node_order(below(OBJECTS));
+	else if (s->kind == ADS_KIND_POOL || s->kind == ADS_KIND_INTRUSIVE)
 		step.key = below(2) ? objects[below(OBJECTS)] : wild_offset();
 	else
 		step.key = below(8) ? below(s->max_entries) : draw();
@@ -1579,6 +1584,7 @@ static void use_programs(void)
 	int same;
 	__u32 i;
 
+	operation = "damage";
 	by_user = 0; /* user space goes the way of BPF programs, which cannot die */
 	damage();
 	same = knows_memory();

@@ -108,8 +108,10 @@ static ADS_INLINE __u64 ads_array_block_size(struct ads_arena *a, __u32 owner, _
 
 	(void)a;
 #if !ADS_BPF /* whose stack is short: there the header is believed, as a pool's stride is */
-	if (h->value_size > ADS_MAX_VALUE || bytes != ads_array_chunk_bytes(h->value_size))
+	if (h->value_size > ADS_MAX_VALUE || bytes != ads_array_chunk_bytes(h->value_size)) {
+		a->damaged_at = owner;
 		return 0;
+	}
 #endif
 	return number < h->most ? bytes : 0;
 }
@@ -169,8 +171,10 @@ static ADS_INLINE int ads_block_finish(struct ads_arena *a, __u32 at, __u64 word
 	if (!bytes)
 		return ADS_DAMAGED;
 #if !ADS_BPF
-	if (bytes > a->size || at + bytes > a->size)
+	if (bytes > a->size || at + bytes > a->size) {
+		a->damaged_at = at;
 		return ADS_DAMAGED;
+	}
 #endif
 	if ((word & 3) == ADS_BLOCK_CHUNK) {
 		struct ads_pool_ref pool = {(__u32)word & ~63u, 0, 0};
@@ -264,8 +268,12 @@ ADS_GLOBAL int ads_block_claim(struct ads_arena *a, __u64 claim, __u64 saw, __u6
 		__u64 word = 0;
 
 		ads_forget(claim);
-		if (cursor % ADS_LINE != 56 || cursor < ADS_HEAP_OFFSET || cursor >= size || populated > size)
+		if (cursor % ADS_LINE != 56 || cursor < ADS_HEAP_OFFSET || cursor >= size || populated > size) {
+#if !ADS_BPF
+			a->damaged_at = ADS_ROOT_OFFSET;
+#endif
 			return ADS_DAMAGED;
+		}
 		if (cursor + 8 <= populated)
 			word = ads_load_acquire(header); /* A10, pairs with R10 */
 		if (!word) {

@@ -336,6 +336,14 @@ static inline int ads_mpmc_check(struct ads_arena *a, struct ads_ref ref)
 	return ads_bad(a, ref.offset, sizeof(struct ads_mpmc) + 8 * slots) ? ADS_DAMAGED : ADS_OK;
 }
 
+/* The flags that a list, what is made of lists, or a queue can have. */
+static inline __u32 ads_flags_of_kind(__u32 kind)
+{
+	if (ads_kind_is_hashed(kind))
+		return ADS_GRACE;
+	return kind == ADS_KIND_ORDEREDMAP || kind == ADS_KIND_INDEX ? ADS_GRACE | ADS_SIGNED | ADS_BYTES | ADS_LIVES : 0;
+}
+
 /* Check what a structure's header claims against what is expected; ref comes from the
  * directory or the caller, so nothing in it is trusted before. */
 static inline int ads_structure_check(struct ads_arena *a, __u32 kind, struct ads_ref ref)
@@ -360,6 +368,8 @@ static inline int ads_structure_check(struct ads_arena *a, __u32 kind, struct ad
 		return ADS_DAMAGED;
 	if (kind == ADS_KIND_RING)
 		return ads_ring_believe(a, ref);
+	if (ref.flags & ~ads_flags_of_kind(kind))
+		return ADS_DAMAGED;
 	if (kind != ADS_KIND_QUEUE) {
 		const struct ads_pool *p = &ads_at(a, struct ads_collection, ref.offset)->pool;
 

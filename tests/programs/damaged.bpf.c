@@ -27,7 +27,9 @@ struct letter {
 	__u64 words[5];
 };
 struct object {
-	__u64 words[6];
+	__u64 first;
+	struct ads_node node;
+	__u8 rest[40 - sizeof(struct ads_node)];
 };
 
 ADS_ARENA(1 * ADS_MIB);
@@ -38,6 +40,8 @@ ADS_SET(set, __u64, 200);
 ADS_LIST(list, struct event, 80);
 ADS_QUEUE(queue, struct letter, 16);
 ADS_POOL(pool, struct object, 100);
+ADS_INTRUSIVE(nodes, pool, struct object, node);
+ADS_MPMC(mpmc, struct letter, 16);
 ADS_ARRAY(array, struct letter, 3000);
 ADS_RING(ring, 2048);
 ADS_RING(recorder, 1024, ADS_OVERWRITE);
@@ -65,6 +69,9 @@ enum { ARRAY_GET, ARRAY_READS, ARRAY_SET = ARRAY_READS, ARRAY_FIND, ARRAY_OPERAT
 
 enum { RING_WAITING, RING_READS,
        RING_PUSH = RING_READS, RING_APPEND, RING_RESERVE, RING_PUBLISH, RING_POP, RING_BATCH, RING_OPERATIONS };
+
+enum { NODES_FIND, NODES_FIRST, NODES_CONTAINS, NODES_LEN, NODES_SCAN, NODES_READS,
+       NODES_PUSH = NODES_READS, NODES_INSERT, NODES_REMOVE, NODES_POP, NODES_POP_FIRST, NODES_OPERATIONS };
 
 #define SCAN_ENTRIES 1024
 
@@ -283,31 +290,35 @@ SEC("syscall") int use_list(struct step *step)
 	return rc;
 }
 
-SEC("syscall") int use_queue(struct step *step)
-{
-	struct letter value = {{step->value, ~step->value, 3, 4, 5}};
-	__u64 sum = 0;
-	int rc;
-
-	switch (step->operation) {
-	case QUEUE_LEN:
-		sum = queue_len();
-		rc = ADS_OK;
-		break;
-	case QUEUE_PUSH:
-		rc = queue_push(&value);
-		break;
-	case QUEUE_POP:
-		rc = queue_pop(&value);
-		if (!rc)
-			mix_all(sum, &value);
-		break;
-	default:
-		rc = ADS_INVALID;
+/* Fixed-size records, for one producer and consumer or for any number. */
+#define USE_QUEUE(name)                                                        \
+	SEC("syscall") int use_##name(struct step *step)                       \
+	{                                                                      \
+		struct letter value = {{step->value, ~step->value, 3, 4, 5}};  \
+		__u64 sum = 0;                                                 \
+		int rc;                                                        \
+		switch (step->operation) {                                     \
+		case QUEUE_LEN:                                                \
+			sum = name##_len();                                    \
+			rc = ADS_OK;                                           \
+			break;                                                 \
+		case QUEUE_PUSH:                                               \
+			rc = name##_push(&value);                              \
+			break;                                                 \
+		case QUEUE_POP:                                                \
+			rc = name##_pop(&value);                               \
+			if (!rc)                                               \
+				mix_all(sum, &value);                          \
+			break;                                                 \
+		default:                                                       \
+			rc = ADS_INVALID;                                      \
+		}                                                              \
+		step->answer = sum;                                            \
+		return rc;                                                     \
 	}
-	step->answer = sum;
-	return rc;
-}
+
+USE_QUEUE(queue)
+USE_QUEUE(mpmc)
 
 SEC("syscall") int use_pool(struct step *step)
 {
@@ -436,3 +447,66 @@ SEC("syscall") int use_array(struct step *step)
 
 USE_RING(ring)
 USE_RING(recorder)
+
+/* Not the functions that return records: the codes are wanted. */
+static ADS_NOINLINE int nodes_scan(struct step *step)
+{
+	struct nodes_cursor cursor = {};
+	__u64 sum = 0;
+	__u32 i;
+
+	for (ads_each(i, SCAN_ENTRIES)) {
+		struct object __arena *object = nodes_next(&cursor);
+
+		if (!object)
+			break;
+		mix(sum, place_of(object));
+	}
+	if (step)
+		step->answer = sum;
+	return cursor.error;
+}
+
+SEC("syscall") int use_nodes(struct step *step)
+{
+	__u64 key = step->key, order = 0;
+	__u32 node = (__u32)key + (__u32)__builtin_offsetof(struct object, node);
+	__u32 place = 0;
+	int rc = ADS_OK;
+
+	switch (step->operation) {
+	case NODES_FIND:
+		rc = ads_intrusive_find(ads_here(), nodes_ref(), key, &place);
+		break;
+	case NODES_FIRST:
+		rc = ads_intrusive_first(ads_here(), nodes_ref(), &order, &place);
+		break;
+	case NODES_CONTAINS:
+		rc = ads_intrusive_contains(ads_here(), nodes_ref(), node, &order);
+		break;
+	case NODES_LEN:
+		order = (__u64)nodes_len();
+		break;
+	case NODES_SCAN:
+		return nodes_scan(step);
+	case NODES_PUSH:
+		rc = ads_intrusive_push(ads_here(), nodes_ref(), node, &order);
+		break;
+	case NODES_INSERT:
+		rc = ads_intrusive_insert(ads_here(), nodes_ref(), step->value & 63, node);
+		break;
+	case NODES_REMOVE:
+		rc = ads_intrusive_remove(ads_here(), nodes_ref(), node);
+		break;
+	case NODES_POP:
+		rc = ads_intrusive_pop(ads_here(), nodes_ref(), key, &place);
+		break;
+	case NODES_POP_FIRST:
+		rc = ads_intrusive_pop_first(ads_here(), nodes_ref(), &order, &place);
+		break;
+	default:
+		rc = ADS_INVALID;
+	}
+	step->answer = rc ? 0 : order ^ (__u64)place << 32;
+	return rc;
+}
