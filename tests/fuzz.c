@@ -39,6 +39,7 @@ struct ads_owner;
 static struct ads_owner *fuzz_line(struct ads_arena *a);
 #define ads_by_user fuzz_by_user /* some callers stand for BPF programs */
 #define ads_owner_line(arena) fuzz_line(arena)
+#define ads_random() 0x5eed5eedull /* what is in an image is the same in every run */
 static int fuzz_line_is_dead(const struct ads_owner *line);
 #define ads_owner_is_dead(line, who) fuzz_line_is_dead(line)
 #define OWNERS 8

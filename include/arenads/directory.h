@@ -28,6 +28,7 @@
 #define ADS_FIRST_ENTRIES 32u /* a hash map begins with shortcuts for so many */
 #define ADS_DIRECTORY_SEED 0x6469726563746f72ull /* names are ours, not an attacker's */
 
+#ifndef ads_random /* a test may want the same each time */
 static inline __u64 ads_random(void)
 {
 	__u64 value = 0;
@@ -36,6 +37,7 @@ static inline __u64 ads_random(void)
 		value = (__u64)getpid() * 0x9e3779b97f4a7c15ull;
 	return value;
 }
+#endif
 
 /* log2 of the shortcuts that hold `entries` in half-filled buckets. */
 static inline __u32 ads_hashmap_bits(__u64 entries)
