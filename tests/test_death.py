@@ -642,6 +642,9 @@ def test_death_of_who_makes_a_structure_leaves_it_whole_or_absent(
             if not stop:
                 points = reply["points"]
                 stops += [*range(1, points - 40, 1 + points // 80), *range(points - 40, points + 2)]
+            elif stop == stops[-1] and not reply["ended"]:
+                # How many points there are depends on the CPU that it starts on: go on to the end.
+                stops.append(stop + 1)
             names = sorted(arena.structures)
             assert names in (others, ["new", *others])
             made += "new" in names
@@ -659,7 +662,7 @@ def test_death_of_who_makes_a_structure_leaves_it_whole_or_absent(
             if not first:
                 assert list(arena.structures["other"]) == [7]  # type: ignore[call-overload]
             assert arena.used <= 64 * 1024
-    assert [stop for stop, ended in ended.items() if ended] == [0, points + 1]
+    assert ended[stops[-1]]
     assert 2 <= made < len(stops)
 
 
