@@ -14,30 +14,12 @@ from __future__ import annotations
 
 import os as _os
 
-from arenads.arena import Arena, Statistics, _path_text, choose_engine, parse_size
-from arenads.array import ArrayMap
-from arenads.compiler import cflags, compile, include_dir
-from arenads.errors import *  # noqa: F403
-from arenads.errors import NotAPinError
-from arenads.errors import __all__ as _errors
-from arenads.hashmap import HashMap
-from arenads.intrusive import IntrusiveList
-from arenads.list import List
-from arenads.mpmc import MpmcQueue
-from arenads.node import Node
-from arenads.orderedmap import OrderedMap
-from arenads.pool import Pool
-from arenads.program import Program, RunResult, load
-from arenads.queue import Queue
-from arenads.ring import Ring
-from arenads.schema import (
+from arenads.annotations import (
     Align,
     Array,
     Bits,
     Bytes,
-    Codec,
     Ptr,
-    Schema,
     Size,
     Str,
     char,
@@ -53,6 +35,24 @@ from arenads.schema import (
     u32,
     u64,
 )
+from arenads.arena import Arena, Statistics, _path_text, choose_engine, parse_size
+from arenads.array import ArrayMap
+from arenads.codec import Codec
+from arenads.compiler import cflags, compile, include_dir
+from arenads.errors import *  # noqa: F403
+from arenads.errors import NotAPinError
+from arenads.errors import __all__ as _errors
+from arenads.hashmap import HashMap
+from arenads.intrusive import IntrusiveList
+from arenads.list import List
+from arenads.mpmc import MpmcQueue
+from arenads.node import Node
+from arenads.orderedmap import OrderedMap
+from arenads.pool import Pool
+from arenads.program import Program, RunResult, load
+from arenads.queue import Queue
+from arenads.ring import Ring
+from arenads.schema import Schema
 from arenads.set import Set
 from arenads.structure import CheckReport, Counters
 

@@ -21,6 +21,8 @@ import msgspec
 
 from arenads import capabilities
 from arenads._core import ffi, lib
+from arenads.annotations import schema_of
+from arenads.comparison import compare
 from arenads.errors import (
     AbiError,
     ArenadsError,
@@ -45,14 +47,7 @@ from arenads.errors import (
 )
 from arenads.kinds import KINDS
 from arenads.node import node_offset
-from arenads.schema import (
-    Schema,
-    compare,
-    decode_schema,
-    encode_schema,
-    padding_of,
-    schema_of,
-)
+from arenads.schema import Schema, decode_schema, encode_schema, padding_of
 
 if TYPE_CHECKING:
     from arenads.array import ArrayMap

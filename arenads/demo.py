@@ -20,12 +20,13 @@ from typing import Any, Literal, Protocol
 
 import msgspec
 
+from arenads.annotations import Str, u32, u64
 from arenads.arena import Engine
+from arenads.codec import Codec
 from arenads.compiler import include_dir, programs_dir
 from arenads.engine import take_engine
 from arenads.errors import ObjectError
 from arenads.program import Attachment, Program, load
-from arenads.schema import Codec, Str, u32, u64
 from arenads.table import Table
 
 __all__ = ["Outcome", "Report", "Sample", "pack_sample", "program_path", "run"]

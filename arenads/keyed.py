@@ -6,8 +6,9 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from arenads._core import ffi, lib
+from arenads.codec import Codec
 from arenads.errors import KeyAbsentError
-from arenads.schema import Codec, Schema
+from arenads.schema import Schema
 from arenads.structure import Collection, _codec
 
 if TYPE_CHECKING:

@@ -6,8 +6,9 @@ from collections.abc import Iterator
 
 import msgspec
 
+from arenads.annotations import u64
 from arenads.errors import SchemaError
-from arenads.schema import ArrayType, CType, Record, Schema, python_name, spell_path, u64
+from arenads.schema import ArrayType, CType, Record, Schema, python_name, spell_path
 
 __all__ = ["Node", "node_members", "node_offset"]
 
@@ -39,7 +40,7 @@ Node.__arenads_name__ = _RECORD  # type: ignore[attr-defined]
 def node_members(schema: Schema) -> dict[str, int]:
     """Return the nodes of a record type: paths and offsets, in the order of their offsets.
 
-    >>> from arenads.schema import from_class
+    >>> from arenads.annotations import from_class
     >>> class Task(msgspec.Struct):
     ...     pid: u64
     ...     node: Node = Node()

@@ -14,6 +14,7 @@ from arenads import compiler
 from arenads._core import ffi, lib
 from arenads.arena import PAGE, Arena, Engine, parse_size
 from arenads.btf import ArenaMap, Declaration, Kind, ObjectFile
+from arenads.btf_schema import from_btf
 from arenads.engine import take_engine
 from arenads.errors import (
     ArenadsError,
@@ -26,7 +27,7 @@ from arenads.errors import (
 )
 from arenads.kinds import KINDS
 from arenads.native import NativeObject
-from arenads.schema import Schema, from_btf
+from arenads.schema import Schema
 from arenads.structure import Structure
 
 __all__ = ["Attachment", "Program", "RunResult", "load"]

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 import msgspec
 
 from arenads._core import ffi, lib
+from arenads.codec import Codec
 from arenads.errors import (
     ArenaFullError,
     BudgetError,
@@ -16,7 +17,7 @@ from arenads.errors import (
     RemovedError,
     SchemaError,
 )
-from arenads.schema import Codec, Scalar, Schema
+from arenads.schema import Scalar, Schema
 
 if TYPE_CHECKING:
     from arenads.arena import Arena

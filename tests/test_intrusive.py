@@ -18,6 +18,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_stat
 
 import arenads
 from arenads import Array, Node, packed, u8, u32, u64
+from arenads.python_class import python_class
 
 LARGEST = (1 << 64) - 1
 FIRST = 1 << 63  # the order of the first push
@@ -680,7 +681,7 @@ def test_python_walks_and_removes_what_a_program_linked(records: Records) -> Non
 
 
 def test_a_program_walks_and_removes_what_python_linked(records: Records) -> None:
-    kind = arenads.schema.python_class(records.tasks.value_type)
+    kind = python_class(records.tasks.value_type)
     addresses = [records.tasks.alloc(kind(pid=pid)) for pid in range(6)]
     for order, address in enumerate(addresses):
         records.ready.insert(10 * order, address)
@@ -727,7 +728,7 @@ class Churn:
         self.ended = threading.Event()
         self.failures: list[str] = []
         self.moved = 0
-        kind = arenads.schema.python_class(records.tasks.value_type)
+        kind = python_class(records.tasks.value_type)
         for pid in range(self.RECORDS):
             address = records.tasks.alloc(kind(pid=pid, weight=~pid & MASK))
             records.ready.insert(FIRST + pid, address)

@@ -13,9 +13,12 @@ import pytest
 import arenads
 from arenads import Array, Size, u32, u64
 from arenads._core import ffi, lib
+from arenads.annotations import from_class
 from arenads.btf import Kind, ObjectFile
+from arenads.btf_schema import from_btf
+from arenads.comparison import compare
 from arenads.compiler import include_dir
-from arenads.schema import Record, compare, from_btf, from_class
+from arenads.schema import Record
 
 RECORDS = [
     "ads_root",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import doctest
 import enum
 import math
 import random
@@ -22,50 +21,52 @@ from hypothesis import strategies as st
 
 from arenads import btf as btf_module
 from arenads import schema as schema_module
-from arenads.btf import Btf, Kind, ObjectFile
-from arenads.compiler import compile, compile_shared
-from arenads.errors import CompilerMissingError, LayoutError, SchemaError
-from arenads.schema import (
+from arenads.annotations import (
     Align,
     Array,
-    ArrayType,
     Bits,
     Bytes,
-    BytesType,
-    Codec,
-    CType,
-    EnumType,
-    Field,
-    PointerType,
     Ptr,
-    Record,
-    Scalar,
-    Schema,
     Size,
     Str,
-    StrType,
     char,
-    check_schema,
-    compare,
-    decode_schema,
-    encode_schema,
     f32,
     f64,
-    from_btf,
     from_class,
     from_type,
     i8,
     i16,
     i32,
     i64,
-    numpy_dtype,
     packed,
-    python_class,
     schema_of,
     u8,
     u16,
     u32,
     u64,
+)
+from arenads.btf import Btf, Kind, ObjectFile
+from arenads.btf_schema import from_btf
+from arenads.codec import Codec
+from arenads.comparison import compare
+from arenads.compiler import compile, compile_shared
+from arenads.errors import CompilerMissingError, LayoutError, SchemaError
+from arenads.numpy_dtype import numpy_dtype
+from arenads.python_class import python_class
+from arenads.schema import (
+    ArrayType,
+    BytesType,
+    CType,
+    EnumType,
+    Field,
+    PointerType,
+    Record,
+    Scalar,
+    Schema,
+    StrType,
+    check_schema,
+    decode_schema,
+    encode_schema,
 )
 
 
@@ -1546,9 +1547,9 @@ from typing import Annotated
 
 import msgspec
 
-from arenads.schema import (
-    Align, Array, Bits, Bytes, Codec, Ptr, Size, Str, char, f32, from_class, packed, u8, u32, u64,
-)
+from arenads import Align, Array, Bits, Bytes, Codec, Ptr, Size, Str, char, f32, packed
+from arenads import u8, u32, u64
+from arenads.annotations import from_class
 
 
 class Color(enum.IntEnum):
@@ -1611,8 +1612,3 @@ def test_user_code_passes_a_strict_type_checker(tmp_path: Path) -> None:
     assert result.returncode == 0, result.stdout + result.stderr
     revealed = [line.split('"')[1] for line in result.stdout.splitlines() if "Revealed" in line]
     assert revealed == ["int", "int", "str", "list[int]", "user_code.Point"]
-
-
-@pytest.mark.parametrize("module", [schema_module, btf_module])
-def test_examples_in_docstrings_run(module: Any) -> None:
-    assert doctest.testmod(module).failed == 0
