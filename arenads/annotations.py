@@ -6,7 +6,8 @@ A record is a `msgspec.Struct` whose annotations name C types:
 ...     syscalls: u64
 ...     cpu: u32
 ...     comm: Str[16]
->>> codec = Codec(from_class(TaskStat), TaskStat)
+>>> from arenads import Codec
+>>> codec = Codec(TaskStat)
 >>> codec.size
 32
 >>> codec.unpack(codec.pack(TaskStat(7, 2, "bash")))

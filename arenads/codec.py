@@ -67,6 +67,7 @@ class Codec(Generic[T]):
     frozen : bool
         Make the generated class immutable and hashable.
 
+    >>> from arenads import u32
     >>> codec = Codec(u32)
     >>> codec.unpack(codec.pack(7))
     7
@@ -101,6 +102,7 @@ class Codec(Generic[T]):
     def unpack_many(self, buffer: Buffer, stride: int, offset: int, count: int) -> list[T]:
         """Return `count` records that lie `stride` bytes apart, the first at `offset`.
 
+        >>> from arenads import u16
         >>> Codec(u16).unpack_many(bytes([1, 0, 0, 0, 2, 0]), 4, 0, 2)
         [1, 2]
 
@@ -143,11 +145,9 @@ class Codec(Generic[T]):
         `path` is a member name, with dots into nested records and indexes into arrays:
         `"syscalls"`, `"cpu[3].ticks"`; empty for a schema that is a scalar itself.
 
-        >>> class Stat(msgspec.Struct):
-        ...     calls: u32
-        ...     per_cpu: Array[u64, 4]
-        >>> Codec(Stat).field("per_cpu[2]")
-        (24, Scalar(name='u64'))
+        >>> from arenads import Array, u64
+        >>> Codec(Array[u64, 4]).field("[2]")
+        (16, Scalar(name='u64'))
 
         Raises
         ------

@@ -37,6 +37,7 @@ def python_class(schema: Schema | Record, *, frozen: bool = False) -> type[msgsp
     `frozen` the class is immutable and hashable, with tuples for arrays: right for
     keys of a dict. The same schema always gives the same class.
 
+    >>> from arenads.schema import Field
     >>> point = Record("point", 8, 4, (Field("x", Scalar("i32"), 0), Field("y", Scalar("i32"), 4)))
     >>> python_class(Schema(point))(x=3)
     point(x=3, y=0)

@@ -484,11 +484,8 @@ def _decoder() -> msgspec.json.Decoder[Schema]:
 def padding_of(schema: Schema) -> list[tuple[int, int]]:
     """Return (offset, size) of the bytes that belong to no member.
 
-    >>> from arenads.annotations import from_class, u8, u32
-    >>> class Key(msgspec.Struct):
-    ...     kind: u8
-    ...     number: u32
-    >>> padding_of(from_class(Key))
+    >>> kind, number = Field("kind", Scalar("u8"), 0), Field("number", Scalar("u32"), 4)
+    >>> padding_of(Schema(Record("key", 8, 4, (kind, number))))
     [(1, 3)]
     """
     covered = bytearray(schema.size)
