@@ -7,10 +7,11 @@
  * opens the arena that is pinned at PATH, in which soak.bpf.c has made its structures, and
  * does what each line on standard input asks, with one line of JSON as the answer:
  *
- *	kill COUNT SEATS MICROSECONDS OPERATIONS KEYS
+ *	kill COUNT SEATS MICROSECONDS OPERATIONS KEYS REAP
  *		Keep SEATS victims at work on a mask of operations and the first KEYS keys; kill
  *		a random one after up to so many microseconds, reap it, start another, until
- *		COUNT are dead and none is left.
+ *		COUNT are dead and none is left. After every REAP deaths give back what they had in
+ *		hand, unless that is 0.
  *	stop MICROSECONDS OPERATIONS KEYS
  *		Start one victim, stop it after up to so many microseconds.
  *	point OPERATION NUMBER KEYS
@@ -19,7 +20,8 @@
  *	go	Let the one that was stopped go on.
  *	expect PAIR SENT EXPECTED
  *		Both rings of a pair have been emptied by somebody else: go on with these numbers.
- *	reap	Give back what the dead had in hand. Between kills it is done now and then.
+ *	reap	Give back what the dead had in hand. And, nobody being at work, the records of the
+ *		intrusive list that were the dead's own.
  *	report	What all victims have done so far.
  *
  * A victim writes what it is doing into a seat: memory that it shares with this process, and
@@ -32,7 +34,6 @@
 #include <sys/wait.h>
 
 #define SEATS 8
-#define REAP_EVERY 16 /* deaths: less than there are lines in the registry of owners */
 
 struct seat {
 	__u64 begun;  /* it has the arena and is at work */
@@ -57,6 +58,7 @@ static struct {
 	__u64 unexpected;	  /* victims that ended in another way */
 	__u64 status;		  /* how the first of them did */
 	__u64 objects;		  /* of the pool, given back for the dead */
+	__u64 items;		  /* of the intrusive list, in no list and nobody's: the same */
 	__u64 reaped;		  /* entries that the dead had in hand, given back */
 	__u64 lines;		  /* of the registry of owners, freed */
 	__u64 nanoseconds;
@@ -82,15 +84,15 @@ static __u64 now(void)
 
 /* --- victims ---------------------------------------------------------------------------- */
 
-static __u64 *link_of_object(__u64 object)
+static __u64 *link_of_object(__u64 object, struct ads_ref of)
 {
-	return ads_link_of(&arena, (__u32)object - ads_entry_value_offset(pool_ref()));
+	return ads_link_of(&arena, (__u32)object - ads_entry_value_offset(of));
 }
 
 static void soak_hold(__u32 object)
 {
 	if (object)
-		seat->link = ads_load(link_of_object(object));
+		seat->link = ads_load(link_of_object(object, pool_ref()));
 	__atomic_store_n(&seat->object, object, __ATOMIC_RELEASE);
 }
 
@@ -156,7 +158,7 @@ static void inherit(struct seat *its)
 	__u64 object = its->object;
 
 	its->object = 0;
-	if (object && ads_load(link_of_object(object)) == its->link && !ads_pool_free(&arena, pool_ref(), (__u32)object))
+	if (object && ads_load(link_of_object(object, pool_ref())) == its->link && !ads_pool_free(&arena, pool_ref(), (__u32)object))
 		totals.objects++;
 }
 
@@ -174,6 +176,8 @@ static void bury(struct seat *its, int status)
 		totals.inside[doing - 1]++;
 	if (doing == SOAK_queue_pop + 1)
 		shared->ends[SOAK_QUEUES].doubt++;
+	if (doing == SOAK_ring_pop + 1)
+		shared->ends[SOAK_RINGS].doubt++;
 	its->begun = 0;
 	its->doing = 0;
 	its->pid = 0;
@@ -215,6 +219,39 @@ static int reap(void)
 	return 0;
 }
 
+/*
+ * Records belong to who allocates or removes them, and so may die with a victim. Once nobody is at
+ * work, one that is in use and in no list is such a record: its owner, the application, frees it.
+ */
+static int sweep(void)
+{
+	struct ads_pool_ref pool = ads_pool_of(items_ref());
+	__u64 at, bytes;
+	__u32 i;
+
+	for (at = ADS_HEAP_OFFSET; ads_arena_reaches(&arena, at + 8); at += bytes) {
+		__u64 word = ads_load_acquire(ads_at(&arena, __u64, at));
+
+		bytes = ads_block_bytes(&arena, word);
+		if (!bytes)
+			break;
+		if ((word & 3) != ADS_BLOCK_CHUNK || ((__u32)word & ~63u) != pool.offset)
+			continue;
+		for (i = 0; i < word >> 32; i++) {
+			__u32 object = (__u32)at + 8 + i * pool.stride + ads_entry_value_offset(items_ref());
+			__u64 link = ads_load(link_of_object(object, items_ref()));
+
+			if (!link || link & ADS_LINK_MARK ||
+			    !ads_node_is_out(ads_load(&ads_at(&arena, struct item, object)->node.link)))
+				continue;
+			if (ads_pool_free(&arena, items_ref(), object))
+				return -1;
+			totals.items++;
+		}
+	}
+	return 0;
+}
+
 /* Pass a random time. It is what is random about the deaths, nothing waits for it to be enough. */
 static void pass(__u64 most_microseconds)
 {
@@ -223,7 +260,8 @@ static void pass(__u64 most_microseconds)
 	clock_nanosleep(CLOCK_MONOTONIC, 0, &time, 0);
 }
 
-static int kill_many(__u64 count, __u64 seats, __u64 microseconds, __u64 operations, __u64 keys)
+static int kill_many(__u64 count, __u64 seats, __u64 microseconds, __u64 operations, __u64 keys,
+		     __u64 reap_every)
 {
 	__u64 start = now(), end = totals.kills + count, alive = 0, i;
 
@@ -251,7 +289,7 @@ static int kill_many(__u64 count, __u64 seats, __u64 microseconds, __u64 operati
 		/* Most have begun, however long that takes on a busy machine. A few have not. */
 		if (!__atomic_load_n(&shared->seats[i].begun, __ATOMIC_ACQUIRE) && next_random() % 16)
 			continue;
-		if (kill_victim(&shared->seats[i]) || (totals.kills % REAP_EVERY == 0 && reap()))
+		if (kill_victim(&shared->seats[i]) || (reap_every && totals.kills % reap_every == 0 && reap()))
 			return -1;
 		alive--;
 	}
@@ -365,8 +403,8 @@ static void report(void)
 	__u32 operation, code, i;
 
 	printf("{\"kills\": %llu, \"unexpected\": %llu, \"status\": %llu, \"objects\": %llu, "
-	       "\"reaped\": %llu, \"lines\": %llu, \"strays\": %llu, \"nanoseconds\": %llu, \"ends\": [",
-	       totals.kills, totals.unexpected, totals.status, totals.objects, totals.reaped, totals.lines,
+	       "\"items\": %llu, \"reaped\": %llu, \"lines\": %llu, \"strays\": %llu, \"nanoseconds\": %llu, \"ends\": [",
+	       totals.kills, totals.unexpected, totals.status, totals.objects, totals.items, totals.reaped, totals.lines,
 	       ads_load(&ads_root_of(&arena)->strays), totals.nanoseconds);
 	for (i = 0; i < SOAK_PAIRS; i++)
 		printf("%s[%llu, %llu, %llu]", i ? ", " : "", shared->ends[i].sent, shared->ends[i].expected,
@@ -406,7 +444,7 @@ static int open_all(const char *path)
 int main(int argc, char **argv)
 {
 	char line[256], verb[16];
-	__u64 number[5];
+	__u64 number[6];
 
 	if (argc != 2 || open_all(argv[1]))
 		return 2;
@@ -420,11 +458,11 @@ int main(int argc, char **argv)
 	prctl(PR_SET_TIMERSLACK, 1);
 	while (fgets(line, sizeof(line), stdin)) {
 		int rc = -1;
-		int given = sscanf(line, "%15s %llu %llu %llu %llu %llu", verb, &number[0], &number[1], &number[2],
-				   &number[3], &number[4]);
+		int given = sscanf(line, "%15s %llu %llu %llu %llu %llu %llu", verb, &number[0], &number[1], &number[2],
+				   &number[3], &number[4], &number[5]);
 
-		if (given == 6 && !strcmp(verb, "kill")) {
-			rc = kill_many(number[0], number[1], number[2], number[3], number[4]);
+		if (given == 7 && !strcmp(verb, "kill")) {
+			rc = kill_many(number[0], number[1], number[2], number[3], number[4], number[5]);
 			if (!rc)
 				report();
 		} else if (given == 4 && !strcmp(verb, "stop")) {
@@ -440,7 +478,7 @@ int main(int argc, char **argv)
 			printf("{}\n");
 			rc = 0;
 		} else if (given == 1 && !strcmp(verb, "reap")) {
-			rc = reap();
+			rc = reap() || sweep() ? -1 : 0;
 			printf("{}\n");
 		} else if (given == 1 && !strcmp(verb, "report")) {
 			report();

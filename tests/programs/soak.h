@@ -18,12 +18,32 @@
 #define SOAK_PUSHED (~0ull) /* the key in a pushed record, whose order is known only afterwards */
 #define SOAK_RARE 256 /* bits of a random number from here on tell what is done seldom */
 #define SOAK_WALK 16 /* entries that one walk looks at */
+#define SOAK_CELLS (1u << 18) /* of the array, in 512 chunks */
+#define SOAK_STORED 512u /* the last of them are stored whole, the others count */
+#define SOAK_MORE 4 /* words that a record of a byte ring may have more */
 
 struct record {
 	__u64 key;
 	__u64 stamp;
 	__u64 check;
 	__u64 again; /* check, inverted */
+};
+
+/* A record of the intrusive list. */
+struct item {
+	struct record record;
+	struct ads_node node;
+};
+
+/* Of a counting one the first word counts. In a stored one each word has a check of its own, in the
+ * upper half: it is words that are whole. */
+struct cell {
+	__u64 words[4];
+};
+
+struct long_record {
+	struct record record;
+	__u64 more[SOAK_MORE];
 };
 
 ADS_ARENA(64 * ADS_MIB);
@@ -35,6 +55,15 @@ ADS_LIST(list, struct record, 4096);
 ADS_POOL(pool, struct record, 8192);
 ADS_QUEUE(queue_out, struct record, 256);
 ADS_QUEUE(queue_in, struct record, 256);
+ADS_ORDEREDMAP(ordered, __u64, struct record, 8192);
+ADS_MPMC(mpmc, struct record, 256);
+ADS_RING(ring_out, 8192);
+ADS_RING(ring_in, 8192);
+ADS_RING(recorder_out, 4096, ADS_OVERWRITE);
+ADS_RING(recorder_in, 4096, ADS_OVERWRITE);
+ADS_ARRAY(array, struct cell, SOAK_CELLS);
+ADS_POOL(items, struct item, 32768);
+ADS_INTRUSIVE(linked, items, struct item, node);
 
 #define SOAK_STRUCTURES(X)                                                     \
 	X(map, ADS_KIND_HASHMAP)                                               \
@@ -43,8 +72,17 @@ ADS_QUEUE(queue_in, struct record, 256);
 	X(set, ADS_KIND_SET)                                                   \
 	X(list, ADS_KIND_LIST)                                                 \
 	X(pool, ADS_KIND_POOL)                                                 \
-	X(queue_out, ADS_KIND_QUEUE)                                                 \
-	X(queue_in, ADS_KIND_QUEUE)
+	X(queue_out, ADS_KIND_QUEUE)                                           \
+	X(queue_in, ADS_KIND_QUEUE)                                            \
+	X(ordered, ADS_KIND_ORDEREDMAP)                                        \
+	X(mpmc, ADS_KIND_MPMC)                                                 \
+	X(ring_out, ADS_KIND_RING)                                             \
+	X(ring_in, ADS_KIND_RING)                                              \
+	X(recorder_out, ADS_KIND_RING)                                         \
+	X(recorder_in, ADS_KIND_RING)                                          \
+	X(array, ADS_KIND_ARRAY)                                               \
+	X(items, ADS_KIND_POOL)                                                \
+	X(linked, ADS_KIND_INTRUSIVE)
 
 enum soak_code {
 	SOAK_OK,
@@ -56,8 +94,8 @@ enum soak_code {
 	SOAK_DAMAGED,
 	SOAK_OTHER,
 	SOAK_WRONG, /* a value that nobody stored there */
-	SOAK_AGAIN, /* queue: the record before once more, its producer died in between */
-	SOAK_LOST,  /* queue: records are missing, their consumers died with them */
+	SOAK_AGAIN, /* queues, rings: the record before once more, its producer died in between */
+	SOAK_LOST,  /* queues, rings: records are missing, their consumers died with them */
 	SOAK_CODES,
 };
 
@@ -89,7 +127,33 @@ enum soak_code {
 	X(list_walk)                                                           \
 	X(pool_use)                                                            \
 	X(queue_push)                                                          \
-	X(queue_pop)
+	X(queue_pop)                                                           \
+	X(ordered_insert)                                                      \
+	X(ordered_replace)                                                     \
+	X(ordered_update)                                                      \
+	X(ordered_delete)                                                      \
+	X(ordered_pop)                                                         \
+	X(ordered_pop_first)                                                   \
+	X(ordered_get)                                                         \
+	X(ordered_lower_bound)                                                 \
+	X(ordered_walk)                                                        \
+	X(mpmc_push)                                                           \
+	X(mpmc_pop)                                                            \
+	X(ring_push)                                                           \
+	X(ring_pop)                                                            \
+	X(recorder_push)                                                       \
+	X(recorder_pop)                                                        \
+	X(array_add)                                                           \
+	X(array_touch)                                                         \
+	X(array_set)                                                           \
+	X(array_get)                                                           \
+	X(linked_insert)                                                       \
+	X(linked_push)                                                         \
+	X(linked_remove)                                                       \
+	X(linked_drain)                                                        \
+	X(linked_move)                                                         \
+	X(linked_contains)                                                     \
+	X(linked_walk)
 
 enum soak_operation {
 #define SOAK_NUMBER(name) SOAK_##name,
@@ -98,8 +162,10 @@ enum soak_operation {
 	SOAK_KINDS, /* how many */
 };
 
-/* Those that one process at a time may do: each end of an SPSC queue has one owner. */
-#define SOAK_EXCLUSIVE (1ull << SOAK_queue_push | 1ull << SOAK_queue_pop)
+/* Those that one process at a time may do: each end of an SPSC queue or ring has one owner. */
+#define SOAK_EXCLUSIVE                                                         \
+	(1ull << SOAK_queue_push | 1ull << SOAK_queue_pop | 1ull << SOAK_ring_push | 1ull << SOAK_ring_pop | \
+	 1ull << SOAK_recorder_push | 1ull << SOAK_recorder_pop)
 /* Only programs that are not sleepable may hold on to an entry. */
 #define SOAK_NOT_SLEEPABLE (1ull << SOAK_grace_hold)
 
@@ -115,6 +181,8 @@ struct soak_ends {
 
 enum soak_pair {
 	SOAK_QUEUES,
+	SOAK_RINGS,
+	SOAK_RECORDERS,
 	SOAK_PAIRS,
 };
 
@@ -159,6 +227,22 @@ static ADS_INLINE int soak_judge(int rc, const struct record *record, __u64 key)
 		return rc;
 	check = soak_check(record->key, record->stamp);
 	return record->key == key && record->check == check && record->again == ~check ? 0 : 1;
+}
+
+static ADS_INLINE void soak_write(struct record __arena *to, struct record record)
+{
+	ads_store(&to->key, record.key);
+	ads_store(&to->stamp, record.stamp);
+	ads_store(&to->check, record.check);
+	ads_store(&to->again, record.again);
+}
+
+static ADS_INLINE struct record soak_read(const struct record __arena *from)
+{
+	struct record record = {ads_load(&from->key), ads_load(&from->stamp), ads_load(&from->check),
+				ads_load(&from->again)};
+
+	return record;
 }
 
 /* --- hash map ------------------------------------------------------------------------- */
@@ -441,14 +525,8 @@ ADS_GLOBAL int soak_pool_use(__u64 key, __u64 stamp)
 	soak_hold(at);
 	(void)a;
 	object = ads_at(a, struct record, at);
-	ads_store(&object->key, written.key);
-	ads_store(&object->stamp, written.stamp);
-	ads_store(&object->check, written.check);
-	ads_store(&object->again, written.again);
-	found.key = ads_load(&object->key);
-	found.stamp = ads_load(&object->stamp);
-	found.check = ads_load(&object->check);
-	found.again = ads_load(&object->again);
+	soak_write(object, written);
+	found = soak_read(object);
 	rc = soak_judge(0, &found, key);
 	if (ads_pool_free(a, pool_ref(), at))
 		rc = 1;
@@ -496,6 +574,377 @@ ADS_GLOBAL int soak_queue_pop(__u64 key, __u64 stamp)
 	int rc = SOAK_SIDE(queue_in_pop, queue_out_pop)(&record);
 
 	return soak_arrived(SOAK_QUEUES, rc, &record);
+}
+
+/* --- byte rings: the same with records of several sizes ---------------------------------------- */
+
+/* The words that a record has more follow from its check. */
+static ADS_INLINE int soak_judge_more(const struct long_record *record, __u32 size)
+{
+	__u32 more = (size - (__u32)sizeof(struct record)) / 8;
+	__u32 i;
+
+	if (size < sizeof(struct record) || size > sizeof(struct long_record) || size % 8)
+		return 1;
+	for (i = 0; i < SOAK_MORE; i++)
+		if (i < more && record->more[i] != record->record.check + i)
+			return 1;
+	return 0;
+}
+
+/* Copy a record in, to be seen at once or with the next, or fill one in place. */
+ADS_GLOBAL int soak_ring_push(__u64 key, __u64 stamp)
+{
+	struct record record = soak_record(soak_ends[SOAK_RINGS].sent, stamp);
+	struct ads_ring_draft draft = {0};
+	__u32 more = (__u32)(stamp >> 50) % (SOAK_MORE + 1);
+	struct record __arena *place;
+	__u64 __arena *words;
+	__u32 i;
+	int rc;
+
+	if (stamp >> 62 == 0) {
+		rc = SOAK_SIDE(ring_out_append, ring_in_append)(&record, sizeof(record));
+	} else if (stamp >> 62 == 1) {
+		rc = SOAK_SIDE(ring_out_push, ring_in_push)(&record, sizeof(record));
+	} else {
+		place = SOAK_SIDE(ring_out_reserve, ring_in_reserve)(&draft, sizeof(record) + 8 * more);
+		if (!place)
+			return ADS_FULL;
+		soak_write(place, record);
+		words = (__u64 __arena *)(place + 1);
+		for (i = 0; i < SOAK_MORE; i++)
+			if (i < more)
+				ads_store(words + i, record.check + i);
+		rc = SOAK_SIDE(ring_out_submit, ring_in_submit)(&draft);
+	}
+	return soak_sent(SOAK_RINGS, rc);
+}
+
+/* Copy a record out, or read it in place. */
+ADS_GLOBAL int soak_ring_pop(__u64 key, __u64 stamp)
+{
+	struct long_record record = {0};
+	struct ads_ring_cursor batch = {0};
+	__u64 __arena *words;
+	__u32 size = 0, i;
+	int rc;
+
+	if (stamp >> 63) {
+		rc = SOAK_SIDE(ring_in_pop, ring_out_pop)(&record, sizeof(record), &size);
+	} else {
+		rc = SOAK_SIDE(ring_in_peek, ring_out_peek)(&batch);
+		if (rc)
+			return rc;
+		words = SOAK_SIDE(ring_in_next, ring_out_next)(&batch, &size);
+		if (!words)
+			return 1;
+		record.record = soak_read((struct record __arena *)words);
+		for (i = 0; i < SOAK_MORE; i++)
+			if (sizeof(struct record) + 8 * i < size)
+				record.more[i] = ads_load(words + sizeof(struct record) / 8 + i);
+		rc = SOAK_SIDE(ring_in_release, ring_out_release)(&batch);
+	}
+	if (!rc && soak_judge_more(&record, size))
+		return 1;
+	return soak_arrived(SOAK_RINGS, rc, &record.record);
+}
+
+/* --- overwriting byte rings: records may be missing, none goes back ----------------------------- */
+
+ADS_GLOBAL int soak_recorder_push(__u64 key, __u64 stamp)
+{
+	struct record record = soak_record(soak_ends[SOAK_RECORDERS].sent, stamp);
+
+	return soak_sent(SOAK_RECORDERS, SOAK_SIDE(recorder_out_push, recorder_in_push)(&record, sizeof(record)));
+}
+
+ADS_GLOBAL int soak_recorder_pop(__u64 key, __u64 stamp)
+{
+	struct soak_ends *ends = &soak_ends[SOAK_RECORDERS];
+	struct record record = {0};
+	__u32 size = 0;
+	int rc = SOAK_SIDE(recorder_in_pop, recorder_out_pop)(&record, sizeof(record), &size);
+
+	if (rc)
+		return rc;
+	if (size != sizeof(record) || soak_judge(0, &record, record.key) || record.key + 1 < ends->expected)
+		return 1;
+	if (record.key + 1 == ends->expected)
+		return SOAK_AGAIN;
+	ends->expected = record.key + 1;
+	return 0;
+}
+
+/* --- MPMC ring: this side sends and takes on the same ---------------------------------------- */
+
+ADS_GLOBAL int soak_mpmc_push(__u64 key, __u64 stamp)
+{
+	struct record record = soak_record(key, stamp);
+
+	return mpmc_push(&record);
+}
+
+ADS_GLOBAL int soak_mpmc_pop(__u64 key, __u64 stamp)
+{
+	struct record record = {0};
+	int rc = mpmc_pop(&record);
+
+	return soak_judge(rc, &record, record.key);
+}
+
+/* --- ordered map -------------------------------------------------------------------------- */
+
+ADS_GLOBAL int soak_ordered_insert(__u64 key, __u64 stamp)
+{
+	struct record record = soak_record(key, stamp);
+
+	return ordered_insert(&key, &record);
+}
+
+ADS_GLOBAL int soak_ordered_replace(__u64 key, __u64 stamp)
+{
+	struct record record = soak_record(key, stamp);
+
+	return ordered_replace(&key, &record);
+}
+
+ADS_GLOBAL int soak_ordered_update(__u64 key, __u64 stamp)
+{
+	struct record record = soak_record(key, stamp);
+
+	return ordered_update(&key, &record);
+}
+
+ADS_GLOBAL int soak_ordered_delete(__u64 key, __u64 stamp)
+{
+	return ordered_delete(&key);
+}
+
+ADS_GLOBAL int soak_ordered_pop(__u64 key, __u64 stamp)
+{
+	struct record record = {0};
+	int rc = ordered_pop(&key, &record);
+
+	return soak_judge(rc, &record, key);
+}
+
+ADS_GLOBAL int soak_ordered_pop_first(__u64 key, __u64 stamp)
+{
+	struct record record = {0};
+	int rc = ordered_pop_first(&key, &record);
+
+	return soak_judge(rc, &record, key);
+}
+
+ADS_GLOBAL int soak_ordered_get(__u64 key, __u64 stamp)
+{
+	struct record record = {0};
+	int rc = ordered_get(&key, &record);
+
+	return soak_judge(rc, &record, key);
+}
+
+ADS_GLOBAL int soak_ordered_lower_bound(__u64 key, __u64 stamp)
+{
+	struct record record = {0};
+	__u64 least = key;
+	int rc = ordered_lower_bound(&key, &record);
+
+	return !rc && key < least ? 1 : soak_judge(rc, &record, key);
+}
+
+ADS_GLOBAL int soak_ordered_walk(__u64 key, __u64 stamp)
+{
+	struct ordered_cursor cursor = {0};
+	struct record record = {0};
+	__u64 least = key;
+	__u32 i;
+	int rc = ordered_seek(&cursor, &key);
+
+	if (rc)
+		return rc;
+	for (ads_each(i, SOAK_WALK)) {
+		rc = ordered_next(&cursor, &record);
+		if (!rc)
+			rc = cursor.key < least ? 1 : soak_judge(0, &record, cursor.key);
+		if (rc)
+			break;
+		least = cursor.key + 1;
+	}
+	return rc;
+}
+
+/* --- array -------------------------------------------------------------------------------- */
+
+static ADS_INLINE int soak_array_count(__u32 index)
+{
+	struct cell __arena *cell = array_lookup(index);
+
+	if (!cell)
+		return ADS_NO_MEMORY;
+	ads_add(&cell->words[0], 1);
+	return 0;
+}
+
+ADS_GLOBAL int soak_array_add(__u64 key, __u64 stamp)
+{
+	return soak_array_count((__u32)key % SOAK_COUNTERS);
+}
+
+/* Anywhere: the first one in a chunk makes it. Seldom, so that it lasts. */
+ADS_GLOBAL int soak_array_touch(__u64 key, __u64 stamp)
+{
+	return soak_is_rare(stamp, 8192) ? soak_array_count((__u32)(stamp >> 40) % (SOAK_CELLS - SOAK_STORED))
+					 : ADS_ABSENT;
+}
+
+static ADS_INLINE __u64 soak_array_word(__u32 index, __u32 i, __u32 stamp)
+{
+	return soak_check(4ull * index + i, stamp) << 32 | stamp;
+}
+
+ADS_GLOBAL int soak_array_set(__u64 key, __u64 stamp)
+{
+	__u32 index = SOAK_CELLS - SOAK_STORED + (__u32)key % SOAK_STORED;
+	struct cell cell;
+	__u32 i;
+
+	for (i = 0; i < 4; i++)
+		cell.words[i] = soak_array_word(index, i, (__u32)(stamp >> 32));
+	return array_set(index, &cell);
+}
+
+/* Words of several writers may be together, but each is whole, and belongs there. */
+ADS_GLOBAL int soak_array_get(__u64 key, __u64 stamp)
+{
+	__u32 index = SOAK_CELLS - SOAK_STORED + (__u32)key % SOAK_STORED;
+	struct cell cell = {0};
+	__u32 i;
+	int rc = array_get(index, &cell);
+
+	for (i = 0; i < 4; i++)
+		if (!rc && cell.words[i] && cell.words[i] != soak_array_word(index, i, (__u32)cell.words[i]))
+			rc = 1;
+	return rc;
+}
+
+/* --- intrusive list -------------------------------------------------------------------------- */
+
+static ADS_INLINE struct item __arena *soak_item(__u64 key, __u64 stamp)
+{
+	struct item __arena *item = items_alloc();
+
+	if (item)
+		soak_write((struct record __arena *)item, soak_record(key, stamp));
+	return item;
+}
+
+/* Give a record back that we have taken out: it is as whoever linked it had written it. */
+static ADS_INLINE int soak_item_free(struct item __arena *item)
+{
+	struct record record = soak_read((struct record __arena *)item);
+
+	return items_free(item) ? 1 : soak_judge(0, &record, record.key);
+}
+
+ADS_GLOBAL int soak_linked_insert(__u64 key, __u64 stamp)
+{
+	__u64 order = soak_order(key);
+	struct item __arena *item = soak_item(order, stamp);
+	int rc;
+
+	if (!item)
+		return ADS_FULL;
+	rc = linked_insert(order, item);
+	return rc && soak_item_free(item) ? 1 : rc;
+}
+
+ADS_GLOBAL int soak_linked_push(__u64 key, __u64 stamp)
+{
+	struct item __arena *item = soak_item(SOAK_PUSHED, stamp);
+	__u64 order = 0;
+	int rc;
+
+	if (!item)
+		return ADS_FULL;
+	rc = linked_push(item, &order);
+	return rc && soak_item_free(item) ? 1 : rc;
+}
+
+/* Of a record that was found anything may have become meanwhile: then it is that. */
+ADS_GLOBAL int soak_linked_remove(__u64 key, __u64 stamp)
+{
+	struct item __arena *item = linked_lookup(soak_order(key));
+	int rc;
+
+	if (!item)
+		return ADS_ABSENT;
+	rc = linked_remove(item);
+	return rc ? rc : soak_item_free(item);
+}
+
+/* Take up to two pushed ones away, as of the list. */
+ADS_GLOBAL int soak_linked_drain(__u64 key, __u64 stamp)
+{
+	struct item __arena *item;
+	__u32 i;
+	int rc = 0;
+
+	for (ads_each(i, 2)) {
+		item = linked_first();
+		if (!item || ads_load(&item->record.key) != SOAK_PUSHED)
+			return i ? 0 : ADS_ABSENT;
+		item = linked_pop_first();
+		if (!item)
+			return ADS_ABSENT;
+		rc = soak_item_free(item);
+		if (rc)
+			break;
+	}
+	return rc;
+}
+
+/* Take one out and link it elsewhere. */
+ADS_GLOBAL int soak_linked_move(__u64 key, __u64 stamp)
+{
+	struct item __arena *item = linked_pop(soak_order(key));
+	__u64 order = soak_order(key + 1);
+	struct record record;
+	int rc;
+
+	if (!item)
+		return ADS_ABSENT;
+	record = soak_read((struct record __arena *)item);
+	if (soak_judge(0, &record, record.key))
+		return 1;
+	soak_write((struct record __arena *)item, soak_record(order, stamp));
+	rc = linked_insert(order, item);
+	return rc && soak_item_free(item) ? 1 : rc;
+}
+
+ADS_GLOBAL int soak_linked_contains(__u64 key, __u64 stamp)
+{
+	struct item __arena *item = linked_lookup(soak_order(key));
+	int rc = item ? linked_contains(item) : 0;
+
+	return rc == 1 ? ADS_OK : rc ? rc : ADS_ABSENT;
+}
+
+ADS_GLOBAL int soak_linked_walk(__u64 key, __u64 stamp)
+{
+	struct linked_cursor cursor = {0};
+	__u64 last = 0;
+	__u32 i;
+
+	for (ads_each(i, SOAK_WALK)) {
+		if (!linked_next(&cursor))
+			return cursor.error;
+		if (cursor.scan.hash <= last)
+			return 1;
+		last = cursor.scan.hash;
+	}
+	return 0;
 }
 
 /* --- all of them --------------------------------------------------------------------------------- */
