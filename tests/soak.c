@@ -18,6 +18,7 @@
  *		Start one victim that does one operation and stops before its shared operation
  *		NUMBER, or ends. Only in the test build, with ADS_POINTS.
  *	go	Let the one that was stopped go on.
+ *	end	Kill it where it is.
  *	expect PAIR SENT EXPECTED
  *		Both rings of a pair have been emptied by somebody else: go on with these numbers.
  *	reap	Give back what the dead had in hand. And, nobody being at work, the records of the
@@ -396,6 +397,14 @@ static int go_on(void)
 	return 0;
 }
 
+static int end(void)
+{
+	struct seat *its = stopped;
+
+	stopped = 0;
+	return its ? kill_victim(its) : -1;
+}
+
 /* --- the answers ----------------------------------------------------------------------------- */
 
 static void report(void)
@@ -471,6 +480,9 @@ int main(int argc, char **argv)
 			rc = stop_at_point(number[0], number[1], number[2]);
 		} else if (given == 1 && !strcmp(verb, "go")) {
 			rc = go_on();
+		} else if (given == 1 && !strcmp(verb, "end")) {
+			rc = end();
+			printf("{}\n");
 		} else if (given == 4 && !strcmp(verb, "expect") && number[0] < SOAK_PAIRS) {
 			shared->ends[number[0]].sent = number[1];
 			shared->ends[number[0]].expected = number[2];
