@@ -115,7 +115,7 @@ COUNTED = {
     "recorder_out": {"dropped"},
     "recorder_in": {"dropped"},
 }
-CELLS = 1 << 18
+CELLS = 1 << 18  # of the array; the last STORED are stored whole, the others count
 STORED = 512
 KEYS = 512
 COUNTERS = 16
@@ -361,6 +361,8 @@ def expect_contents(soak: Soak, bpf: Codes, user: Report) -> None:
         assert all(is_whole(record, key) for key, record in program[name].items())
         assert set(program[name]) <= set(range(KEYS))
     assert set(program["set"]) <= set(range(KEYS))
+    kept = done("set_insert", bpf, user) - done("set_delete", bpf, user)
+    assert -user.deaths["set_delete"] <= len(program["set"]) - kept <= user.deaths["set_insert"]
     for order, record in program["list"].items():
         assert is_whole(record, PUSHED if record.key == PUSHED else order)
     assert list(program["ordered"]) == sorted(program["ordered"])
@@ -394,10 +396,8 @@ def expect_array(soak: Soak, bpf: Codes, user: Report) -> None:
     assert not any(any(cell.words[1:]) for cell in cells[:-STORED])
     for index, cell in enumerate(cells[-STORED:], CELLS - STORED):
         for number, word in enumerate(cell.words, 4 * index):
-            assert word in (
-                0,
-                (check_of(number, word & 0xFFFFFFFF) << 32 | word & 0xFFFFFFFF) & MASK,
-            )
+            stamp = word & 0xFFFFFFFF
+            assert word in (0, (check_of(number, stamp) << 32 | stamp) & MASK)
 
 
 def expect_mpmc(soak: Soak, bpf: Codes, user: Report) -> None:
