@@ -35,7 +35,15 @@ from arenads.annotations import (
     u32,
     u64,
 )
-from arenads.arena import Arena, Statistics, _path_text, choose_engine, parse_size
+from arenads.arena import (
+    Arena,
+    ArenaReport,
+    HeapReport,
+    Statistics,
+    _path_text,
+    choose_engine,
+    parse_size,
+)
 from arenads.array import ArrayMap
 from arenads.codec import Codec
 from arenads.compiler import cflags, compile, include_dir
@@ -84,6 +92,7 @@ __all__ = [
     *_errors,
     "Align",
     "Arena",
+    "ArenaReport",
     "Array",
     "ArrayMap",
     "Bits",
@@ -92,6 +101,7 @@ __all__ = [
     "Codec",
     "Counters",
     "HashMap",
+    "HeapReport",
     "IntrusiveList",
     "List",
     "Node",

@@ -18,6 +18,7 @@ typedef long long __s64;
 #define ADS_NAME_SIZE ...
 #define ADS_MAX_KEY ...
 #define ADS_MAX_VALUE ...
+#define ADS_DIRECTORY_ENTRIES ...
 #define ADS_ROOT_OFFSET ...
 #define ADS_READONLY ...
 #define ADS_KIND_HASHMAP ...
@@ -82,6 +83,7 @@ struct ads_counters { __u64 full, no_memory, budget, damaged, dropped; ...; };
 struct ads_check_report {
     __u64 live, deleted, free, waiting, unused, carved, leaked, repaired, errors, error_at;
 };
+struct ads_heap_report { __u64 blocks, unnamed, unnamed_bytes, writers, errors, error_at; };
 
 int ads_arena_create(struct ads_arena *, __u64 size, __u64 base, int fd, __u64 populate);
 int ads_arena_probe(int fd, __u64 *base, __u64 *size, int *kernel, __u32 *map_type);
@@ -116,6 +118,8 @@ int ads_directory_next(struct ads_arena *, struct ads_scan *, char *name,
 int ads_directory_grow(struct ads_arena *);
 int ads_collection_check(struct ads_arena *, __u32 kind, struct ads_ref, int repair,
                          struct ads_check_report *);
+int ads_directory_check(struct ads_arena *, int repair, struct ads_check_report *);
+int ads_heap_check(struct ads_arena *, struct ads_heap_report *);
 
 typedef struct { struct ads_arena *arena; struct ads_ref ref; __u32 kind, key_width; }
     core_structure;

@@ -48,6 +48,7 @@ from arenads.errors import (
 from arenads.kinds import KINDS
 from arenads.node import node_offset
 from arenads.schema import Schema, decode_schema, encode_schema, padding_of
+from arenads.structure import CheckReport
 
 if TYPE_CHECKING:
     from arenads.array import ArrayMap
@@ -62,7 +63,15 @@ if TYPE_CHECKING:
     from arenads.set import Set
     from arenads.structure import Structure
 
-__all__ = ["Arena", "Engine", "Statistics", "choose_engine", "parse_size"]
+__all__ = [
+    "Arena",
+    "ArenaReport",
+    "Engine",
+    "HeapReport",
+    "Statistics",
+    "choose_engine",
+    "parse_size",
+]
 
 Engine: TypeAlias = Literal["auto", "kernel", "native"]
 Reclaim: TypeAlias = Literal["immediate", "grace"]
@@ -179,6 +188,38 @@ class Statistics(msgspec.Struct, frozen=True, kw_only=True):
     """Operations that met memory which cannot be what it claims."""
     strays: int
     """Threads that wrote without a line in the registry: a death of theirs is not reaped."""
+
+
+class HeapReport(msgspec.Struct, frozen=True):
+    """What the blocks of an arena are, and whether each belongs to something.
+
+    Attributes
+    ----------
+    blocks : int
+        Of all sizes, one after the other: structures, their chunks and tables, descriptions.
+    unnamed, unnamed_bytes : int
+        Blocks that no name leads to: of removed structures, of makers that died before the
+        name, and what C programs have allocated for themselves. They stay.
+    writers : int
+        Threads in the registry of those that write.
+    errors : int
+        Things that no operation and no death can produce; `error_at` is the first offset.
+    """
+
+    blocks: int
+    unnamed: int
+    unnamed_bytes: int
+    writers: int
+    errors: int
+    error_at: int
+
+
+class ArenaReport(msgspec.Struct, frozen=True):
+    """What `Arena.check` found."""
+
+    directory: CheckReport
+    """The list of names: an entry leaks where somebody dies who names or removes a structure."""
+    heap: HeapReport
 
 
 class _Stored(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -464,6 +505,34 @@ class Arena:
             if length is not None:
                 self._check(min(lib.ads_arena_provision(core, length), 0))
                 self._provisioner = _Provisioner(core, length)
+
+    def check(self, *, repair: bool = False) -> ArenaReport:
+        """Check what is of no structure: the directory, blocks and who owns them, the registry.
+
+        Structures that have entries have a `check` of their own. Checking is safe at any time.
+        With `repair` leaked entries of the directory are given back: for when nobody writes.
+
+        Raises
+        ------
+        ReadOnlyError
+            Only with `repair`.
+
+        >>> import arenads
+        >>> with arenads.create("1MiB", engine="native") as arena:
+        ...     numbers = arena.list("numbers", value=arenads.u32)
+        ...     report = arena.check()
+        >>> report.directory.live, report.heap.unnamed, report.heap.errors
+        (1, 0, 0)
+        """
+        core = self._writable() if repair else self._open()
+        names = ffi.new("struct ads_check_report *")
+        self._check(lib.ads_directory_check(core, int(repair), names))
+        heap = ffi.new("struct ads_heap_report *")
+        self._check(lib.ads_heap_check(core, heap))
+        return ArenaReport(
+            CheckReport.of(names),
+            HeapReport(*(int(getattr(heap, name)) for name in HeapReport.__struct_fields__)),
+        )
 
     # --- structures -----------------------------------------------------------------------
 

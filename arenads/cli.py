@@ -14,13 +14,25 @@ import shlex
 import signal
 import sys
 from collections.abc import Callable, Sequence
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import msgspec
 
 from arenads import __version__, compiler
-from arenads.errors import ArenadsError, CompileError, DamagedError
+from arenads._core import lib
+from arenads.errors import (
+    ArenadsError,
+    BudgetError,
+    CompileError,
+    DamagedError,
+    SchemaError,
+    StructureAbsentError,
+)
+from arenads.structure import CheckReport, Counters
 from arenads.table import Live, Table, printable, show
+
+if TYPE_CHECKING:
+    from arenads.arena import Arena
 
 __all__ = ["main"]
 
@@ -158,11 +170,31 @@ class _Checked(msgspec.Struct, frozen=True):
     repaired: int | None
     errors: int
     error: str
+    counters: Counters | None = None
+
+    @property
+    def failed(self) -> int | None:
+        """Operations that failed since the structure was made."""
+        count = self.counters
+        return (
+            None if count is None else count.full + count.no_memory + count.budget + count.damaged
+        )
 
     @property
     def fine(self) -> bool:
         """Whether nothing is damaged, and nothing stays leaked."""
         return not self.errors and (self.leaked or 0) <= (self.repaired or 0)
+
+
+class _Heap(msgspec.Struct, frozen=True):
+    """What the check of the blocks found; they are no entries, so a table has no other number."""
+
+    blocks: int
+    unnamed: int
+    unnamed_bytes: int
+    writers: int
+    errors: int
+    error: str
 
 
 class _CheckReport(msgspec.Struct, frozen=True):
@@ -174,7 +206,22 @@ class _CheckReport(msgspec.Struct, frozen=True):
     used: int
     no_memory: int
     damaged: int
+    strays: int
+    directory: _Checked | None
+    """None, as `heap`, if one structure was asked for."""
+    heap: _Heap | None
     structures: list[_Checked]
+
+    @property
+    def complaints(self) -> list[str]:
+        """What the first error of each part is."""
+        parts = [self.directory, self.heap, *self.structures]
+        return [part.error for part in parts if part is not None and part.error]
+
+    @property
+    def fine(self) -> bool:
+        rows = self.structures if self.directory is None else [self.directory, *self.structures]
+        return all(row.fine for row in rows) and not (self.heap and self.heap.errors)
 
 
 def _check(options: argparse.Namespace) -> int:
@@ -187,18 +234,29 @@ def _check(options: argparse.Namespace) -> int:
         _print_json(report)
     else:
         show(_check_table(report))
-        for each in report.structures:
-            if each.error:
-                _say(printable(each.error))
-    return 0 if all(each.fine for each in report.structures) else NO
+        for complaint in report.complaints:
+            _say(printable(complaint))
+    return 0 if report.fine else NO
 
 
 def _check_arena(options: argparse.Namespace) -> _CheckReport:
     from arenads.arena import Arena
 
     with Arena.open(options.pin, readonly=not options.repair) as arena:
-        names = [options.name] if options.name is not None else sorted(arena.structures)
-        checked = [_check_one(arena, name, options.repair) for name in names]
+        directory = heap = None
+        names = [options.name]
+        if options.name is None:
+            directory, heap = _check_books(arena, options.repair)
+            names = _names(arena)
+        checked = []
+        for name in names:
+            try:
+                checked.append(_check_one(arena, name, options.repair))
+            except (StructureAbsentError, SchemaError) as error:
+                if options.name is not None:
+                    raise
+                if name in _names(arena):  # else it was removed meanwhile
+                    checked.append(_uncheckable(name, error))
         memory = arena.statistics()
         return _CheckReport(
             version=1,
@@ -209,22 +267,45 @@ def _check_arena(options: argparse.Namespace) -> _CheckReport:
             used=memory.used,
             no_memory=memory.no_memory,
             damaged=memory.damaged,
+            strays=memory.strays,
+            directory=directory,
+            heap=heap,
             structures=checked,
         )
 
 
-def _check_one(arena: Any, name: str, repair: bool) -> _Checked:
-    from arenads.structure import Checkable
-
+def _names(arena: Arena) -> list[str]:
+    """Return the names of the structures, of a damaged directory those before the damage."""
+    names: list[str] = []
     try:
-        structure = arena.structures[name]
-        kind, entries, most = structure.kind_name, len(structure), structure.max_entries
-        if not isinstance(structure, Checkable):
-            return _Checked(name, kind, entries, most, None, None, None, None, 0, "")
-        found = structure.check(repair=repair)
-    except DamagedError as error:
-        return _Checked(name, "unknown", 0, 0, None, None, None, None, 1, error.message)
-    place = f"{name}: the first error is at offset {found.error_at:#x}" if found.errors else ""
+        for name in arena.structures:
+            names.append(name)
+    except (DamagedError, BudgetError):
+        pass  # the check of the directory says where
+    return sorted(names)
+
+
+def _check_books(arena: Arena, repair: bool) -> tuple[_Checked, _Heap]:
+    found = arena.check(repair=repair)
+    directory = _checked("(directory)", "list", lib.ADS_DIRECTORY_ENTRIES, found.directory)
+    heap = found.heap
+    return directory, _Heap(
+        heap.blocks,
+        heap.unnamed,
+        heap.unnamed_bytes,
+        heap.writers,
+        heap.errors,
+        _first_error("(heap)", heap.errors, heap.error_at),
+    )
+
+
+def _first_error(name: str, errors: int, at: int) -> str:
+    return f"{name}: the first error is at offset {at:#x}" if errors else ""
+
+
+def _checked(
+    name: str, kind: str, most: int, found: CheckReport, counters: Counters | None = None
+) -> _Checked:
     return _Checked(
         name,
         kind,
@@ -235,38 +316,75 @@ def _check_one(arena: Any, name: str, repair: bool) -> _Checked:
         found.leaked,
         found.repaired,
         found.errors,
-        place,
+        _first_error(name, found.errors, found.error_at),
+        counters,
     )
+
+
+def _check_one(arena: Arena, name: str, repair: bool) -> _Checked:
+    from arenads.structure import Checkable
+
+    try:
+        structure = arena.structures[name]
+        kind, entries, most = structure.kind_name, len(structure), structure.max_entries
+        counters = structure.counters()
+        if not isinstance(structure, Checkable):
+            nothing = (None, None, None, None, 0, "")
+            return _Checked(name, kind, entries, most, *nothing, counters)
+        return _checked(name, kind, most, structure.check(repair=repair), counters)
+    except DamagedError as error:
+        return _uncheckable(name, error)
+
+
+def _uncheckable(name: str, error: ArenadsError) -> _Checked:
+    return _Checked(name, "unknown", 0, 0, None, None, None, None, 1, error.message)
 
 
 def _check_table(report: _CheckReport) -> Table:
     def shown(number: int | None) -> str:
         return "-" if number is None else f"{number:,}"
 
+    rows: list[tuple[str, ...]] = [
+        (
+            each.name,
+            each.kind,
+            shown(each.entries),
+            shown(each.max_entries),
+            shown(each.deleted),
+            shown(each.free),
+            shown(each.leaked),
+            shown(each.repaired),
+            shown(each.errors),
+            shown(each.failed),
+        )
+        for each in report.structures + ([report.directory] if report.directory else [])
+    ]
+    marked = [number for number, each in enumerate(report.structures) if not each.fine]
+    heading = [
+        f"{report.arena}: {report.engine} engine, {report.used:,} bytes used,"
+        f" {report.populated:,} populated, {report.size:,} at most",
+        f"allocations without memory: {report.no_memory:,}; operations that met damage:"
+        f" {report.damaged:,}",
+    ]
+    if report.directory and not report.directory.fine:
+        marked.append(len(report.structures))
+    if report.heap:
+        heap = report.heap
+        heading.append(
+            f"blocks: {heap.blocks:,}, of which {heap.unnamed:,} have no name"
+            f" ({heap.unnamed_bytes:,} bytes); threads that write: {heap.writers:,} registered,"
+            f" {report.strays:,} not"
+        )
+        if heap.errors:
+            marked.append(len(rows))
+        rows.append(("(heap)", "blocks", shown(heap.blocks), *["-"] * 5, shown(heap.errors), "-"))
+    titles = "NAME,KIND,ENTRIES,AT MOST,DELETED,FREE,LEAKED,REPAIRED,ERRORS,FAILED"
     return Table(
-        ("NAME", "KIND", "ENTRIES", "AT MOST", "DELETED", "FREE", "LEAKED", "REPAIRED", "ERRORS"),
-        [
-            (
-                each.name,
-                each.kind,
-                shown(each.entries),
-                shown(each.max_entries),
-                shown(each.deleted),
-                shown(each.free),
-                shown(each.leaked),
-                shown(each.repaired),
-                shown(each.errors),
-            )
-            for each in report.structures
-        ],
-        right=range(2, 9),
-        heading=(
-            f"{report.arena}: {report.engine} engine, {report.used:,} bytes used,"
-            f" {report.populated:,} populated, {report.size:,} at most",
-            f"allocations without memory: {report.no_memory:,}; operations that met damage:"
-            f" {report.damaged:,}",
-        ),
-        marked=[number for number, each in enumerate(report.structures) if not each.fine],
+        titles.split(","),
+        rows,
+        right=range(2, 10),
+        heading=tuple(heading),
+        marked=marked,
     )
 
 

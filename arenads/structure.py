@@ -42,6 +42,11 @@ class Counters(msgspec.Struct, frozen=True):
     dropped: int
     """Records of an overwriting ring that made room before anybody took them."""
 
+    @classmethod
+    def of(cls, found: Any) -> Counters:
+        """Return the counters that the C core has copied."""
+        return cls(*(int(getattr(found, name)) for name in cls.__struct_fields__))
+
 
 class CheckReport(msgspec.Struct, frozen=True):
     """Where the entries of a structure are; every one that was ever made is in one place.
@@ -73,6 +78,11 @@ class CheckReport(msgspec.Struct, frozen=True):
     repaired: int
     errors: int
     error_at: int
+
+    @classmethod
+    def of(cls, found: Any) -> CheckReport:
+        """Return the report that the C core has filled in."""
+        return cls(*(int(getattr(found, name)) for name in cls.__struct_fields__))
 
 
 class Structure(Generic[V]):
@@ -136,7 +146,7 @@ class Structure(Generic[V]):
         self.arena._open()
         to = ffi.new("struct ads_counters *")
         self._check(lib.core_counters(self._handle, to))
-        return Counters(*(int(getattr(to, field)) for field in Counters.__struct_fields__))
+        return Counters.of(to)
 
     def __repr__(self) -> str:
         if self.arena.closed:
@@ -234,7 +244,7 @@ class Checkable(Structure[V]):
         self._check(
             lib.ads_collection_check(self._core, self.kind, self._handle.ref, int(repair), report)
         )
-        return CheckReport(*(int(getattr(report, name)) for name in CheckReport.__struct_fields__))
+        return CheckReport.of(report)
 
 
 class Collection(Checkable[V]):

@@ -1293,6 +1293,17 @@ static void check_structure(const struct structure *s, int repair)
 		       ads_collection_check(&arena, s->kind, s->ref, repair, &report));
 }
 
+/* What is of no structure: the directory's list, blocks, the registry. */
+static void check_books(int repair)
+{
+	struct ads_check_report report;
+	struct ads_heap_report heap;
+
+	attempt_within(POINTS_OF_CHECK, repair ? "directory repair" : "directory check", 0,
+		       ads_directory_check(&arena, repair, &report));
+	attempt_within(POINTS_OF_CHECK, "heap check", 0, ads_heap_check(&arena, &heap));
+}
+
 static void read_directory(void)
 {
 	struct ads_directory_value value;
@@ -1443,12 +1454,11 @@ static void run_image(int file)
 		for (i = 0; i < STRUCTURES; i++)
 			read_structure(&structures[i]);
 	}
-	if (order == 1)
+	if (order == 1 || order == 2) { /* what a repair does to it */
+		check_books(order == 2);
 		for (i = 0; i < STRUCTURES; i++)
-			check_structure(&structures[i], 0);
-	if (order == 2) /* what a repair does to it */
-		for (i = 0; i < STRUCTURES; i++)
-			check_structure(&structures[i], 1);
+			check_structure(&structures[i], order == 2);
+	}
 	if (!below(4))
 		open_structures(order != 3);
 	for (i = 0; i < STRUCTURES; i++)
@@ -1459,6 +1469,7 @@ static void run_image(int file)
 			check_structure(&structures[i], (int)below(2));
 		for (i = 0; i < STRUCTURES; i++)
 			read_structure(&structures[i]);
+		check_books((int)below(2));
 		read_directory();
 	}
 }
@@ -1644,7 +1655,16 @@ static void self_check(void)
 {
 	static struct structure *s;
 	struct ads_check_report report;
+	struct ads_heap_report heap;
 
+	if (attempt_within(POINTS_OF_CHECK, "check of the undamaged directory", 0,
+			   ads_directory_check(&arena, 0, &report)) ||
+	    report.errors || report.live != STRUCTURES)
+		complain("directory: %llu names, %llu errors, the first at %#llx", report.live, report.errors,
+			 report.error_at);
+	if (attempt_within(POINTS_OF_CHECK, "check of the undamaged heap", 0, ads_heap_check(&arena, &heap)) ||
+	    heap.errors)
+		complain("heap: %llu errors, the first at %#llx", heap.errors, heap.error_at);
 	/* Undamaged, every image is in order but for what the dead left. */
 	for (s = structures; s < structures + STRUCTURES; s++) {
 		if (s->kind == ADS_KIND_QUEUE)

@@ -36,7 +36,14 @@ for line in sys.stdin:
     print(json.dumps([status, said.getvalue(), complained.getvalue()]), flush=True)
 """
 NAMES = ("numbers", "names", "recent", "inbox", "objects", "seen", "slots")
+# The ABI: the root, its words `owners`, `cursor` and `directory`; `head` in struct ads_collection;
+# where a directory entry has its hash, its name, and its value.
 ROOT = range(64, 64 + 256, 8)
+ROOT_DIRECTORY, ROOT_OWNERS, ROOT_CURSOR = 64 + 40, 64 + 56, 64 + 64
+LIST_HEAD = 128
+HASH, NAME, VALUE = 8, 16, 80
+LINK_END = 1
+HEAP = 1016
 
 
 class Answer(NamedTuple):
@@ -56,6 +63,38 @@ class Subject:
         self.words = [at for at in range(64, arena.used, 8) if any(self.healthy[at : at + 8])]
         self.starts = [arena.structures[name].offset for name in arena.structures]
 
+    def word(self, at: int) -> ctypes.c_uint64:
+        """The word at an offset; to assign to its value changes the arena."""
+        return ctypes.c_uint64.from_address(self.arena.base + at)
+
+    @property
+    def names(self) -> list[int]:
+        """Offsets of the directory's entries, in the order of its list."""
+        entries = [self.word(self.directory + LIST_HEAD).value & 0xFFFFFFFF]
+        while entries[-1] != LINK_END:
+            entries.append(self.word(entries[-1]).value & 0xFFFFFFFF)
+        return entries[:-1]
+
+    @property
+    def directory(self) -> int:
+        return self.word(ROOT_DIRECTORY).value
+
+    @property
+    def healthy_cursor(self) -> int:
+        return int.from_bytes(self.healthy[ROOT_CURSOR : ROOT_CURSOR + 8], "little")
+
+    def block(self, kind: int) -> int:
+        """The first block of a kind."""
+        at = HEAP
+        while (word := self.word(at).value) & 3 != kind:
+            assert word & 3 == 1  # raw, which says how large it is
+            at += (word >> 32) * 64
+        return at
+
+    def report(self, *words: str) -> dict[str, Any]:
+        report: dict[str, Any] = json.loads(self.check(*words, "--json").said)
+        return report
+
     def memory(self) -> bytes:
         return ctypes.string_at(self.arena.base, self.arena.size)
 
@@ -71,7 +110,7 @@ class Subject:
                     draw.choice(self.starts) + 8 * draw.randrange(50),
                 ]
             )
-            place = ctypes.c_uint64.from_address(self.arena.base + at)
+            place = self.word(at)
             other = draw.choice(self.words)
             place.value = draw.choice(
                 [
@@ -159,7 +198,8 @@ def survive(subject: Subject, seeds: range) -> dict[str, dict[Any, int]]:
                 answer = check("--json")
                 if answer.said:
                     report = json.loads(answer.said)
-                    found = any(each["errors"] or each["leaked"] for each in report["structures"])
+                    rows = [report["directory"], report["heap"], *report["structures"]]
+                    found = any(each["errors"] or each.get("leaked") for each in rows)
                     assert found == (answer.status == 1)
             assert subject.memory() == damaged, "a check changed something"
             repaired = check("--repair")
@@ -177,6 +217,116 @@ def test_a_check_of_a_damaged_pin_comes_back_and_changes_nothing(subject: Subjec
     statuses = survive(subject, range(40))
     print(statuses)
     assert {0, 1} <= set(statuses["--repair"])
+
+
+def test_a_check_counts_names_and_blocks(subject: Subject) -> None:
+    report = subject.report()
+    assert report["directory"]["entries"] == len(NAMES)
+    assert report["heap"]["unnamed"] == 0
+    assert report["heap"]["writers"] >= 1
+    # Registry, directory, structures and their descriptions, and chunks of them.
+    assert report["heap"]["blocks"] > 2 + 2 * len(NAMES)
+
+
+def test_a_check_tells_how_many_operations_of_a_structure_failed(subject: Subject) -> None:
+    inbox = subject.arena.structures["inbox"]
+    with pytest.raises(arenads.CapacityError):
+        for number in range(100):
+            inbox.push(number)
+    (found,) = subject.report("inbox")["structures"]
+    assert found["counters"]["full"] == 1
+
+
+def test_the_place_of_damage_in_the_directory_is_told(subject: Subject) -> None:
+    third = subject.names[2]
+    nowhere = 0x7FFFFFF8
+    subject.word(third).value = subject.word(third).value >> 32 << 32 | nowhere
+    answer = subject.check()
+    assert answer.status == 1
+    assert f"(directory): the first error is at offset {nowhere:#x}" in answer.complained
+    report = subject.report()
+    assert report["directory"]["errors"] == 1
+    # What comes before the damage is checked all the same.
+    assert len(report["structures"]) == 3, report
+    assert subject.check("--repair").status == 1
+
+
+def test_a_directory_that_goes_round_in_circles_is_damage(subject: Subject) -> None:
+    first, *_, last = subject.names
+    subject.word(last).value = subject.word(last).value >> 32 << 32 | first
+    report = subject.report()
+    assert report["directory"]["errors"] >= 1
+    assert report["directory"]["error"].endswith(f"offset {first:#x}")
+
+
+def test_a_directory_that_is_none_is_damage(subject: Subject) -> None:
+    subject.word(ROOT_DIRECTORY).value = subject.arena.structures["numbers"].offset
+    answer = subject.check()
+    assert answer.status == 1
+    assert "(directory): the first error is at offset" in answer.complained
+
+
+def test_a_leaked_entry_of_the_directory_is_found_and_given_back(subject: Subject) -> None:
+    """As if who removed the first structure had died before it gave the entry back."""
+    first, second, *_ = subject.names
+    head = subject.word(subject.directory + LIST_HEAD)
+    head.value = head.value >> 32 << 32 | second
+    subject.word(first).value |= 1 << 63
+    assert subject.report()["directory"]["leaked"] == 1
+    assert subject.check().status == 1
+    answer = subject.check("--repair", "--json")
+    assert answer.status == 0
+    assert json.loads(answer.said)["directory"]["repaired"] == 1
+    report = subject.report()
+    assert report["directory"]["leaked"] == 0
+    assert report["heap"]["unnamed"] == 2  # the structure and its description
+
+
+def test_a_removed_structure_leaves_blocks_without_a_name(subject: Subject) -> None:
+    subject.arena.remove("numbers")
+    assert subject.check().status == 0
+    report = subject.report()
+    assert report["directory"]["entries"] == len(NAMES) - 1
+    assert report["heap"]["unnamed"] == 2
+
+
+@pytest.mark.parametrize("field", (HASH, NAME, VALUE), ids=("hash", "name", "value"))
+def test_a_name_that_leads_nowhere_is_damage_with_its_place(subject: Subject, field: int) -> None:
+    last = subject.names[-1]
+    subject.word(last + field).value += 64
+    report = subject.report()
+    assert report["heap"]["errors"] >= 1
+    assert report["heap"]["error"].endswith(f"offset {last:#x}")
+    assert subject.check().status == 1
+
+
+def test_blocks_that_do_not_lead_to_the_cursor_are_damage(subject: Subject) -> None:
+    subject.word(HEAP).value += 1 << 32  # the registry's block is a line longer
+    assert subject.report()["heap"]["errors"] >= 1
+    subject.restore()
+    subject.word(ROOT_CURSOR).value += 64
+    report = subject.report()
+    assert report["heap"]["errors"] >= 1
+    assert report["heap"]["error"].endswith(f"offset {subject.healthy_cursor:#x}")
+
+
+def test_a_chunk_whose_owner_is_no_structure_is_damage(subject: Subject) -> None:
+    at = subject.block(kind=2)
+    subject.word(at).value += 64  # the pool, in lines from bit 6 on
+    report = subject.report()
+    assert report["heap"]["errors"] >= 1
+    assert report["heap"]["error"].endswith(f"offset {at:#x}")
+
+
+def test_a_hand_that_holds_what_cannot_be_is_damage(subject: Subject) -> None:
+    line = HEAP + 8
+    subject.word(line + 24).value = 0xFFFFFFE0
+    report = subject.report()
+    assert (report["heap"]["errors"], report["directory"]["errors"]) == (1, 0)
+    assert report["heap"]["error"].endswith(f"offset {line:#x}")
+    subject.restore()
+    subject.word(ROOT_OWNERS).value += 64
+    assert subject.report()["heap"]["error"].endswith(f"offset {ROOT_OWNERS:#x}")
 
 
 @pytest.mark.slow

@@ -240,15 +240,16 @@ def test_check_prints_a_table(run: Run, pinned: Path) -> None:
     done = run("check", pinned)
     lines = done.stdout.splitlines()
     assert lines[0].startswith(f"{pinned}: ")
-    assert (
-        lines[2].split() == "NAME KIND ENTRIES AT MOST DELETED FREE LEAKED REPAIRED ERRORS".split()
-    )
-    assert [line.split()[0] for line in lines[3:]] == ["counts", "inbox", "recent"]
+    titles = "NAME KIND ENTRIES AT MOST DELETED FREE LEAKED REPAIRED ERRORS FAILED"
+    assert lines[3].split() == titles.split()
+    names = ["counts", "inbox", "recent", "(directory)", "(heap)"]
+    assert [line.split()[0] for line in lines[4:]] == names
 
 
 def test_check_of_one_structure_shows_no_other(run: Run, pinned: Path) -> None:
     report = json.loads(run("check", pinned, "counts", "--json").stdout)
     assert [each["name"] for each in report["structures"]] == ["counts"]
+    assert report["directory"] is report["heap"] is None
 
 
 def test_check_of_an_absent_structure_names_those_that_exist(run: Run, pinned: Path) -> None:

@@ -196,8 +196,14 @@ TRUSTS = (
     Trust(
         "a check believes the sizes of blocks",
         "check.h",
-        "if (!bytes || !ads_arena_reaches(c->a, at + bytes)) {",
-        "if (!bytes) {",
+        "if (!bytes || !ads_arena_reaches(c->a, at + bytes)) { ads_check_error",
+        "if (!bytes) { ads_check_error",
+    ),
+    Trust(
+        "a check of the heap believes where names lead",
+        "check.h",
+        "if (at >= c->a->size || at % ADS_LINE) return 0;",
+        "",
     ),
     Trust(
         "a chunk word of an array leads to a chunk",

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * check.h - find out whether a structure's books balance. User space only.
+ * check.h - find out whether the books of a structure, and of the arena, balance. User space only.
  *
  * Every entry that was ever carved is in exactly one place: linked, free, or not taken
  * from its chunk yet. One that is in none has been leaked by a writer that died between
@@ -641,6 +641,210 @@ static inline int ads_collection_check(struct ads_arena *a, __u32 kind, struct a
 	if (!rc && kind == ADS_KIND_ORDEREDMAP)
 		rc = ads_check_towers(a, ads_orderedmap_index(ref), repair && !report->errors, report);
 	return rc;
+}
+
+/* --- the arena as a whole -------------------------------------------------------------------- */
+
+struct ads_heap_report {
+	__u64 blocks;	     /* from the start of the heap to the cursor */
+	__u64 unnamed;	     /* blocks that no name leads to: removed structures, makers that died, others' own */
+	__u64 unnamed_bytes; /* of them */
+	__u64 writers;	     /* lines of the registry that are in use */
+	__u64 errors;	     /* as in struct ads_check_report */
+	__u64 error_at;
+};
+
+static inline int ads_kind_has_pool(__u32 kind)
+{
+	return kind && kind <= ADS_KIND_INDEX && kind != ADS_KIND_QUEUE && kind != ADS_KIND_RING &&
+	       kind != ADS_KIND_ARRAY && kind != ADS_KIND_INTRUSIVE;
+}
+
+/* What is being found out of the heap: where blocks begin that may hold a structure, and which of
+ * them something leads to. */
+struct ads_heap_check {
+	struct ads_arena *a;
+	unsigned char *raw, *led_to;
+	struct ads_heap_report *report;
+};
+
+static inline void ads_heap_error(struct ads_heap_check *c, __u64 at)
+{
+	if (!c->report->errors++)
+		c->report->error_at = at;
+}
+
+/* Whether a structure can be at an offset: alone in a block, or the towers in an ordered map's. */
+static inline int ads_heap_has(const struct ads_heap_check *c, __u64 at)
+{
+	const __u64 index = __builtin_offsetof(struct ads_orderedmap, index);
+
+	if (at >= c->a->size || at % ADS_LINE)
+		return 0;
+	return ads_check_seen(c->raw, (__u32)at) || (at > index && ads_check_seen(c->raw, (__u32)(at - index)));
+}
+
+/* Whether the owner of a chunk or table is a structure that has such. */
+static inline int ads_heap_owned(const struct ads_heap_check *c, __u64 word)
+{
+	__u64 owner = (__u32)word & ~63u;
+	__u32 kind;
+
+	if ((word & 3) == ADS_BLOCK_CHUNK)
+		owner -= __builtin_offsetof(struct ads_collection, pool);
+	if (!ads_heap_has(c, owner) || ads_bad(c->a, (__u32)owner, sizeof(struct ads_header)))
+		return 0;
+	kind = ads_at(c->a, struct ads_header, owner)->kind;
+	if ((word & 3) == ADS_BLOCK_CHUNK)
+		return ads_kind_has_pool(kind);
+	return ads_kind_is_hashed(kind) || kind == ADS_KIND_ARRAY;
+}
+
+/* Walk the blocks: one after the other they lead to the cursor, and each has an owner or is raw. */
+static inline void ads_heap_blocks(struct ads_heap_check *c)
+{
+	__u64 cursor = ads_load_acquire(&ads_root_of(c->a)->cursor); /* A1, pairs with R1 */
+	__u64 at = ADS_HEAP_OFFSET, bytes;
+
+	for (; at < cursor; at += bytes) {
+		/* A10, pairs with R10 */
+		__u64 word = ads_arena_reaches(c->a, at + 8) ? ads_load_acquire(ads_at(c->a, __u64, at)) : 0;
+
+		bytes = ads_block_bytes(c->a, word);
+		if (!bytes || !ads_arena_reaches(c->a, at + bytes)) {
+			ads_heap_error(c, at);
+			return;
+		}
+		c->report->blocks++;
+		if ((word & 3) == ADS_BLOCK_RAW)
+			ads_check_mark(c->raw, (__u32)at + 8);
+		else if (!ads_heap_owned(c, word))
+			ads_heap_error(c, at);
+	}
+	if (at != cursor)
+		ads_heap_error(c, ADS_ROOT_OFFSET + __builtin_offsetof(struct ads_root, cursor));
+}
+
+/* The registry is the first block, and its lines name pools and entries that can be. */
+static inline void ads_heap_owners(struct ads_heap_check *c)
+{
+	__u64 word = ads_load(&ads_root_of(c->a)->owners);
+	__u64 cursor = ads_load(&ads_root_of(c->a)->cursor);
+	__u32 first, i, h, count = ads_owners(c->a, &first);
+
+	if (!word)
+		return;
+	if (!count || !ads_heap_has(c, first) || ads_bad(c->a, first, 64ull * count) ||
+	    8 + 64ull * count > ads_block_bytes(c->a, ads_load(ads_at(c->a, __u64, first - 8)))) {
+		ads_heap_error(c, ADS_ROOT_OFFSET + __builtin_offsetof(struct ads_root, owners));
+		return;
+	}
+	ads_check_mark(c->led_to, first);
+	for (i = 0; i < count; i++) {
+		struct ads_owner *line = ads_at(c->a, struct ads_owner, first + 64 * i);
+		__u64 pool = ads_load(&line->pool);
+
+		c->report->writers += !!ads_load(&line->who);
+		if (pool && !ads_heap_has(c, pool - __builtin_offsetof(struct ads_collection, pool)))
+			ads_heap_error(c, first + 64 * i);
+		for (h = 0; h < 2; h++) {
+			__u32 entry = (__u32)ads_load(&line->hand[h]) & ADS_HAND_ENTRY;
+
+			if (entry && (entry < ADS_HEAP_OFFSET || entry >= cursor))
+				ads_heap_error(c, first + 64 * i);
+		}
+	}
+}
+
+/* Each name leads to a structure of its kind, and to its description. */
+static inline void ads_heap_names(struct ads_heap_check *c)
+{
+	struct ads_directory_value value;
+	struct ads_scan scan;
+	char last[ADS_NAME_SIZE] = {0}, name[ADS_NAME_SIZE];
+	struct ads_ref ref;
+	__u32 entry;
+	int rc = ads_directory(c->a, 0, &ref);
+
+	if (rc == ADS_ABSENT)
+		return;
+	if (rc || !ads_heap_has(c, ref.offset)) {
+		ads_heap_error(c, ADS_ROOT_OFFSET + __builtin_offsetof(struct ads_root, directory));
+		return;
+	}
+	ads_check_mark(c->led_to, ref.offset);
+	rc = ads_scan_start(c->a, &scan, ads_list_head(ref));
+	while (!rc && !(rc = ads_scan_next(c->a, &scan, ref, last, name, &value, &entry))) {
+		memcpy(last, name, sizeof(last));
+		if (!name[0] || name[ADS_NAME_SIZE - 1] ||
+		    scan.hash != ads_hash(name, ADS_NAME_SIZE, ADS_DIRECTORY_SEED) ||
+		    !ads_heap_has(c, value.offset) || ads_bad(c->a, value.offset, sizeof(struct ads_header)) ||
+		    ads_at(c->a, struct ads_header, value.offset)->kind != value.kind ||
+		    (value.schema_size && ads_bad(c->a, value.schema_offset, value.schema_size))) {
+			ads_heap_error(c, entry);
+			continue;
+		}
+		ads_check_mark(c->led_to, value.offset);
+		if (value.schema_size)
+			ads_check_mark(c->led_to, value.schema_offset);
+	}
+	if (rc != ADS_ABSENT)
+		ads_heap_error(c, ref.offset); /* its list has no end */
+}
+
+/* Count the blocks that nothing leads to. */
+static inline void ads_heap_unnamed(struct ads_heap_check *c)
+{
+	__u64 at;
+
+	for (at = ADS_HEAP_OFFSET + 8; at < c->a->limit; at += ADS_LINE)
+		if (ads_check_seen(c->raw, (__u32)at) && !ads_check_seen(c->led_to, (__u32)at)) {
+			c->report->unnamed++;
+			c->report->unnamed_bytes += ads_block_bytes(c->a, ads_load(ads_at(c->a, __u64, at - 8)));
+		}
+}
+
+/*
+ * Check what is of no structure: that blocks fill the heap and have owners that can have them, the
+ * registry, and where names lead. What is in the structures, and in the list of the names, is for
+ * ads_collection_check() and ads_directory_check(). Changes nothing; as live as these.
+ */
+static inline int ads_heap_check(struct ads_arena *a, struct ads_heap_report *report)
+{
+	struct ads_heap_check c = {a, (unsigned char *)calloc(1, a->size / 64 + 1),
+				   (unsigned char *)calloc(1, a->size / 64 + 1), report};
+	int rc = ADS_NO_MEMORY;
+
+	memset(report, 0, sizeof(*report));
+	if (c.raw && c.led_to) {
+		ads_heap_blocks(&c);
+		ads_heap_owners(&c);
+		ads_heap_names(&c);
+		ads_heap_unnamed(&c);
+		rc = ADS_OK;
+	}
+	free(c.raw);
+	free(c.led_to);
+	return rc;
+}
+
+/*
+ * Check the directory's list, as ads_collection_check(): an entry that is leaked in it was of
+ * somebody who died while naming or removing a structure. All is 0 while there is no directory.
+ */
+static inline int ads_directory_check(struct ads_arena *a, int repair, struct ads_check_report *report)
+{
+	struct ads_ref ref;
+	int rc = ads_directory(a, 0, &ref);
+
+	memset(report, 0, sizeof(*report));
+	if (rc == ADS_ABSENT)
+		return ADS_OK;
+	if (!rc)
+		return ads_collection_check(a, ADS_KIND_LIST, ref, repair, report);
+	report->errors = 1;
+	report->error_at = ref.offset ? ref.offset : ADS_ROOT_OFFSET + __builtin_offsetof(struct ads_root, directory);
+	return ADS_OK;
 }
 
 #endif /* !ADS_BPF */

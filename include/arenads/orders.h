@@ -25,7 +25,7 @@
  * 1  root.cursor: all blocks before it are finished.
  *	R1   cas     alloc.h: ads_block_finish
  *	A1   load    alloc.h: ads_block_claim
- *	A1   load    check.h: ads_check_chunks, ads_check_finish, ads_array_check
+ *	A1   load    check.h: ads_check_chunks, ads_check_finish, ads_array_check, ads_heap_blocks
  *	Without it a claim is compared with its owner's words of before the last claim: a new chunk
  *	takes the place of one with entries left, and those are lost.
  *
@@ -106,6 +106,7 @@
  *	R10  cas     alloc.h: ads_block_claim
  *	A10  load    alloc.h: ads_block_claim
  *	A10  load    check.h: ads_check_chunks, ads_pool_chunk_of, ads_check_finish, ads_array_check (2), ads_check_nodes
+ *	A10  load    check.h: ads_heap_blocks
  *	A10  load    directory.h: ads_structure_check, ads_array_check_header, ads_mpmc_check
  *	A10  load    ring.h: ads_ring_believe
  *	Without it one who finishes the claim of another reads an owner without a stride, and
