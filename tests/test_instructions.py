@@ -365,6 +365,191 @@ def check_giving_back(bench: Bench, entry: int, after: int) -> None:
     assert bench.ordered(*changes) and bench.ordered(read, hash_at, top)  # R3, R13, R2, A2
 
 
+ORDERED_HEADS = 3072  # in struct ads_orderedmap: the links to the first hint of each level
+LIFE, FIRST, SECOND = 16, 24, 32  # in an entry of an ordered map of integers; a hint's value: FIRST
+
+
+class Ordered:
+    """An ordered map, of whose keys is known which have a hint, and where the words are."""
+
+    def __init__(self, bench: Bench) -> None:
+        self.bench = bench
+        made = bench.arena.orderedmap("ordered", key=u64, value=Pair, max_entries=200)
+        # The seed of towers and keys decides which keys have one: the same in every run.
+        struct.pack_into("<Q", bench.machine.arena, made.offset + 16, 0x5EED)
+        for key in range(10, 110):
+            made[key] = Pair(10 * key, 20 * key)
+        self.map, self.offset = made, made.offset
+
+    def word(self, at: int) -> int:
+        return int(struct.unpack_from("<Q", self.bench.machine.arena, at)[0])
+
+    def hints(self) -> dict[int, int]:
+        """Key to the offset of its hint, of the lowest level."""
+        found = {}
+        at = self.word(self.offset + ORDERED_HEADS + 8) & 0xFFFF_FFFF
+        while at != 1:
+            found[self.word(at + 8)] = at
+            at = self.word(at) & 0xFFFF_FFFF
+        return found
+
+    def entry(self, key: int) -> int:
+        result, _ = self.bench.run("ordered_get", self.offset, key=key)
+        assert result == 0
+        return self.bench.accesses[-1].address
+
+    def plain(self) -> int:
+        """A key in the middle without a tower, whose predecessor has none either."""
+        hints = self.hints()
+        return next(key for key in range(50, 100) if key not in hints and key - 1 not in hints)
+
+    def swaps(self) -> list[int]:
+        return [i for i, a in enumerate(self.bench.accesses) if a.kind == "compare-exchange"]
+
+
+def only_reads(accesses: list[Access]) -> bool:
+    return all(is_barrier(access) or access.kind.startswith("load") for access in accesses)
+
+
+def check_ordered_descent(bench: Bench, hint: int, entry: int) -> int:
+    """Down a hint to its entry, whose life it knows; the place where the walk begins there."""
+    done = bench.accesses
+    down = bench.all("load", hint + FIRST)[-1]
+    assert done[down].value & 0xFFFF_FFFF == entry
+    again = next(i for i in bench.all("load", hint) if i > down)
+    assert any(bench.ordered(before, down) for before in bench.all("load", hint))  # A3
+    assert bench.ordered(down, again)  # F13: the value, before the link again
+    alive, started = (i for i in bench.all("load", entry + LIFE) if i > again)
+    links = [i for i in bench.all("load", entry) if i > again]
+    assert done[alive].value + 1 == done[down].value >> 32
+    # F17: the link, then the life; and once more when the walk begins at the entry.
+    assert bench.ordered(links[0], alive) and bench.ordered(links[1], started)
+    return started
+
+
+def test_a_reader_of_an_ordered_map(bench: Bench) -> None:
+    ordered = Ordered(bench)
+    key, hint = next((key, at) for key, at in ordered.hints().items() if key > 20)
+    left = ordered.entry(key)
+    following = key + 1  # what is looked for is one step behind the entry under the hint
+    result, step = bench.run("ordered_get", ordered.offset, key=following)
+    assert (result, step.first, step.second) == (0, 10 * following, 20 * following)
+    done = bench.accesses
+    assert only_reads(done)
+    begun = check_ordered_descent(bench, hint, left)
+    entry = done[-1].address
+    link = bench.all("load", entry)
+    assert len(link) == 3 and link[2] == len(done) - 1
+    order = bench.only("load", entry + 8)
+    values = bench.only("load", entry + FIRST), bench.only("load", entry + SECOND)
+    previous = next(i for i in bench.all("load", left) if i > order)
+    assert begun < link[0] and bench.ordered(link[0], order, previous)  # A3, F13
+    assert bench.ordered(order, link[1])  # F13
+    assert link[1] < min(values) and bench.ordered(max(values), link[2])  # F13
+
+
+def test_a_lower_bound_of_an_ordered_map(bench: Bench) -> None:
+    ordered = Ordered(bench)
+    missing = ordered.plain()
+    del ordered.map[missing]
+    result, step = bench.run("ordered_lower_bound", ordered.offset, key=missing)
+    found = missing + 1
+    assert (result, step.key, step.first, step.second) == (0, found, 10 * found, 20 * found)
+    done = bench.accesses
+    assert only_reads(done)
+    hint = max((key, at) for key, at in ordered.hints().items() if key < missing)
+    below = max(i for i in bench.all("load", hint[1] + FIRST))
+    check_ordered_descent(bench, hint[1], done[below].value & 0xFFFF_FFFF)
+    link = bench.all("load", done[-1].address)
+    entry = done[-1].address
+    copied = [bench.only("load", entry + at) for at in (LIFE, FIRST, SECOND)]
+    assert link[-1] == len(done) - 1
+    assert bench.ordered(link[0], min(copied)) and bench.ordered(max(copied), link[-1])  # A3, F13
+
+
+def test_an_insert_into_an_ordered_map(bench: Bench) -> None:
+    ordered = Ordered(bench)
+    key = ordered.plain()
+    del ordered.map[key]
+    # Given back by user space, it is taken from there with the rest of user space's work done.
+    assert bench.run("ordered_update", ordered.offset, key=key, first=11, second=22)[0] == 0
+    done = bench.accesses
+    taken, commit = ordered.swaps()[-2:]
+    entry = done[commit].value & 0xFFFF_FFF8
+    written = [bench.only("store", entry + at) for at in (0, 8, FIRST, SECOND)]
+    assert bench.ordered(taken, min(written)) and bench.ordered(max(written), commit)  # R13, R3
+    assert only_reads(done[commit + 1 :])  # how high its tower is
+    assert ordered.map[key] == Pair(11, 22) and ordered.map.check().errors == 0
+
+
+def test_the_tower_of_an_insert_comes_after_its_entry(bench: Bench) -> None:
+    ordered = Ordered(bench)
+    key = next(key for key in ordered.hints() if key > 20)
+    del ordered.map[key]
+    assert bench.run("ordered_update", ordered.offset, key=key, first=11, second=22)[0] == 0
+    done = bench.accesses
+    hint, entry = ordered.hints()[key], ordered.entry(key)
+    bench.machine.accesses[:] = done
+    links = [i for i in ordered.swaps() if done[i].value & 0xFFFF_FFF8 in (entry, hint)]
+    linked = {done[i].value & 0xFFFF_FFF8: i for i in links}
+    written = [bench.only("store", hint + at) for at in (0, 8, FIRST)]
+    assert bench.ordered(linked[entry], min(written))
+    assert bench.ordered(max(written), linked[hint])  # R3
+    assert ordered.map.check().errors == 0
+
+
+def check_ordered_giving_back(bench: Bench, entry: int, commit: int) -> int:
+    """After the commit: out of the list, then its life is over, then it is free; the last place."""
+    done = bench.accesses
+    assert done[commit].value >> 63  # R3, marked
+    unlinked = next(i for i in range(commit + 1, len(done)) if done[i].kind == "compare-exchange")
+    life = next(i for i in bench.all("store", entry + LIFE) if i > commit)
+    link = next(i for i in bench.all("store", entry) if i > commit)
+    hash_at = next(i for i in bench.all("store", entry + 8) if i > commit)
+    top = next(i for i in range(hash_at, len(done)) if done[i].kind == "compare-exchange")
+    assert done[top].value & 0xFFFF_FFFF == entry
+    assert bench.ordered(commit, unlinked, life, link, hash_at, top)  # R3, R17, R3, R13, R2
+    return top
+
+
+def test_a_delete_from_an_ordered_map(bench: Bench) -> None:
+    ordered = Ordered(bench)
+    key = ordered.plain()
+    old = ordered.entry(key)
+    assert bench.run("ordered_delete", ordered.offset, key=key)[0] == 0
+    assert len(ordered.swaps()) == 3
+    top = check_ordered_giving_back(bench, old, bench.only("compare-exchange", old))
+    assert only_reads(bench.accesses[top + 1 :])  # how high its tower was
+    assert key not in ordered.map and ordered.map.check().errors == 0
+
+
+def test_the_tower_of_what_is_deleted_goes_after_it(bench: Bench) -> None:
+    ordered = Ordered(bench)
+    key, hint = next((key, at) for key, at in ordered.hints().items() if key > 20)
+    old = ordered.entry(key)
+    assert bench.run("ordered_delete", ordered.offset, key=key)[0] == 0
+    top = check_ordered_giving_back(bench, old, bench.only("compare-exchange", old))
+    marked = bench.only("compare-exchange", hint)
+    assert bench.ordered(top, marked)
+    assert check_ordered_giving_back(bench, hint, marked) > marked
+    assert key not in ordered.hints() and ordered.map.check().errors == 0
+
+
+def test_the_first_one_popped_of_an_ordered_map(bench: Bench) -> None:
+    ordered = Ordered(bench)
+    while (first := min(ordered.map)) in ordered.hints():
+        del ordered.map[first]
+    old = ordered.entry(first)
+    result, step = bench.run("ordered_pop_first", ordered.offset)
+    assert (result, step.key, step.first, step.second) == (0, first, 10 * first, 20 * first)
+    commit = bench.only("compare-exchange", old)
+    values = [bench.all("load", old + at)[-1] for at in (FIRST, SECOND)]
+    assert bench.ordered(max(values), commit)  # what the CAS finds unchanged was read before it
+    check_ordered_giving_back(bench, old, commit)
+    assert len(ordered.swaps()) == 3
+    assert min(ordered.map) > first and ordered.map.check().errors == 0
+
+
 def test_a_block(bench: Bench) -> None:
     offset = bench.words()
     cursor, populated = bench.only("load", CURSOR), bench.only("load", POPULATED)
@@ -511,6 +696,26 @@ MUTATIONS: dict[str, tuple[str, str, str, str, Callable[[Bench], None]]] = {
         "		ads_fence_acquire(); /* F13: the value's words before the link again */\n",
         "",
         test_a_reader_of_a_hash_map,
+    ),
+    "a life that is read before the link": (
+        "portable",
+        "orderedmap.h",
+        "	link = ads_load_acquire(ads_link_of(a, (__u32)down)); /* A3, pairs with R3 */\n"
+        "	ads_fence_acquire(); /* F17: the link was read before the life */\n",
+        "	link = ads_load(ads_link_of(a, (__u32)down));\n",
+        test_a_reader_of_an_ordered_map,
+    ),
+    "a life that is over after the entry is free": (
+        "x86",
+        "alloc.h",
+        "		ads_store_release(life, ads_load(life) + 1); /* R17 */\n"
+        "	}\n"
+        "	ads_pool_return(a, pool.offset, pool.stride, entry, 1);\n",
+        "		ads_pool_return(a, pool.offset, pool.stride, entry, 1);\n"
+        "		ads_store_release(life, ads_load(life) + 1); /* R17 */\n"
+        "	} else\n"
+        "		ads_pool_return(a, pool.offset, pool.stride, entry, 1);\n",
+        test_a_delete_from_an_ordered_map,
     ),
     "an add that returns nothing": (
         "x86",
@@ -679,6 +884,11 @@ STRUCTURES = [
     "mpmc_push",
     "mpmc_pop",
     "map_get",
+    "ordered_get",
+    "ordered_update",
+    "ordered_delete",
+    "ordered_lower_bound",
+    "ordered_pop_first",
 ]
 
 
