@@ -48,6 +48,11 @@ class Instruction(NamedTuple):
     def is_atomic(self) -> bool:
         return self.kind == STX and self.opcode & 0xE0 == ATOMIC
 
+    @property
+    def size(self) -> int:
+        """Bytes that a load or store is of."""
+        return _SIZES[self.opcode & 0x18]
+
 
 class Access(NamedTuple):
     """What an instruction did to memory: "load", "store", or an atomic by its name."""

@@ -28,6 +28,7 @@ from arenads._core import ffi, lib
 SOURCE = Path(__file__).parent / "programs" / "orders.bpf.c"
 STEP = struct.Struct("<II3Q")
 PAGES = "256 KiB"
+MEMORY_KINDS = (bpf_machine.LDX, bpf_machine.ST, bpf_machine.STX)
 
 # What the byte code is compiled for: a machine on which plain loads and stores are ordered, any
 # other with a compiler that has stand-ins only, and with the instructions if it has them.
@@ -772,6 +773,98 @@ def test_a_wrong_order_is_seen(mutation: str, tmp_path: Path) -> None:
     bench = Bench(target, output)
     with bench.arena, pytest.raises(AssertionError):
         test(bench)
+
+
+COPIES = """
+#include <arenads/bpf.h>
+
+struct record { __u64 words[8]; };
+
+ADS_ARENA(16 * ADS_MIB);
+ADS_HASHMAP(map, struct record, struct record, 100);
+ADS_ORDEREDMAP(ordered, __u64, struct record, 100);
+ADS_SET(set, struct record, 100);
+ADS_LIST(list, struct record, 100);
+ADS_QUEUE(queue, struct record, 16);
+ADS_MPMC(jobs, struct record, 16);
+ADS_ARRAY(array, struct record, 100);
+char LICENSE[] SEC("license") = "GPL";
+
+/* Of these pointers nobody can see how they are aligned but by their type. */
+ADS_GLOBAL int copy(struct record *one, struct record *other)
+{
+	struct map_cursor cursor = {};
+	__u64 order = 0;
+	int rc = 0;
+
+	if (!one || !other)
+		return 1;
+	rc |= map_insert(one, other) | map_replace(one, other) | map_update(one, other);
+	rc |= map_get(one, other) | map_next(&cursor, other) | map_pop(one, other) | map_delete(one);
+	rc |= set_insert(one) | set_contains(one) | set_delete(one);
+	rc |= list_push(one, &order) | list_update(order, one) | list_get(order, other);
+	rc |= list_first(&order, other) | list_pop_first(&order, other);
+	return rc;
+}
+
+ADS_GLOBAL int more(struct record *one, __u64 *key)
+{
+	if (!one || !key)
+		return 1;
+	return ordered_update(key, one) | ordered_get(key, one) | ordered_lower_bound(key, one) |
+		ordered_pop(key, one) | queue_push(one) | queue_pop(one) | jobs_push(one) |
+		jobs_pop(one) | array_set(1, one) | array_get(1, one);
+}
+
+SEC("syscall") int all(struct record *record)
+{
+	struct record one = *record, other = one;
+	__u64 key = 1;
+
+	return copy(&one, &other) | more(&one, &key);
+}
+"""
+
+
+def test_records_of_words_are_copied_by_words(tmp_path: Path) -> None:
+    source = tmp_path / "copies.bpf.c"
+    source.write_text(COPIES)
+    code = Code(compiler.compile(source))
+    memory = [i for i in code.instructions if i is not None and i.kind in MEMORY_KINDS]
+    # One byte at a time is how an address is read of which nothing is known.
+    sizes = [instruction.size for instruction in memory]
+    assert sizes.count(8) > 500
+    assert sizes.count(1) == 0
+
+
+UNUSED_RESULT = """
+#include <arenads/bpf.h>
+
+struct record { __u64 words[8]; };
+
+ADS_ARENA(16 * ADS_MIB);
+ADS_LIST(list, struct record, 100);
+char LICENSE[] SEC("license") = "GPL";
+
+SEC("syscall") int push(struct record *record)
+{
+	struct record one = *record;
+	__u64 order;
+
+	list_push(&one, &order);
+	return 0;
+}
+"""
+
+
+@pytest.mark.kernel
+def test_a_program_may_ignore_what_an_operation_returns(kernel_engine: str, tmp_path: Path) -> None:
+    """The register of a result that no caller looks at could hold an address: that is refused."""
+    source = tmp_path / "unused.bpf.c"
+    source.write_text(UNUSED_RESULT)
+    with arenads.load(source, engine="kernel") as program:
+        assert program.run("push", bytes(64)).value == 0
+        assert len(program["list"]) == 1
 
 
 # --- x86 machine code ---------------------------------------------------------------------------

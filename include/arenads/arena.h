@@ -47,7 +47,13 @@ typedef long long __s64;
 #endif
 
 #define ADS_INLINE inline __attribute__((always_inline, unused))
+/* In BPF it is emitted whether it is called or not: else, where no caller looks at the result, compilers
+ * return none, and what is in its register then may be an address, which the verifier refuses. */
+#ifdef __bpf__
+#define ADS_NOINLINE __attribute__((noinline, used))
+#else
 #define ADS_NOINLINE __attribute__((noinline, unused))
+#endif
 /* A function that is long and seldom called. In BPF it is verified on its own. */
 #ifdef __bpf__
 #define ADS_GLOBAL __attribute__((noinline, weak, unused))

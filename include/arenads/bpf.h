@@ -88,6 +88,8 @@
 /* A pointer of which the compiler may believe what its type says of its alignment. A function
  * that is not inlined would copy from it byte by byte: BPF must not read across words. */
 #define ads_aligned(pointer) ((__typeof__(pointer))__builtin_assume_aligned(pointer, __alignof__(*(pointer))))
+/* Whether a caller has given a pointer, of which the same is believed from then on. */
+#define ads_given(pointer) (((pointer) = ads_aligned(pointer)) != 0)
 
 /* In the spirit of BTF-defined maps: numbers are carried as array lengths, types as pointers,
  * to an array of one, because for a plain pointer compilers leave the members out of BTF.
@@ -150,7 +152,7 @@
 	{                                                                      \
 		struct ads_arena *a = ads_here();                              \
 		__u32 entry = 0;                                               \
-		int rc = ads_hashmap_find(a, name##_ref(), key, &entry);       \
+		int rc = ads_hashmap_find(a, name##_ref(), ads_aligned(key), &entry); \
 		(void)a;                                                       \
 		*value = ads_at(a, V, entry + ads_entry_value_offset(name##_ref())); \
 		return rc;                                                     \
@@ -162,32 +164,32 @@
 	}                                                                      \
 	static ADS_INLINE int name##_get(const K *key, V *value)               \
 	{                                                                      \
-		return ads_hashmap_get(ads_here(), name##_ref(), key, value);  \
+		return ads_hashmap_get(ads_here(), name##_ref(), ads_aligned(key), ads_aligned(value)); \
 	}                                                                      \
 	ADS_GLOBAL int name##_insert(const K *key, const V *value)    \
 	{                                                                      \
-		if (!key || !value)                                            \
+		if (!ads_given(key) || !ads_given(value))                      \
 			return ADS_INVALID;                                    \
 		__u32 entry;                                                   \
 		return ads_hashmap_update(ads_here(), name##_ref(), key, value, ADS_INSERT, &entry); \
 	}                                                                      \
 	ADS_GLOBAL int name##_replace(const K *key, const V *value)   \
 	{                                                                      \
-		if (!key || !value)                                            \
+		if (!ads_given(key) || !ads_given(value))                      \
 			return ADS_INVALID;                                    \
 		__u32 entry;                                                   \
 		return ads_hashmap_update(ads_here(), name##_ref(), key, value, ADS_REPLACE, &entry); \
 	}                                                                      \
 	ADS_GLOBAL int name##_update(const K *key, const V *value)    \
 	{                                                                      \
-		if (!key || !value)                                            \
+		if (!ads_given(key) || !ads_given(value))                      \
 			return ADS_INVALID;                                    \
 		__u32 entry;                                                   \
 		return ads_hashmap_update(ads_here(), name##_ref(), key, value, ADS_ANY, &entry); \
 	}                                                                      \
 	ADS_GLOBAL __u32 name##_insert_entry(const K *key, const V *value) \
 	{                                                                      \
-		if (!key || !value)                                            \
+		if (!ads_given(key) || !ads_given(value))                      \
 			return 0;                                              \
 		__u32 entry = 0;                                               \
 		int rc = ads_hashmap_update(ads_here(), name##_ref(), key, value, ADS_INSERT, &entry); \
@@ -206,13 +208,13 @@
 	}                                                                      \
 	ADS_GLOBAL int name##_delete(const K *key)                    \
 	{                                                                      \
-		if (!key)                                                      \
+		if (!ads_given(key))                                           \
 			return ADS_INVALID;                                    \
 		return ads_hashmap_delete(ads_here(), name##_ref(), key);      \
 	}                                                                      \
 	ADS_GLOBAL int name##_pop(const K *key, V *value)                      \
 	{                                                                      \
-		if (!key || !value)                                            \
+		if (!ads_given(key) || !ads_given(value))                      \
 			return ADS_INVALID;                                    \
 		return ads_hashmap_pop(ads_here(), name##_ref(), key, value);  \
 	}                                                                      \
@@ -226,10 +228,11 @@
 		K key;                                                         \
 		__u32 entry;                                                   \
 		int rc = 0;                                                    \
+		cursor = ads_aligned(cursor);                                  \
 		if (!cursor->scan.walk.start)                                  \
 			rc = ads_hashmap_scan(a, name##_ref(), &cursor->scan); \
 		if (!rc)                                                       \
-			rc = ads_scan_next(a, &cursor->scan, name##_ref(), &cursor->key, &key, value, &entry); \
+			rc = ads_scan_next(a, &cursor->scan, name##_ref(), &cursor->key, &key, ads_aligned(value), &entry); \
 		if (!rc)                                                       \
 			cursor->key = key;                                     \
 		return rc;                                                     \
@@ -293,7 +296,7 @@
 	}                                                                      \
 	ADS_GLOBAL __u64 name##_place(const K *key, __u32 how)                 \
 	{                                                                      \
-		if (!key)                                                      \
+		if (!ads_given(key))                                           \
 			return (__u64)(__u32)ADS_INVALID << 32;                \
 		return ads_orderedmap_descend(ads_here(), name##_ref(), name##_order(key), key, how); \
 	}                                                                      \
@@ -312,7 +315,7 @@
 	{                                                                      \
 		__u32 entry = 0;                                               \
 		int rc;                                                        \
-		if (!key)                                                      \
+		if (!ads_given(key))                                           \
 			return ADS_INVALID;                                    \
 		rc = ads_orderedmap_find(ads_here(), name##_ref(), name##_seek_key, name##_order(key), key, &entry); \
 		return rc ? (__s64)rc : (__s64)entry;                          \
@@ -332,14 +335,14 @@
 	}                                                                      \
 	ADS_GLOBAL int name##_get(const K *key, V *value)                      \
 	{                                                                      \
-		if (!key || !value)                                            \
+		if (!ads_given(key) || !ads_given(value))                      \
 			return ADS_INVALID;                                    \
 		return ads_orderedmap_get(ads_here(), name##_ref(), name##_seek_key, name##_order(key), key, value); \
 	}                                                                      \
 	ADS_GLOBAL int name##_insert(const K *key, const V *value)             \
 	{                                                                      \
 		__u32 entry;                                                   \
-		if (!key || !value)                                            \
+		if (!ads_given(key) || !ads_given(value))                      \
 			return ADS_INVALID;                                    \
 		return ads_orderedmap_update(ads_here(), name##_ref(), name##_seek_key, name##_order(key), key, value, \
 					     ADS_INSERT, &entry);              \
@@ -347,7 +350,7 @@
 	ADS_GLOBAL int name##_replace(const K *key, const V *value)            \
 	{                                                                      \
 		__u32 entry;                                                   \
-		if (!key || !value)                                            \
+		if (!ads_given(key) || !ads_given(value))                      \
 			return ADS_INVALID;                                    \
 		return ads_orderedmap_update(ads_here(), name##_ref(), name##_seek_key, name##_order(key), key, value, \
 					     ADS_REPLACE, &entry);             \
@@ -355,20 +358,20 @@
 	ADS_GLOBAL int name##_update(const K *key, const V *value)             \
 	{                                                                      \
 		__u32 entry;                                                   \
-		if (!key || !value)                                            \
+		if (!ads_given(key) || !ads_given(value))                      \
 			return ADS_INVALID;                                    \
 		return ads_orderedmap_update(ads_here(), name##_ref(), name##_seek_key, name##_order(key), key, value, \
 					     ADS_ANY, &entry);                 \
 	}                                                                      \
 	ADS_GLOBAL int name##_delete(const K *key)                             \
 	{                                                                      \
-		if (!key)                                                      \
+		if (!ads_given(key))                                           \
 			return ADS_INVALID;                                    \
 		return ads_orderedmap_pop(ads_here(), name##_ref(), name##_seek_key, name##_order(key), key, 0); \
 	}                                                                      \
 	ADS_GLOBAL int name##_pop(const K *key, V *value)                      \
 	{                                                                      \
-		if (!key || !value)                                            \
+		if (!ads_given(key) || !ads_given(value))                      \
 			return ADS_INVALID;                                    \
 		return ads_orderedmap_pop(ads_here(), name##_ref(), name##_seek_key, name##_order(key), key, value); \
 	}                                                                      \
@@ -376,7 +379,7 @@
 	{                                                                      \
 		__u64 order = 0;                                               \
 		int rc;                                                        \
-		if (!key || !value)                                            \
+		if (!ads_given(key) || !ads_given(value))                      \
 			return ADS_INVALID;                                    \
 		rc = ads_orderedmap_pop_first(ads_here(), name##_ref(), name##_seek_key, &order, key, value); \
 		if (!rc)                                                       \
@@ -385,7 +388,7 @@
 	}                                                                      \
 	ADS_GLOBAL int name##_seek(struct name##_cursor *cursor, const K *key) \
 	{                                                                      \
-		if (!cursor || !key)                                           \
+		if (!ads_given(cursor) || !ads_given(key))                     \
 			return ADS_INVALID;                                    \
 		cursor->key = *key;                                            \
 		return ads_orderedmap_scan_from(ads_here(), name##_ref(), name##_seek_key, &cursor->scan, \
@@ -397,7 +400,7 @@
 		K key = {0};                                                   \
 		__u32 entry;                                                   \
 		int rc = 0;                                                    \
-		if (!cursor || !value)                                         \
+		if (!ads_given(cursor) || !ads_given(value))                   \
 			return ADS_INVALID;                                    \
 		if (!cursor->scan.walk.start)                                  \
 			rc = ads_orderedmap_scan(a, name##_ref(), &cursor->scan); \
@@ -459,19 +462,19 @@
 	static ADS_INLINE int name##_contains(const K *key)                    \
 	{                                                                      \
 		__u32 entry;                                                   \
-		int rc = ads_hashmap_find(ads_here(), name##_ref(), key, &entry); \
+		int rc = ads_hashmap_find(ads_here(), name##_ref(), ads_aligned(key), &entry); \
 		return rc == ADS_OK ? 1 : rc == ADS_ABSENT ? 0 : rc;           \
 	}                                                                      \
 	ADS_GLOBAL int name##_insert(const K *key)                             \
 	{                                                                      \
 		__u32 entry;                                                   \
-		if (!key)                                                      \
+		if (!ads_given(key))                                           \
 			return ADS_INVALID;                                    \
 		return ads_hashmap_update(ads_here(), name##_ref(), key, key, ADS_INSERT, &entry); \
 	}                                                                      \
 	ADS_GLOBAL int name##_delete(const K *key)                             \
 	{                                                                      \
-		if (!key)                                                      \
+		if (!ads_given(key))                                           \
 			return ADS_INVALID;                                    \
 		return ads_hashmap_delete(ads_here(), name##_ref(), key);      \
 	}                                                                      \
@@ -485,6 +488,7 @@
 		K key;                                                         \
 		__u32 entry;                                                   \
 		int rc = 0;                                                    \
+		cursor = ads_aligned(cursor);                                  \
 		if (!cursor->scan.walk.start)                                  \
 			rc = ads_hashmap_scan(a, name##_ref(), &cursor->scan); \
 		if (!rc)                                                       \
@@ -528,7 +532,7 @@
 	static ADS_NOINLINE int name##_push(const V *value, __u64 *order)      \
 	{                                                                      \
 		__u32 entry;                                                   \
-		return ads_list_push(ads_here(), name##_ref(), value, order, &entry); \
+		return ads_list_push(ads_here(), name##_ref(), ads_aligned(value), order, &entry); \
 	}                                                                      \
 	static ADS_INLINE V __arena *name##_lookup(__u64 order)                \
 	{                                                                      \
@@ -541,22 +545,22 @@
 	}                                                                      \
 	static ADS_NOINLINE int name##_get(__u64 order, V *value)              \
 	{                                                                      \
-		return ads_list_get(ads_here(), name##_ref(), order, value);   \
+		return ads_list_get(ads_here(), name##_ref(), order, ads_aligned(value)); \
 	}                                                                      \
 	static ADS_NOINLINE int name##_insert(__u64 order, const V *value)     \
 	{                                                                      \
 		__u32 entry;                                                   \
-		return ads_list_update(ads_here(), name##_ref(), order, value, ADS_INSERT, &entry); \
+		return ads_list_update(ads_here(), name##_ref(), order, ads_aligned(value), ADS_INSERT, &entry); \
 	}                                                                      \
 	static ADS_NOINLINE int name##_replace(__u64 order, const V *value)    \
 	{                                                                      \
 		__u32 entry;                                                   \
-		return ads_list_update(ads_here(), name##_ref(), order, value, ADS_REPLACE, &entry); \
+		return ads_list_update(ads_here(), name##_ref(), order, ads_aligned(value), ADS_REPLACE, &entry); \
 	}                                                                      \
 	static ADS_NOINLINE int name##_update(__u64 order, const V *value)     \
 	{                                                                      \
 		__u32 entry;                                                   \
-		return ads_list_update(ads_here(), name##_ref(), order, value, ADS_ANY, &entry); \
+		return ads_list_update(ads_here(), name##_ref(), order, ads_aligned(value), ADS_ANY, &entry); \
 	}                                                                      \
 	static ADS_NOINLINE int name##_delete(__u64 order)                     \
 	{                                                                      \
@@ -564,15 +568,15 @@
 	}                                                                      \
 	static ADS_NOINLINE int name##_pop(__u64 order, V *value)              \
 	{                                                                      \
-		return ads_list_pop(ads_here(), name##_ref(), order, value);   \
+		return ads_list_pop(ads_here(), name##_ref(), order, ads_aligned(value)); \
 	}                                                                      \
 	static ADS_NOINLINE int name##_first(__u64 *order, V *value)           \
 	{                                                                      \
-		return ads_list_first(ads_here(), name##_ref(), order, value); \
+		return ads_list_first(ads_here(), name##_ref(), order, ads_aligned(value)); \
 	}                                                                      \
 	static ADS_NOINLINE int name##_pop_first(__u64 *order, V *value)       \
 	{                                                                      \
-		return ads_list_pop_first(ads_here(), name##_ref(), order, value); \
+		return ads_list_pop_first(ads_here(), name##_ref(), order, ads_aligned(value)); \
 	}                                                                      \
 	static ADS_INLINE int name##_after(struct name##_cursor *cursor, __u64 order) \
 	{                                                                      \
@@ -590,7 +594,7 @@
 		if (!cursor->scan.walk.start)                                  \
 			rc = ads_scan_start(a, &cursor->scan, ads_list_head(name##_ref())); \
 		if (!rc)                                                       \
-			rc = ads_scan_next(a, &cursor->scan, name##_ref(), 0, 0, value, &entry); \
+			rc = ads_scan_next(a, &cursor->scan, name##_ref(), 0, 0, ads_aligned(value), &entry); \
 		return rc;                                                     \
 	}                                                                      \
 	struct name##_cursor
@@ -611,11 +615,11 @@
 	}                                                                      \
 	static ADS_INLINE int name##_push(const V *value)                      \
 	{                                                                      \
-		return ads_queue_push(ads_here(), name##_ref(), value);        \
+		return ads_queue_push(ads_here(), name##_ref(), ads_aligned(value)); \
 	}                                                                      \
 	static ADS_INLINE int name##_pop(V *value)                             \
 	{                                                                      \
-		return ads_queue_pop(ads_here(), name##_ref(), value);         \
+		return ads_queue_pop(ads_here(), name##_ref(), ads_aligned(value)); \
 	}                                                                      \
 	static ADS_INLINE __u64 name##_len(void)                               \
 	{                                                                      \
