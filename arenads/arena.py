@@ -6,6 +6,7 @@ it at the same address, its *base*, so a pointer stored in it means the same eve
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import re
@@ -257,6 +258,8 @@ class Arena:
         """Why this engine was taken, where "auto" chose."""
         self._provisioner: _Provisioner | None = None
         self._lock = threading.Lock()
+        # Held by whoever moves entries that nobody asked to move, or repairs: never two at once.
+        self._keeping = threading.Lock()
         self._backing: Path | None = None
         _open_arenas.add(self)
 
@@ -504,7 +507,7 @@ class Arena:
                 self._provisioner = None
             if length is not None:
                 self._check(min(lib.ads_arena_provision(core, length), 0))
-                self._provisioner = _Provisioner(core, length)
+                self._provisioner = _Provisioner(core, length, self._keeping)
 
     def check(self, *, repair: bool = False) -> ArenaReport:
         """Check what is of no structure: the directory, blocks and who owns them, the registry.
@@ -526,7 +529,8 @@ class Arena:
         """
         core = self._writable() if repair else self._open()
         names = ffi.new("struct ads_check_report *")
-        self._check(lib.ads_directory_check(core, int(repair), names))
+        with self._keeping if repair else contextlib.nullcontext():
+            self._check(lib.ads_directory_check(core, int(repair), names))
         heap = ffi.new("struct ads_heap_report *")
         self._check(lib.ads_heap_check(core, heap))
         return ArenaReport(
@@ -808,7 +812,9 @@ class Arena:
         ------
         ReadOnlyError
         """
-        given = int(lib.ads_directory_reclaim(self._writable()))
+        core = self._writable()
+        with self._keeping:
+            given = int(lib.ads_directory_reclaim(core))
         self._check(given)
         return given
 
@@ -823,7 +829,9 @@ class Arena:
         ReadOnlyError, CapacityError
             There is no line for this thread in the arena's registry of writing threads.
         """
-        given = int(lib.ads_owner_reap(self._writable(), ffi.NULL))
+        core = self._writable()
+        with self._keeping:
+            given = int(lib.ads_owner_reap(core, ffi.NULL))
         if given == lib.ADS_FULL:
             raise CapacityError(
                 "this thread is not registered as a writer: the arena's registry is full, or the"
@@ -1063,6 +1071,7 @@ class Arena:
     def _after_fork(self) -> None:
         self._provisioner = None  # its thread is the parent's
         self._lock = threading.Lock()
+        self._keeping = threading.Lock()
         if self._core.base != ffi.NULL and lib.ads_arena_remap(self._core):
             # Better closed than a fault at the first touch.
             os.close(self._core.fd)
@@ -1107,9 +1116,10 @@ class _Provisioner:
     IDLE_SECONDS = 0.1
     REAP_SECONDS = 1.0
 
-    def __init__(self, core: Any, distance: int) -> None:
+    def __init__(self, core: Any, distance: int, keeping: threading.Lock) -> None:
         self._core = core
         self._distance = distance
+        self._keeping = keeping
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="arenads-provisioner", daemon=True)
         self._thread.start()
@@ -1120,12 +1130,13 @@ class _Provisioner:
         sound = True  # a damaged directory is not looked at again and again
         while not self._stop.wait(wait):
             added = lib.ads_arena_provision(self._core, self._distance)
-            sound = sound and lib.ads_directory_grow(self._core) == 0
-            sound = sound and lib.ads_directory_reclaim(self._core) >= 0
             waited += wait
-            if waited >= self.REAP_SECONDS:
-                lib.ads_owner_reap(self._core, ffi.NULL)
-                waited = 0.0
+            with self._keeping:
+                sound = sound and lib.ads_directory_grow(self._core) == 0
+                sound = sound and lib.ads_directory_reclaim(self._core) >= 0
+                if waited >= self.REAP_SECONDS:
+                    lib.ads_owner_reap(self._core, ffi.NULL)
+                    waited = 0.0
             wait = self.BUSY_SECONDS if added > 0 else min(2 * wait, self.IDLE_SECONDS)
 
     def stop(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
@@ -230,7 +231,8 @@ class Checkable(Structure[V]):
     def check(self, *, repair: bool = False) -> CheckReport:
         """Find out where every entry is; with `repair` give leaked ones back.
 
-        Checking is safe at any time. Repairing is for when nobody writes.
+        Checking is safe at any time. Repairing is for when nobody writes, other processes that
+        provision among them; the thread of this one waits meanwhile.
 
         >>> import arenads
         >>> with arenads.create("1MiB", engine="native") as arena:
@@ -241,9 +243,9 @@ class Checkable(Structure[V]):
         """
         self.arena._open()
         report = ffi.new("struct ads_check_report *")
-        self._check(
-            lib.ads_collection_check(self._core, self.kind, self._handle.ref, int(repair), report)
-        )
+        ref = self._handle.ref
+        with self.arena._keeping if repair else contextlib.nullcontext():
+            self._check(lib.ads_collection_check(self._core, self.kind, ref, int(repair), report))
         return CheckReport.of(report)
 
 

@@ -127,3 +127,22 @@ def test_an_unknown_way_of_reclaiming_is_refused(arena: arenads.Arena) -> None:
     with pytest.raises(arenads.SchemaError, match="immediate"):
         arena.hashmap("held", key=u64, value=u64, reclaim="later")  # type: ignore[arg-type]
     assert list(arena.structures) == []
+
+
+def test_a_repair_and_the_thread_that_reclaims_take_turns(engine: str) -> None:
+    """An entry in the thread's hand, or moved behind the check's back, would pass for leaked."""
+    entries, rounds = 2000, 40
+    with arenads.create("4MiB", engine=engine, provision="64KiB") as arena:  # type: ignore[arg-type]
+        held = arena.hashmap("held", key=u64, value=u64, max_entries=entries, reclaim="grace")
+        given = 0
+        for _ in range(rounds):
+            held.update({key: key for key in range(entries // 2)})
+            held.clear()
+            report = held.check(repair=True)
+            while report.waiting:
+                assert (report.leaked, report.repaired, report.errors) == (0, 0, 0)
+                report = held.check(repair=True)
+            assert (report.leaked, report.repaired, report.errors) == (0, 0, 0)
+            given += report.free
+        assert given > 0
+        assert held.check().errors == 0
