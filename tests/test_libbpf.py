@@ -486,6 +486,47 @@ def test_a_long_verifier_log_is_kept_whole_and_quoted_in_part(tmp_path: Path) ->
     assert len(quoted) < 20
 
 
+# Verified once by itself it is within the limit, verified at each call it is not.
+COUNTED = """
+__attribute__((noinline, weak)) int count(int start)
+{
+    for (int i = 0; i < 60000; i++)
+        start = start * 3 + i;
+    return start;
+}
+SEC("syscall") int five(int *c)
+{
+    return count(c[0]) + count(c[1]) + count(c[2]) + count(c[3]) + count(c[4]);
+}
+"""
+
+
+def without_int(path: Path) -> Path:
+    """Write beside an object one whose `int` has an encoding that no kernel knows."""
+    code = bytearray(path.read_bytes())
+    kind_and_size = struct.pack("<II", 1 << 24, 4)
+    at = code.index(kind_and_size, code.index(b"\x9f\xeb\x01\x00"))
+    code[at + len(kind_and_size) + 3] |= 0x0F
+    spoilt = path.with_name("spoilt.bpf.o")
+    spoilt.write_bytes(code)
+    return spoilt
+
+
+@needs_kernel
+def test_refused_type_information_is_named_as_the_cause(tmp_path: Path) -> None:
+    path = build(tmp_path, COUNTED)
+    with BpfObject.open(path) as programs:
+        programs.load()
+    with BpfObject.open(without_int(path)) as programs:
+        error = refuse(programs.load, LoadError)
+    assert "program 'five'" in str(error)
+    assert "the kernel refused the object's type information (BTF)" in str(error)
+    assert "Unsupported encoding" in str(error)  # what the kernel says of it
+    assert "too large" in str(error)  # and what followed from it
+    assert "too complex" not in str(error)
+    assert any("BTF LOAD LOG" in message for message in error.messages)
+
+
 @needs_kernel
 def test_an_object_is_not_loaded_again_after_a_failure(tmp_path: Path) -> None:
     path = build(tmp_path, 'SEC("syscall") int wild(__u64 **c) { return **c; }')

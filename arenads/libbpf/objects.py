@@ -43,6 +43,7 @@ from arenads.libbpf.refusals import (
     needed_capabilities,
     quote,
     refuse_permission,
+    refused_types,
 )
 
 __all__ = ["BpfObject", "ProgramInfo", "RunResult", "Runner"]
@@ -313,6 +314,7 @@ class BpfObject:
         what = f"{of}{self.path} could not be loaded"
         # Without a verifier log, libbpf's words are all there is.
         quoted = quote("Verifier log", log.splitlines()) or quote("libbpf said", messages)
+        types = refused_types(said)
         facts: dict[str, Any] = {
             "program": name,
             "section": section,
@@ -328,7 +330,10 @@ class BpfObject:
             return refuse_permission(
                 what, number, needed, forbidden=forbidden, quoted=quoted, **facts
             )
-        advice = self._load_advice(number, said, log, section)
+        if types:
+            advice, quoted = types.advice, types.quoted + quoted
+        else:
+            advice = self._load_advice(number, said, log, section)
         return LoadError(
             f"{what}: {explain_errno(number)}.{advice}{quoted}", errno=plain_errno(number), **facts
         )

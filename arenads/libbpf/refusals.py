@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import re
+from typing import NamedTuple
 
 from arenads import capabilities
 from arenads.errors import LockdownError, PrivilegeError
 from arenads.libbpf.library import explain_errno
 
-__all__ = ["forbidden_by_lockdown", "needed_capabilities", "quote", "refuse_permission"]
+__all__ = [
+    "RefusedTypes",
+    "forbidden_by_lockdown",
+    "needed_capabilities",
+    "quote",
+    "refuse_permission",
+    "refused_types",
+]
 
 _LOG_LINES = 12
 
@@ -26,6 +34,9 @@ _NETWORK_TYPES = frozenset(
 _PATCHING_TYPES = frozenset({"tracing", "lsm", "ext", "struct_ops"})
 _READING_TYPES = frozenset({"kprobe", "perf_event"})
 _READING_HELPERS = re.compile(r"\bbpf_probe_read\w*")
+# libbpf goes on without BTF where programs do not need it, but says so.
+_REFUSED_BTF = re.compile(r"(?:BTF loading error|Error loading \.BTF into kernel): (-?\d+)")
+_BTF_LOG = re.compile(r"-- BEGIN BTF LOAD LOG -*\n(.*?)-- END BTF LOAD LOG", re.DOTALL)
 _WRITING_HELPERS = re.compile(r"\bbpf_probe_write_user\b")
 
 
@@ -54,6 +65,38 @@ def forbidden_by_lockdown(program_type: str, log: str = "") -> str | None:
     if program_type in _PATCHING_TYPES or (confidential and program_type in _READING_TYPES):
         return f"programs of type {program_type!r}"
     return None
+
+
+class RefusedTypes(NamedTuple):
+    """That the kernel refused an object's type information (BTF): why, and what it said of it."""
+
+    number: int
+    log: str
+
+    @property
+    def advice(self) -> str:
+        """What follows from it for programs that could not be loaded either."""
+        return (
+            f" Before that, the kernel refused the object's type information (BTF):"
+            f" {explain_errno(self.number)}. Programs were loaded without it, where functions"
+            " cannot be verified one by one: what is said of the program may follow from that."
+            " Compile it anew, with clang or ziglang as `arenads doctor` finds them; a compiler"
+            " newer than the kernel may write kinds of types that the kernel does not know."
+        )
+
+    @property
+    def quoted(self) -> str:
+        """The end of what the kernel wrote about the types."""
+        return quote("BTF log", self.log.splitlines())
+
+
+def refused_types(said: str) -> RefusedTypes | None:
+    """Return what libbpf said of a refusal of the object's BTF, None if there was none."""
+    refused = _REFUSED_BTF.search(said)
+    if refused is None:
+        return None
+    log = _BTF_LOG.search(said)
+    return RefusedTypes(abs(int(refused[1])), log[1].strip() if log else "")
 
 
 def quote(title: str, lines: list[str]) -> str:
