@@ -137,6 +137,14 @@ class Mistake:
 
 MISTAKES = (
     Mistake(
+        "nobody finishes the claim of a pool's last chunk",
+        "pool",
+        {
+            "if (carved >> 32 >= p->capacity) { ads_chunk_finish(a, pool, (__u32)carved);"
+            " break; }": ("if (carved >> 32 >= p->capacity) break;")
+        },
+    ),
+    Mistake(
         "a walk does not look again whether its way has changed",
         "map",
         {"if (ADS_UNLIKELY(ads_load(ads_link_of(a, w->prev)) != w->prev_link)) {": "if (0) {"},

@@ -157,6 +157,18 @@ static ADS_INLINE __u32 ads_claim_place(struct ads_arena *a, __u64 claim)
 				      : owner + (__u32)__builtin_offsetof(struct ads_header, table);
 }
 
+/* Give a claimed chunk to its shard, if it has not been given: `at` is the offset of its header word. */
+static ADS_INLINE void ads_chunk_give(struct ads_arena *a, __u32 at, __u64 word)
+{
+	struct ads_pool_ref pool = {(__u32)word & ~63u, 0, 0};
+	struct ads_shard __arena *shard = ads_shard_of(a, pool, (word >> 2) & 15);
+	__u64 old = ads_load(&shard->chunk);
+
+	(void)a;
+	if ((__u32)old < at)
+		ads_cas(&shard->chunk, old, (word >> 32 << 48) | (at + 8)); /* R12 */
+}
+
 /*
  * Finish a claim: everything here may be done by anyone, any number of times. Offsets
  * of blocks only grow, so "has it been done" is one comparison.
@@ -177,16 +189,12 @@ static ADS_INLINE int ads_block_finish(struct ads_arena *a, __u32 at, __u64 word
 	}
 #endif
 	if ((word & 3) == ADS_BLOCK_CHUNK) {
-		struct ads_pool_ref pool = {(__u32)word & ~63u, 0, 0};
-		struct ads_shard __arena *shard = ads_shard_of(a, pool, (word >> 2) & 15);
-		struct ads_pool __arena *p = ads_at(a, struct ads_pool, pool.offset);
+		struct ads_pool __arena *p = ads_at(a, struct ads_pool, (__u32)word & ~63u);
 
 		old = ads_load(&p->carved);
 		if ((__u32)old < at)
 			ads_cas(&p->carved, old, (((old >> 32) + count) << 32) | at); /* R11 */
-		old = ads_load(&shard->chunk);
-		if ((__u32)old < at)
-			ads_cas(&shard->chunk, old, (count << 48) | (at + 8)); /* R12 */
+		ads_chunk_give(a, at, word);
 	}
 	if ((word & 3) == ADS_BLOCK_TABLE) {
 		__u32 place = ads_claim_place(a, word);
@@ -554,6 +562,21 @@ ADS_GLOBAL __u32 ads_pool_used(struct ads_arena *a, __u32 pool_offset, __u32 str
 }
 
 /*
+ * Give the last chunk to its shard, if who claimed it has died between the pool's books and that: nobody
+ * claims another for this pool, and would finish it on the way. `newest` is what the books name.
+ */
+static ADS_INLINE void ads_chunk_finish(struct ads_arena *a, struct ads_pool_ref pool, __u32 newest)
+{
+	__u64 word;
+
+	if (!newest || ads_bad(a, newest + 8, pool.stride))
+		return;
+	word = ads_load(ads_at(a, __u64, newest)); /* after A11 */
+	if ((word & 3) == ADS_BLOCK_CHUNK && ((__u32)word & ~63u) == pool.offset)
+		ads_chunk_give(a, newest, word);
+}
+
+/*
  * The slow part of ads_pool_take: other shards' free entries, a new chunk, other shards'
  * chunks. Returns the entry's offset or an error.
  *
@@ -587,8 +610,10 @@ ADS_GLOBAL __s64 ads_pool_refill(struct ads_arena *a, __u32 pool_offset, __u32 s
 			continue;
 		}
 		rc = ADS_FULL;
-		if (carved >> 32 >= p->capacity)
+		if (carved >> 32 >= p->capacity) {
+			ads_chunk_finish(a, pool, (__u32)carved);
 			break;
+		}
 		rc = ads_block_claim(a, count << 32 | pool_offset | (mine << 2) | ADS_BLOCK_CHUNK, carved, chunk);
 		if (rc < 0 && rc != ADS_EXISTS)
 			break;

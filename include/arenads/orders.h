@@ -120,7 +120,7 @@
  *	in its shard.
  *
  * 12  shard.chunk: the entries of the chunk lie below the populated mark.
- *	R12  cas     alloc.h: ads_block_finish, ads_shard_take (2), ads_chunk_help
+ *	R12  cas     alloc.h: ads_chunk_give, ads_shard_take (2), ads_chunk_help
  *	A12  load    alloc.h: ads_shard_take, ads_pool_used
  *	A12  load    check.h: ads_check_chunks, ads_check_help
  *	A12  load    reap.h: ads_reap_help
