@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import struct
+import subprocess
 import threading
 from bisect import bisect_left
 from collections.abc import Callable, Iterator
@@ -354,3 +355,55 @@ def test_a_deleted_entry_may_wait_for_a_grace_period(arena: arenads.Arena) -> No
     assert held.reclaim() == 20
     assert list(held) == list(range(20, 40))
     assert held.check().errors == 0
+
+
+# --- reaping ----------------------------------------------------------------------------
+
+# Kills a child at each point of a delete of the last key, and reaps after each: the points that
+# a reaping took at most, and whether the key is gone in the end.
+REAPING = """
+import importlib.util, os, sys
+spec = importlib.util.spec_from_file_location("arenads._core", sys.argv[1])
+core = importlib.util.module_from_spec(spec)
+sys.modules["arenads._core"] = core
+spec.loader.exec_module(core)
+import arenads
+with arenads.open(sys.argv[2]) as arena:
+    ordered, key = arena.structures["ordered"], int(sys.argv[3])
+    most, point, code = 0, 0, -9
+    while code == -9:
+        point += 1
+        victim = os.fork()
+        if not victim:
+            core.lib.core_set_points(point)
+            ordered.pop(key, None)
+            os._exit(0)
+        code = os.waitstatus_to_exitcode(os.waitpid(victim, 0)[1])
+        core.lib.core_set_points(0)
+        arena.reap()
+        most = max(most, core.lib.core_points())
+        ordered[key] = key
+    del ordered[key]
+    print(code, point, most, key in ordered)
+"""
+
+
+def test_an_entry_that_is_reaped_is_found_by_the_towers(
+    pin: Path,
+    points_core: Path,
+    python: Callable[..., subprocess.CompletedProcess[str]],
+    engine: str,
+) -> None:
+    count = 5000
+    with arenads.create("4MiB", engine=engine, provision=None) as arena:  # type: ignore[arg-type]
+        ordered = arena.orderedmap("ordered", key=u64, value=u64, max_entries=count)
+        for key in range(count):
+            ordered[key] = key
+        arena.pin(pin)
+        code, point, most, left = python(REAPING, points_core, pin, count - 1).stdout.split()
+        assert (code, left) == ("0", "False")
+        assert int(point) > 20
+        # A walk through all entries looks at three words of each at least.
+        assert int(most) < count
+        report = ordered.check()
+        assert (report.live, report.leaked, report.errors) == (count - 1, 0, 0)

@@ -23,7 +23,8 @@
  *
  * Who may call     user space with a writable mapping; the Python package in the thread that provisions.
  * Cost             a line and a look at /proc for each registered thread; for each entry in hand a
- *                  walk through the heap's blocks and one along the list from its bucket on.
+ *                  walk through the heap's blocks and one along the list from its bucket on, in an ordered
+ *                  map from where its towers lead, in a list from the head.
  * Death            another reaper starts over.
  * Limits           see owner.h. A stopped reaper delays other reapers, and nobody else.
  */
@@ -78,14 +79,14 @@ static inline int ads_reap_help(struct ads_arena *a, struct ads_pool_ref pool, _
 }
 
 /*
- * Whether a walk from its bucket, or from the head, meets a live entry: 1 or 0, or an error. When it
- * does not, the entry is in no list from now on, if its link is the same as before.
+ * Whether a walk from `start` on, as ads_walk_from() takes it, meets a live entry: 1 or 0, or an error. The
+ * start is before it. When it is not met, the entry is in no list from now on, if its link is the same as
+ * before. `map`: a hash map, whose buckets the walk may cross, or 0.
  */
-static inline int ads_list_meets(struct ads_arena *a, __u32 kind, struct ads_ref ref, __u32 start, __u32 entry)
+static inline int ads_list_meets(struct ads_arena *a, __u32 map, struct ads_ref ref, __u64 start, __u32 entry)
 {
 	__u64 hash = ads_load(&ads_at(a, struct ads_entry, entry)->hash);
-	__u32 map = ads_kind_is_hashed(kind) ? ref.offset : 0;
-	struct ads_walk w = ads_walk_from(start ? start : ads_hashmap_bucket(a, ref, hash));
+	struct ads_walk w = ads_walk_from(start);
 	struct ads_pool_ref pool = ads_pool_of(ref);
 	__u32 i;
 
@@ -98,6 +99,8 @@ static inline int ads_list_meets(struct ads_arena *a, __u32 kind, struct ads_ref
 
 		if (seen == ADS_LOOK_AGAIN)
 			continue;
+		if (seen == ADS_LOOK_LOST)
+			return ADS_LOST;
 		if (seen == ADS_LOOK_END) {
 			crossed = ads_walk_cross(a, &w, map, hash);
 			if (crossed > 0)
@@ -115,17 +118,44 @@ static inline int ads_list_meets(struct ads_arena *a, __u32 kind, struct ads_ref
 	return ADS_BUDGET;
 }
 
+/* The same for an entry of an ordered map, or for a hint in one of its levels: towers lead there. */
+static inline int ads_orderedmap_meets(struct ads_arena *a, __u32 kind, struct ads_ref ref, __u32 entry)
+{
+	__u32 level = kind == ADS_KIND_INDEX, last = level ? ADS_LEVELS : 0, i;
+	__u64 order = ads_load(&ads_at(a, struct ads_entry, entry)->hash);
+	__u64 key[ADS_MAX_KEY / 8];
+	struct ads_ref map = ref;
+	int met = 0;
+
+	if (level) {
+		map.offset = ads_at(a, struct ads_header, ref.offset)->first;
+		if (ads_structure_fill(a, &map) || ads_structure_check(a, ADS_KIND_ORDEREDMAP, map))
+			return ADS_DAMAGED;
+	}
+	ads_copy_out(a, key, entry + 16, ads_round_up(ref.key_size, 8));
+	for (; !met && level <= last; level++)
+		for (ads_loop_overtaken(i)) {
+			__u64 start = ads_orderedmap_seek(a, &map, order, key, level);
+
+			met = ads_seek_failed(start);
+			if (!met)
+				met = ads_list_meets(a, 0, ref, start, entry);
+			if (met != ADS_LOST)
+				break;
+		}
+	return met;
+}
+
 /* The same in any list that the entry can be in. */
 static inline int ads_collection_meets(struct ads_arena *a, __u32 kind, struct ads_ref ref, __u32 entry)
 {
-	__u32 start, i;
-	int met = 0;
+	__u64 hash = ads_load(&ads_at(a, struct ads_entry, entry)->hash);
+	__u32 start;
 
-	if (ads_kind_is_hashed(kind))
-		return ads_list_meets(a, kind, ref, 0, entry);
-	for (i = 0; !met && (start = ads_check_start(a, kind, ref, i)); i++)
-		met = ads_list_meets(a, kind, ref, start, entry);
-	return met;
+	if (kind == ADS_KIND_ORDEREDMAP || kind == ADS_KIND_INDEX)
+		return ads_orderedmap_meets(a, kind, ref, entry);
+	start = ads_kind_is_hashed(kind) ? ads_hashmap_bucket(a, ref, hash) : ads_check_start(a, kind, ref, 0);
+	return start ? ads_list_meets(a, ads_kind_is_hashed(kind) ? ref.offset : 0, ref, start, entry) : 0;
 }
 
 /* Whose the entry is that a dead thread's line names, while its link is *seen. */
