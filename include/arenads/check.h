@@ -760,6 +760,7 @@ static inline void ads_heap_owners(struct ads_heap_check *c)
 static inline void ads_heap_names(struct ads_heap_check *c)
 {
 	struct ads_directory_value value;
+	struct ads_check_report list;
 	struct ads_scan scan;
 	char last[ADS_NAME_SIZE] = {0}, name[ADS_NAME_SIZE];
 	struct ads_ref ref;
@@ -773,6 +774,9 @@ static inline void ads_heap_names(struct ads_heap_check *c)
 		return;
 	}
 	ads_check_mark(c->led_to, ref.offset);
+	/* A walk in circles would end by its budget only: that is the directory's damage, told there. */
+	if (ads_collection_check(c->a, ADS_KIND_LIST, ref, 0, &list) || list.errors)
+		return;
 	rc = ads_scan_start(c->a, &scan, ads_list_head(ref));
 	while (!rc && !(rc = ads_scan_next(c->a, &scan, ref, last, name, &value, &entry))) {
 		memcpy(last, name, sizeof(last));
