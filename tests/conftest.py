@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from history_checker import Checker, build_checker
 from hypothesis import HealthCheck, settings
 
 import arenads
@@ -110,6 +111,12 @@ def compiled(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
         return done[key]
 
     return compiled
+
+
+@pytest.fixture(scope="session")
+def checker(tmp_path_factory: pytest.TempPathFactory) -> Checker:
+    """What judges recorded histories."""
+    return build_checker(tmp_path_factory.mktemp("history"))
 
 
 def core_source(path: Path, *, points: bool = False) -> Path:

@@ -21,11 +21,19 @@
  * of a list), the structure is one history.
  *
  *	REGISTER	a value or none, for each key
- *	SORTED		orders and values, as one
+ *	CELL		a word, for each key
+ *	SORTED		orders or keys and values, as one
+ *	NODES		two lists of `capacity` nodes, of which each is in one at most, as one
  *	QUEUE		the values in a queue of `capacity`, for each queue: any number at both ends
+ *	RING		the records in a ring of `capacity` bytes, for each ring
+ *	OVERWRITING	the same, when it drops the oldest
  *	FIFO		each queue again, without its capacity, by the patterns that no queue shows
  *			(Bouajjani, Emmi, Enea, Hamza: On Reducing Linearizability to State
  *			Reachability, 2015): another way to the same answer, in n log n steps
+ *
+ * Two pushes at the same time may be in a queue in either order until they are taken, n pairs of them
+ * in 2^n orders. So what becomes of a value is looked up before: no order is gone on with in which a
+ * value is behind one that is taken after it.
  */
 #include "programs/event.h"
 
@@ -33,7 +41,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-enum model { REGISTER, SORTED, QUEUE, FIFO };
+enum model { REGISTER, SORTED, QUEUE, FIFO, CELL, NODES, RING, OVERWRITING };
 
 #define MOST_WORDS 66		 /* of a state */
 #define MOST_CONFIGURATIONS (1u << 20)
@@ -52,9 +60,14 @@ struct report {
 	char problem[4096];
 };
 
+/* Actors, and each once more: its iteration's end may be of the step before. */
+#define LANES (2 * HISTORY_ACTORS)
+
 struct operation {
 	const struct history_event *event;
 	__u32 actor;
+	__u32 excused;			/* NODES: another that was about to link its node ran meanwhile */
+	__u64 taken_from, taken_until;	/* QUEUE: by which operation, ~0: by none */
 };
 
 struct moment {
@@ -71,6 +84,8 @@ struct history {
 	size_t operation_count, moment_count;
 	struct report *report;
 };
+
+#include "history_models.h"
 
 /* --- what is said of a history that is refused -------------------------------------- */
 
@@ -99,8 +114,9 @@ static void say_operation(struct report *report, const struct operation *o)
 {
 	const struct history_event *e = o->event;
 
-	say(report, "\n  [%llu, %llu] actor %u: %s key %llu in %#llx: %d, out %#llx", e->invoked, e->returned, o->actor,
-	    e->operation < OPERATIONS ? operation_names[e->operation] : "?", e->key, e->in, e->code, e->out);
+	say(report, "\n  [%llu, %llu] actor %u: %s list %u key %llu in %#llx: %d, out %#llx", e->invoked, e->returned,
+	    o->actor, e->operation < OPERATIONS ? operation_names[e->operation] : "?", e->list, e->key, e->in, e->code,
+	    e->out);
 }
 
 /* The operation that nothing explains, those that overlap it, and those just before. */
@@ -184,158 +200,10 @@ static void count_all(struct history *h)
 	}
 }
 
-/* --- the sequential structures ------------------------------------------------------- */
-
-/*
- * What each operation does to one key, which has a value or, 0, none. Whether it may give
- * what it gave. Room is somebody else's business here.
- */
-static int step_key(__u64 *value, const struct history_event *e)
-{
-	switch (e->operation) {
-	case HISTORY_GET:
-		return e->code ? e->code == ADS_ABSENT && !*value : *value && *value == e->out;
-	case HISTORY_FIND:
-		return e->code ? e->code == ADS_ABSENT && !*value : *value != 0;
-	case HISTORY_INSERT:
-	case HISTORY_ALLOC:
-		if (e->code == ADS_EXISTS)
-			return e->operation == HISTORY_INSERT && *value;
-		if (*value || (e->code && e->code != ADS_FULL))
-			return 0;
-		*value = e->code ? 0 : e->in;
-		return 1;
-	case HISTORY_REPLACE:
-		if (e->code == ADS_ABSENT)
-			return !*value;
-		if (!*value || (e->code && e->code != ADS_FULL))
-			return 0;
-		*value = e->code ? *value : e->in;
-		return 1;
-	case HISTORY_UPDATE:
-		if (e->code)
-			return e->code == ADS_FULL;
-		*value = e->in;
-		return 1;
-	case HISTORY_LOOKUP_OR_INSERT:
-		if (e->code)
-			return e->code == ADS_FULL && !*value;
-		if (!*value)
-			*value = e->in;
-		return 1;
-	case HISTORY_ADD:
-		if (e->code)
-			return e->code == ADS_FULL && !*value;
-		if ((*value ? *value : HISTORY_COUNT_FROM) != e->out)
-			return 0;
-		*value = e->out + e->in;
-		return 1;
-	case HISTORY_DELETE:
-		if (e->code)
-			return e->code == ADS_ABSENT && !*value;
-		if (!*value)
-			return 0;
-		*value = 0;
-		return 1;
-	case HISTORY_POP:
-	case HISTORY_FREE: /* always of an object that the caller owns */
-		if (e->code)
-			return e->code == ADS_ABSENT && e->operation == HISTORY_POP && !*value;
-		if (!*value || *value != e->out)
-			return 0;
-		*value = 0;
-		return 1;
-	}
-	return 0;
-}
-
-/* state: how many, and pairs {key, value} in order. */
-static int step_sorted(__u64 *state, const struct history_event *e, __u64 capacity)
-{
-	__u64 count = state[0], at = 0, value;
-	__u64 *pair;
-
-	if (e->operation == HISTORY_PUSH && e->code == ADS_FULL)
-		return 1;
-	if (e->operation == HISTORY_PUSH && (e->code || e->key != (count ? state[1] - 1 : 1ull << 63)))
-		return 0;
-	while (at < count && state[1 + 2 * at] < e->key)
-		at++;
-	pair = state + 1 + 2 * at;
-	value = at < count && pair[0] == e->key ? pair[1] : 0;
-	if (e->operation == HISTORY_PUSH) {
-		struct history_event insert = *e;
-
-		insert.operation = HISTORY_INSERT;
-		return step_sorted(state, &insert, capacity);
-	}
-	{
-		__u64 before = value;
-
-		if (!step_key(&value, e))
-			return 0;
-		if (before && value) {
-			pair[1] = value;
-		} else if (value) {
-			if (count == capacity)
-				return 0;
-			memmove(pair + 2, pair, (count - at) * 2 * sizeof(*pair));
-			pair[0] = e->key;
-			pair[1] = value;
-			state[0]++;
-		} else if (before) {
-			memmove(pair, pair + 2, (count - at - 1) * 2 * sizeof(*pair));
-			state[2 * count] = state[2 * count - 1] = 0; /* equal states are equal words */
-			state[0]--;
-		}
-	}
-	return 1;
-}
-
-/* state: how many, and the values, the oldest first. */
-static int step_queue(__u64 *state, const struct history_event *e, __u64 capacity)
-{
-	__u64 count = state[0];
-
-	if (e->operation == HISTORY_PUSH) {
-		if (e->code)
-			return e->code == ADS_FULL && count == capacity;
-		if (count == capacity)
-			return 0;
-		state[++state[0]] = e->in;
-		return 1;
-	}
-	if (e->operation != HISTORY_TAKE)
-		return 0;
-	if (e->code)
-		return e->code == ADS_ABSENT && !count;
-	if (!count || state[1] != e->out)
-		return 0;
-	memmove(state + 1, state + 2, (count - 1) * sizeof(*state));
-	state[count] = 0;
-	state[0]--;
-	return 1;
-}
-
-static int step(const struct history *h, __u64 *state, const struct history_event *e)
-{
-	if (h->model == REGISTER)
-		return step_key(state, e);
-	return h->model == SORTED ? step_sorted(state, e, h->capacity) : step_queue(state, e, h->capacity);
-}
-
-/* Words of a state; 0: more than fit. */
-static size_t state_words(const struct history *h)
-{
-	size_t words = h->model == REGISTER ? 1 : h->model == SORTED ? 1 + 2 * h->capacity : 1 + h->capacity;
-
-	return words <= MOST_WORDS ? words : 0;
-}
-
 /* --- sets of configurations ----------------------------------------------------------- */
 
-/* A configuration: one word with a bit for each actor whose open operation has happened, and
- * the words of the state. */
+/* A configuration: one word with a bit for each lane whose open operation has happened, above them
+ * one for each that has seen what it will take, and the words of the state. */
 struct set {
 	size_t stride, count, room;
 	__u64 *words;
@@ -426,16 +294,50 @@ enum verdict { ACCEPTED = 0, REFUSED = 1, MALFORMED = -1, TOO_MUCH = -2 };
 
 struct search {
 	struct history *history;
-	const struct history_event *open[HISTORY_ACTORS];
+	struct operation *open[LANES];
 	unsigned open_count;
 	struct set now, reached, next;
 };
 
+static unsigned lane_of(const struct operation *o)
+{
+	return o->actor + (o->event->operation == HISTORY_END ? HISTORY_ACTORS : 0);
+}
+
+#define HAPPENED(lane) (1ull << (lane))
+#define SEEN(lane) (1ull << LANES << (lane))
+
+/* What open operations can see now they have seen: that cannot harm. */
+static void search_see(const struct search *s, __u64 *configuration)
+{
+	unsigned lane;
+
+	if (s->history->model != SORTED && s->history->model != NODES)
+		return;
+	for (lane = 0; lane < HISTORY_ACTORS; lane++)
+		if (s->open[lane] && !(configuration[0] & HAPPENED(lane)) &&
+		    history_sees(s->history, configuration + 1, s->open[lane]->event))
+			configuration[0] |= SEEN(lane);
+}
+
+/* One step of an open operation. */
+static int search_step(const struct search *s, __u64 *configuration, unsigned lane)
+{
+	int stepped = step(s->history, configuration + 1, s->open[lane], !!(configuration[0] & SEEN(lane)));
+
+	if (stepped == STEP_DONE) {
+		configuration[0] |= HAPPENED(lane);
+		configuration[0] &= ~SEEN(lane);
+	}
+	if (stepped)
+		search_see(s, configuration);
+	return stepped;
+}
+
 /* After the return of an actor's operation: which configurations explain it. */
-static enum verdict search_return(struct search *s, unsigned actor)
+static enum verdict search_return(struct search *s, unsigned lane)
 {
 	__u64 configuration[MOST_WORDS + 1];
-	__u64 bit = 1ull << actor;
 	size_t bytes = s->now.stride * sizeof(__u64), i;
 	struct set swap;
 	unsigned other;
@@ -443,35 +345,36 @@ static enum verdict search_return(struct search *s, unsigned actor)
 	if (s->now.count == 1 && s->open_count == 1) {
 		__u64 *only = set_at(&s->now, 0);
 
-		if (only[0] & bit) {
-			only[0] = 0;
-			return ACCEPTED;
-		}
-		return step(s->history, only + 1, s->open[actor]) ? ACCEPTED : REFUSED;
+		search_see(s, only);
+		while (!(only[0] & HAPPENED(lane)))
+			if (!search_step(s, only, lane))
+				return REFUSED;
+		only[0] = 0;
+		return ACCEPTED;
 	}
 	set_clear(&s->reached);
 	set_clear(&s->next);
-	for (i = 0; i < s->now.count; i++)
-		if (set_add(&s->reached, set_at(&s->now, i)))
+	for (i = 0; i < s->now.count; i++) {
+		memcpy(configuration, set_at(&s->now, i), bytes);
+		search_see(s, configuration);
+		if (set_add(&s->reached, configuration))
 			return TOO_MUCH;
+	}
 	for (i = 0; i < s->reached.count; i++) {
 		__u64 happened = set_at(&s->reached, i)[0];
 
-		if (happened & bit) {
+		if (happened & HAPPENED(lane)) {
 			memcpy(configuration, set_at(&s->reached, i), bytes);
-			configuration[0] &= ~bit;
+			configuration[0] &= ~HAPPENED(lane);
 			if (set_add(&s->next, configuration))
 				return TOO_MUCH;
 			continue;
 		}
-		for (other = 0; other < HISTORY_ACTORS; other++) {
-			if (!s->open[other] || happened >> other & 1)
+		for (other = 0; other < LANES; other++) {
+			if (!s->open[other] || happened & HAPPENED(other))
 				continue;
 			memcpy(configuration, set_at(&s->reached, i), bytes);
-			if (!step(s->history, configuration + 1, s->open[other]))
-				continue;
-			configuration[0] |= 1ull << other;
-			if (set_add(&s->reached, configuration))
+			if (search_step(s, configuration, other) && set_add(&s->reached, configuration))
 				return TOO_MUCH;
 		}
 	}
@@ -490,16 +393,30 @@ static int search_present(const struct search *s)
 	size_t i;
 
 	for (actor = 0; actor < HISTORY_ACTORS; actor++) {
-		const struct history_event *e = s->open[actor];
+		const struct history_event *e = s->open[actor] ? s->open[actor]->event : NULL;
 
 		if (e && !e->code &&
-		    (e->operation == HISTORY_DELETE || e->operation == HISTORY_POP || e->operation == HISTORY_FREE))
+		    (e->operation == HISTORY_DELETE || e->operation == HISTORY_POP || e->operation == HISTORY_POP_FIRST ||
+		     e->operation == HISTORY_FREE))
 			return 0;
 	}
 	for (i = 0; i < s->now.count; i++)
 		if (!set_at(&s->now, i)[1])
 			return 0;
 	return 1;
+}
+
+/* An operation begins: which of the open ones, and it, run together with one that links their node. */
+static void search_excuse(const struct search *s, struct operation *o)
+{
+	unsigned lane;
+
+	for (lane = 0; lane < LANES; lane++) {
+		if (!s->open[lane])
+			continue;
+		o->excused |= nodes_excuse(o->event, s->open[lane]->event);
+		s->open[lane]->excused |= nodes_excuse(s->open[lane]->event, o->event);
+	}
 }
 
 /* A key that comes to be certainly there, or ceases to be. */
@@ -528,21 +445,24 @@ static enum verdict search_key(struct search *s, size_t first, size_t end, struc
 		return TOO_MUCH;
 	for (i = first; i < end; i++) {
 		const struct moment *m = &h->moments[i];
-		const struct operation *o = &h->operations[m->operation];
+		struct operation *o = &h->operations[m->operation];
+		unsigned lane = lane_of(o);
 
 		if (m->returns) {
-			enum verdict verdict = search_return(s, o->actor);
+			enum verdict verdict = search_return(s, lane);
 
 			if (verdict == REFUSED)
 				say_where(h, first, i);
 			if (verdict)
 				return verdict;
-			s->open[o->actor] = NULL;
+			s->open[lane] = NULL;
 			s->open_count--;
 		} else {
-			if (s->open[o->actor])
+			if (s->open[lane])
 				return MALFORMED;
-			s->open[o->actor] = o->event;
+			if (h->model == NODES)
+				search_excuse(s, o);
+			s->open[lane] = o;
 			s->open_count++;
 		}
 		if (h->model == REGISTER && search_present(s) != present) {
@@ -768,7 +688,71 @@ static enum verdict fifo_all(struct history *h)
 	return verdict;
 }
 
+/* --- what becomes of a queue's values ---------------------------------------------------------- */
+
+struct fate {
+	__u64 key, value;
+	struct operation *push;
+	int takes;
+};
+
+static int by_key_and_value(const void *one, const void *other)
+{
+	const struct fate *a = one, *b = other;
+
+	if (a->key != b->key)
+		return a->key < b->key ? -1 : 1;
+	return a->value < b->value ? -1 : a->value > b->value;
+}
+
+/* Look up when each value is taken. Of one that is pushed or taken twice nothing is said. */
+static enum verdict queue_fates(struct history *h)
+{
+	struct fate *fates = calloc(h->operation_count + 1, sizeof(*fates));
+	size_t count = 0, i;
+
+	if (!fates)
+		return TOO_MUCH;
+	for (i = 0; i < h->operation_count; i++) {
+		struct operation *o = &h->operations[i];
+		struct fate fate = {o->event->key, o->event->in, o, 0};
+
+		o->taken_from = 0;
+		o->taken_until = ~0ull;
+		if (o->event->operation == HISTORY_PUSH && !o->event->code)
+			fates[count++] = fate;
+	}
+	qsort(fates, count, sizeof(*fates), by_key_and_value);
+	for (i = 1; i < count; i++)
+		if (!by_key_and_value(&fates[i - 1], &fates[i]))
+			goto out;
+	for (i = 0; i < count; i++)
+		fates[i].push->taken_from = ~0ull;
+	for (i = 0; i < h->operation_count; i++) {
+		const struct history_event *e = h->operations[i].event;
+		struct fate wanted = {e->key, e->out, NULL, 0}, *fate;
+
+		if (e->operation != HISTORY_TAKE || e->code)
+			continue;
+		fate = bsearch(&wanted, fates, count, sizeof(*fates), by_key_and_value);
+		if (!fate)
+			continue;
+		fate->push->taken_from = fate->takes ? 0 : e->invoked;
+		fate->push->taken_until = fate->takes ? ~0ull : e->returned;
+		fate->takes++;
+	}
+out:
+	free(fates);
+	return ACCEPTED;
+}
+
 /* --- from logs ----------------------------------------------------------------------------- */
+
+/* Whether it says of keys together that none of them is there: nothing of one. */
+static int about_no_key(const struct history_event *e)
+{
+	return e->operation == HISTORY_LOWER_BOUND || e->operation == HISTORY_END || e->operation == HISTORY_POP_FIRST;
+}
 
 /*
  * Check the history that `actors` have written in logs[i] of counts[i] events. `capacity`: of
@@ -785,7 +769,7 @@ EXPORT int history_check(int model, int actors, const struct history_event *cons
 	int actor;
 
 	memset(report, 0, sizeof(*report));
-	if (actors < 0 || actors > HISTORY_ACTORS || model < REGISTER || model > FIFO || (model != FIFO && !state_words(&h)))
+	if (actors < 0 || actors > HISTORY_ACTORS || model < REGISTER || model > OVERWRITING || (model != FIFO && !state_words(&h)))
 		return MALFORMED;
 	for (actor = 0; actor < actors; actor++)
 		total += counts[actor];
@@ -796,10 +780,14 @@ EXPORT int history_check(int model, int actors, const struct history_event *cons
 	for (actor = 0; !verdict && actor < actors; actor++) {
 		for (i = 0; i < counts[actor]; i++) {
 			const struct history_event *e = &logs[actor][i];
-			__u64 key = model == SORTED ? 0 : e->key;
-			__u32 number = (__u32)h.operation_count++;
+			__u64 key = model == SORTED || model == NODES ? 0 : e->key;
+			__u32 number = (__u32)h.operation_count;
 			struct moment invoked = {key, e->invoked, number, 0}, returned = {key, e->returned, number, 1};
 
+			report->operations++;
+			if (model == REGISTER && e->code == ADS_ABSENT && about_no_key(e))
+				continue;
+			h.operation_count++;
 			if (e->invoked >= e->returned)
 				verdict = MALFORMED;
 			h.operations[number].event = e;
@@ -809,7 +797,8 @@ EXPORT int history_check(int model, int actors, const struct history_event *cons
 			report->full += e->code == ADS_FULL;
 		}
 	}
-	report->operations = h.operation_count;
+	if (!verdict && model == QUEUE)
+		verdict = queue_fates(&h);
 	if (!verdict) {
 		count_all(&h);
 		verdict = model == FIFO ? fifo_all(&h) : search_all(&h);

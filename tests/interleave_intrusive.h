@@ -214,8 +214,8 @@ static int intrusive_link(struct model *m, const struct op *op, __u64 id)
 
 	if (op->rc == ADS_LINKED)
 		return in || intrusive_in_hands(op);
-	if (op->rc == ADS_EXISTS)
-		return taken;
+	if (op->rc == ADS_EXISTS) /* by another */
+		return taken && m->values[model_find(m, id)] != number;
 	if ((op->rc != ADS_OK && op->rc != PENDING) || in || taken)
 		return 0;
 	if (op->verb == 'P') {

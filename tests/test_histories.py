@@ -2,15 +2,14 @@
 
 BPF programs on two CPUs, BPF programs that interrupt whatever runs there, and two user processes
 work on the same structure and write down each operation (programs/history.h). Then the test is
-tested: histories of headers with a mistake must be refused, and the checker must agree with one
-that tries every order.
+tested: histories of headers with a mistake must be refused. The checker has tests of its own in
+test_history_checker.py.
 """
 
 from __future__ import annotations
 
 import contextlib
 import ctypes
-import functools
 import itertools
 import os
 import subprocess
@@ -21,22 +20,35 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import msgspec
 import numpy
 import pytest
 from conftest import PROGRAMS
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from history_checker import (
+    ACCEPTED,
+    CELL,
+    EVENT,
+    FIFO,
+    NODES,
+    OK,
+    OVERWRITING,
+    QUEUE,
+    REFUSED,
+    REGISTER,
+    RING,
+    SORTED,
+    Checker,
+)
 from test_interleavings import Mistake, headers_with
 
 import arenads
-from arenads import Array, compiler, u64
+from arenads import Array, Node, compiler, u64
+from arenads.node import node_offset
+from arenads.ring import Ring
+from arenads.structure import Checkable
 
-SOURCE = Path(__file__).with_name("history.c")
 CPUS = sorted(os.sched_getaffinity(0))
 FIRST_CPU, LAST_CPU = CPUS[0], CPUS[-1]
-OK, ABSENT, EXISTS, FULL = 0, -2, -17, -28
-REGISTER, SORTED, QUEUE, FIFO = range(4)
-ACCEPTED, REFUSED, MALFORMED = 0, 1, -1
 DONE, WAIT = 2, 1
 INTERRUPTS = 8  # number of the actor that interrupts CPU 0
 PARTIES = 4  # actors that wait for each other
@@ -46,72 +58,15 @@ BURST = 3  # operations of one interrupt
 INTERRUPT_PERIOD = 50_000  # nanoseconds of a CPU's clock
 
 TABLE_OFFSET = 24  # in struct ads_header
-
-EVENT = numpy.dtype(
-    [
-        ("invoked", "u8"),
-        ("returned", "u8"),
-        ("operation", "u4"),
-        ("code", "i4"),
-        ("key", "u8"),
-        ("in", "u8"),
-        ("out", "u8"),
-    ]
-)
+APART = 512  # elements of an array that are in one chunk
+SPARE = 48 << 20  # bytes of an arena besides the logs
 
 
-# --- the checker ------------------------------------------------------------------------
+class Linked(msgspec.Struct):
+    """A record that can be in one list at a time."""
 
-
-class Report(ctypes.Structure):
-    """What the checker found; see struct report."""
-
-    _fields_ = (
-        ("operations", ctypes.c_uint64),
-        ("keys", ctypes.c_uint64),
-        ("concurrent", ctypes.c_uint64),
-        ("overlaps", ctypes.c_uint64),
-        ("handovers", ctypes.c_uint64),
-        ("open", ctypes.c_uint64),
-        ("configurations", ctypes.c_uint64),
-        ("full", ctypes.c_uint64),
-        ("present", ctypes.c_uint64),
-        ("problem", ctypes.c_char * 4096),
-    )
-
-
-class Checker:
-    """history.c, compiled."""
-
-    def __init__(self, library: Path) -> None:
-        self.library = ctypes.CDLL(str(library))
-        self.library.history_operation_name.restype = ctypes.c_char_p
-        names = itertools.takewhile(
-            bool, (self.library.history_operation_name(number) for number in range(256))
-        )
-        self.operations: dict[str, int] = {
-            name.decode(): number for number, name in enumerate(names)
-        }
-
-    def check(
-        self, model: int, logs: list[numpy.ndarray[Any, Any]], capacity: int = 0
-    ) -> tuple[int, Report]:
-        report = Report()
-        count = len(logs)
-        addresses = (ctypes.c_void_p * count)(*(log.ctypes.data for log in logs))
-        counts = (ctypes.c_uint64 * count)(*map(len, logs))
-        verdict = self.library.history_check(
-            model, count, addresses, counts, ctypes.c_uint64(capacity), ctypes.byref(report)
-        )
-        return verdict, report
-
-
-@pytest.fixture(scope="session")
-def checker(tmp_path_factory: pytest.TempPathFactory) -> Checker:
-    library = compiler.compile_shared(
-        SOURCE, tmp_path_factory.mktemp("history") / "history.so", flags=["-O2", "-Werror"]
-    )
-    return Checker(library)
+    number: u64
+    node: Node
 
 
 # --- the actors -------------------------------------------------------------------------
@@ -149,14 +104,21 @@ class Plan:
     keys: int = 8
     counters: int = 0  # of the keys, the last
     lead: int = LEAD
+    window: int = 0  # elements of an array that are worked on at a time
     more: dict[str, Any] = field(default_factory=dict)
 
     def __str__(self) -> str:
         return self.name
 
 
-QUEUES = ("queue",)
+QUEUES = ("queue", "mpmc")
+RINGS = ("ring", "overwriting")
 MIX = "GET GET GET FIND INSERT INSERT REPLACE UPDATE UPDATE DELETE DELETE POP POP"
+LINKING = (
+    "PUSH PUSH PUSH INSERT INSERT INSERT REMOVE REMOVE CONTAINS CONTAINS GET POP POP_FIRST"
+    " POP_FIRST FIRST RANGE"
+)
+ELEMENT = "GET GET UPDATE" + " EXCHANGE ADD" * 5 + " COMPARE" * 3
 PLANS = (
     Plan(
         "map",
@@ -184,13 +146,35 @@ PLANS = (
     Plan("full set", "set", REGISTER, 6, "FIND INSERT INSERT DELETE", keys=16),
     Plan("list", "list", REGISTER, 64, MIX + " GET SCAN SCAN"),
     Plan("full list", "list", REGISTER, 6, MIX + " INSERT INSERT INSERT", keys=16),
-    Plan("pushed list", "list", SORTED, 8, "PUSH PUSH PUSH PUSH PUSH GET FIND INSERT REPLACE UPDATE"
-         " DELETE DELETE POP POP POP POP"),
+    Plan("pushed list", "list", SORTED, 8, "PUSH PUSH PUSH PUSH PUSH GET FIRST INSERT REPLACE"
+         " UPDATE DELETE POP POP_FIRST POP_FIRST LOWER_BOUND RANGE"),
     # The ends of a queue wait for each other: it is not full or empty most of the time.
     Plan("queue", "queue", QUEUE, 32, lead=500),
     Plan("short queue", "queue", QUEUE, 2, lead=100),
     Plan("pool", "pool", REGISTER, 64, lead=500),
     Plan("full pool", "pool", REGISTER, 12, lead=500),
+    Plan("ordered map", "ordered", REGISTER, 64, MIX + " LOOKUP_OR_INSERT ADD SCAN", counters=2),
+    Plan("full ordered map", "ordered", REGISTER, 6, MIX + " INSERT INSERT LOOKUP_OR_INSERT",
+         keys=16),
+    # Enough of them for towers of several levels.
+    Plan("large ordered map", "ordered", REGISTER, 1024, "GET FIND INSERT INSERT INSERT REPLACE"
+         " UPDATE UPDATE UPDATE DELETE DELETE POP POP_FIRST LOWER_BOUND LOWER_BOUND RANGE",
+         keys=800),
+    Plan("ordered map in order", "ordered", SORTED, 24, "GET FIND INSERT INSERT INSERT REPLACE"
+         " UPDATE UPDATE LOOKUP_OR_INSERT DELETE POP POP_FIRST POP_FIRST LOWER_BOUND LOWER_BOUND"
+         " RANGE", keys=24),
+    Plan("array", "array", CELL, 8 * APART, ELEMENT, keys=8),
+    Plan("growing array", "array", CELL, 512 * APART, ELEMENT, keys=512, window=3, lead=100),
+    # As long as any that fit, and longer than fit a short one.
+    Plan("ring", "ring", RING, 512, keys=89, lead=500),
+    Plan("short ring", "ring", RING, 64, keys=21, lead=100),
+    Plan("overwriting ring", "overwriting", OVERWRITING, 512, keys=89, lead=500),
+    Plan("short overwriting ring", "overwriting", OVERWRITING, 64, keys=21, lead=100),
+    Plan("queue of many", "mpmc", QUEUE, 16, lead=500),
+    Plan("short queue of many", "mpmc", QUEUE, 2, lead=100),
+    Plan("intrusive lists", "intrusive", NODES, 12, LINKING, keys=12),
+    # Where two often want the same node at the same place.
+    Plan("intrusive lists of few", "intrusive", NODES, 3, LINKING, keys=2),
 )  # fmt: skip
 
 
@@ -215,7 +199,7 @@ class World:
             self.numbers += [INTERRUPTS + cpu for cpu in {FIRST_CPU, LAST_CPU}]
         self.room = 2 * goal + 1000
         log_size = self.room * EVENT.itemsize
-        size = (len(self.numbers) * log_size + (16 << 20)) // 4096 * 4096
+        size = (len(self.numbers) * log_size + SPARE) // 4096 * 4096
         self.program = arenads.load(program, engine=engine, size=size)  # type: ignore[arg-type]
         self.arena = self.program.arena
         self.arena.populate(size - (1 << 20))
@@ -245,32 +229,63 @@ class World:
         assert result.value == OK
         return int.from_bytes(result.context[8:], "little")
 
-    def make(self, plan: Plan, name: str) -> Any:
+    def make(self, plan: Plan, name: str) -> list[Any]:
+        """Make what the actors of a plan work on."""
+        count = len(self.numbers)
+        if plan.kind in RINGS:
+            overwrite = plan.kind == "overwriting"
+            return [
+                self.arena.ring(f"{name} {number}", max_entries=plan.capacity, overwrite=overwrite)
+                for number in range(2 * count)
+            ]
+        if plan.kind == "intrusive":
+            pool = self.arena.pool(f"{name} records", value=Linked, max_entries=plan.capacity)
+            return [
+                self.arena.intrusive(f"{name} {number}", pool=pool, member="node")
+                for number in range(2)
+            ]
         more = {**plan.more, "max_entries": plan.capacity}
-        if plan.kind in ("map", "grace", "set"):
+        if plan.kind in ("map", "grace", "set", "ordered"):
             more["key"] = u64
         if plan.kind != "set":
             more["value"] = Array[u64, 4]
-        make = getattr(self.arena, {"map": "hashmap", "grace": "hashmap"}.get(plan.kind, plan.kind))
-        return make(name, **more)
+        method = {"map": "hashmap", "grace": "hashmap", "ordered": "orderedmap"}
+        make = getattr(self.arena, method.get(plan.kind, plan.kind))
+        many = 2 * count if plan.kind == "queue" else 1
+        return [make(f"{name} {number}", **more) for number in range(many)]
+
+    def link_words(self, plan: Plan, structures: list[Any]) -> int:
+        """Allocate the nodes of intrusive lists; return where the actors find their offsets."""
+        if plan.kind != "intrusive":
+            return 0
+        pool = structures[0].pool
+        node = node_offset(pool.value_type, "node")
+        words = self.allocate(8 * plan.capacity)
+        for number in range(plan.capacity):
+            address = pool.alloc(Linked(number + 1, Node()))
+            word = ctypes.c_uint64.from_address(self.arena.base + words + 8 * number)
+            word.value = address - self.arena.base + node
+        return words
 
     def record(self, plan: Plan, checker: Checker) -> History:
         """Let all actors work on a new structure until each party has reached its goal."""
         run = next(self.runs)
         actors: Any = self.program["actors"]
-        queues = 2 * len(self.numbers) if plan.kind == "queue" else 1
-        structures = [self.make(plan, f"{plan} {run} {number}") for number in range(queues)]
+        structures = self.make(plan, f"{plan} {run}")
+        node_words = self.link_words(plan, structures)
         ctypes.memset(self.arena.base + self.clock, 0, 128)
         mix = bytes(checker.operations[name] for name in plan.mix.split())
+        queues, count = len(structures), len(self.numbers)
         for place, number in enumerate(self.numbers):
-            # Queue i is pushed to by actor i, and queue n + i too; others take from them.
-            count = len(self.numbers)
-            pushes = [place, count + place]
-            takes = [(place - 1) % count, count + (place - 2) % count]
-            ends = [
-                [queue % queues << 32 | structures[queue % queues].offset for queue in which]
-                for which in (pushes, takes)
-            ]
+            # Queue i is pushed to by actor i, and queue n + i too; others take from them, and
+            # others read in them.
+            pushes, takes, reads = (
+                [
+                    queue % queues << 32 | structures[queue % queues].offset
+                    for queue in ((place - by) % count, count + (place - 2 * by) % count)
+                ]
+                for by in (0, 1, 2)
+            )
             actors[number] = {
                 "number": number,
                 "goal": self.goal,
@@ -287,8 +302,12 @@ class World:
                 "keys": plan.keys,
                 "counters": plan.counters,
                 "recent": 0 if "PUSH" not in plan.mix else 1 << 63,
-                "pushes": ends[0],
-                "takes": ends[1],
+                "window": plan.window,
+                "nodes": plan.capacity if node_words else 0,
+                "node_words": node_words,
+                "pushes": [each.offset for each in structures] if node_words else pushes,
+                "takes": takes,
+                "reads": reads,
                 "hands": [0] * 4,
                 "mix": (mix * 16)[:16] if mix else bytes(16),
             }
@@ -368,6 +387,36 @@ def nested(inner: numpy.ndarray[Any, Any], outer: numpy.ndarray[Any, Any]) -> in
     return int(numpy.sum((before >= 0) & (outer["returned"][before] > inner["returned"])))
 
 
+def check_books(history: History, checker: Checker, seen: dict[str, int]) -> None:
+    """What went in came out, waits, or is counted as dropped; who was refused is counted."""
+    events = numpy.concatenate(history.logs)
+    released = events[events["operation"] == checker.operations["RELEASE"]]["in"].sum()
+    waiting = 0
+    for structure in history.structures:
+        if isinstance(structure, Ring):
+            structure.publish()
+        waiting += len(structure)
+    counters = [structure.counters() for structure in history.structures]
+    dropped = sum(each.dropped for each in counters)
+    names = ("PUSH", "APPEND", "DISCARD")
+    assert sum(each.full for each in counters) == sum(seen.get(f"{name} -28", 0) for name in names)
+    assert sum(seen.get(f"{name} 0", 0) for name in names[:2]) == (
+        seen["TAKE 0"] + released + waiting + dropped
+    )
+
+
+def expected_operations(plan: Plan) -> set[str]:
+    """Return what must have been done, and not in vain, for a history to say something."""
+    if plan.kind in QUEUES:
+        return {"PUSH", "TAKE"}
+    if plan.kind in RINGS:
+        more = {"LOOK", "RELEASE"} if plan.kind == "ring" else set()
+        return {"PUSH", "APPEND", "PUBLISH", "DISCARD", "TAKE", "FIRST", *more}
+    recorded_as = {"SCAN": "GET", "RANGE": "LOWER_BOUND", "FIRST": "LOWER_BOUND"}
+    names = {recorded_as.get(name, name) for name in plan.mix.split()}
+    return names - {"GET"} if plan.kind == "set" else names
+
+
 def record_and_check(world: World, plan: Plan, checker: Checker) -> None:
     history = world.record(plan, checker)
     verdict, report = checker.check(plan.model, history.logs, plan.capacity)
@@ -393,14 +442,16 @@ def record_and_check(world: World, plan: Plan, checker: Checker) -> None:
     if plan.kind in QUEUES:
         both = checker.check(FIFO, history.logs)
         assert both[0] == ACCEPTED, both[1].problem.decode()
-    else:
-        # Only the owner of an object works on it; in a large map two seldom meet.
-        if plan.kind != "pool" and plan.keys <= 16:
-            assert report.overlaps > report.operations // 1000
-        for structure in history.structures:
+    # Only the owner of an object works on it; in a large structure two seldom meet.
+    elif plan.kind not in ("pool", *RINGS) and plan.keys <= 24:
+        assert report.overlaps > report.operations // 1000
+    if plan.kind in (*QUEUES, *RINGS):
+        check_books(history, checker, seen)
+    for structure in history.structures:
+        if isinstance(structure, Checkable):
             found = structure.check()
             assert (found.errors, found.leaked) == (0, 0)
-    if plan.name.startswith(("full", "short")):
+    if plan.name.startswith(("full", "short")) and plan.kind != "overwriting":
         assert report.full > 50
     if plan.name.startswith("full"):
         assert report.present == plan.capacity
@@ -408,7 +459,7 @@ def record_and_check(world: World, plan: Plan, checker: Checker) -> None:
         (grown,) = history.structures
         table = ctypes.c_uint64.from_address(world.arena.base + grown.offset + TABLE_OFFSET)
         assert 64 - (table.value >> 32) >= 9  # log2 of the shortcuts
-    for name in {"PUSH", "TAKE"} if plan.kind in QUEUES else set(plan.mix.split()) - {"SCAN"}:
+    for name in expected_operations(plan):
         assert seen[f"{name} 0"] > report.operations // 1000
 
 
@@ -494,6 +545,184 @@ MISTAKES = (
             ),
         },
     ),
+    Mistake(
+        "whatever life an entry is in, a hint leads to it",
+        "large ordered map",
+        {
+            "(__u32)ads_load(ads_at(a, __u64, (__u32)down + pool.life)) + 1 == down >> 32;": "1;",
+            "(__u32)ads_load(ads_at(a, __u64, w->start + pool.life)) + 1 != w->life)": "0)",
+        },
+    ),
+    Mistake(
+        "an iteration does not look again at what it has copied",
+        "ordered map in order",
+        {
+            "if (ads_load(ads_link_of(a, w->entry)) != w->link) continue; /* deleted or reused "
+            "while we copied": "/* deleted or reused while we copied",
+        },
+    ),
+    Mistake(
+        "who comes too late for the first finds the map empty",
+        "ordered map in order",
+        {
+            "if (rc != ADS_ABSENT) break; rc = ADS_BUDGET; } height = rc ? 0 : "
+            "ads_orderedmap_height(a, ref, *order, key);": (
+                "break; } height = rc ? 0 : ads_orderedmap_height(a, ref, *order, key);"
+            ),
+        },
+    ),
+    Mistake(
+        "two chunks are claimed for one number of an array",
+        "growing array",
+        {
+            "return ads_load(ads_at(a, __u64, ads_claim_place(a, claim))) != saw;": (
+                "return !ads_is_array(a, owner) && ads_load(ads_at(a, __u64, "
+                "ads_claim_place(a, claim))) != saw;"
+            )
+        },
+    ),
+    Mistake(
+        "a word of an element is stored in two halves",
+        "array",
+        {
+            "if (!rc) ads_copy_in(a, element, value, ref.value_size); return rc;": (
+                "if (!rc) { ads_store(ads_at(a, __u64, element), ads_load(ads_at(a, __u64, "
+                "element)) >> 32 << 32 | (__u32)ads_word(value, 0, 8)); ads_copy_in(a, element, "
+                "value, ref.value_size); } return rc;"
+            )
+        },
+    ),
+    Mistake(
+        "a record of a ring is written after it is published",
+        "short ring",
+        {
+            "ads_copy_in(a, ads_ring_place(ref, draft.at, draft.size) + 8, data, length); end": (
+                "end"
+            ),
+            "ads_store_release(&ads_ring_of(a, ref)->tail, end); /* R31. Commit. */ return "
+            "ADS_OK; } /* Append": (
+                "ads_store_release(&ads_ring_of(a, ref)->tail, end); ads_copy_in(a, "
+                "ads_ring_place(ref, draft.at, draft.size) + 8, data, length); return ADS_OK; }"
+                " /* Append"
+            ),
+        },
+    ),
+    Mistake(
+        "a ring's record is given up before it is read",
+        "short ring",
+        {
+            "rc = ads_ring_copy_out(a, to, place, *length, room); if (rc) return ads_count(a, "
+            "ref.offset, rc); ads_store_release(&ring->head, c.at); /* R32. Commit. */": (
+                "ads_store_release(&ring->head, c.at); rc = ads_ring_copy_out(a, to, place, "
+                "*length, room); if (rc) return rc;"
+            )
+        },
+    ),
+    Mistake(
+        "a batch is what is committed",
+        "ring",
+        {
+            "c->end = ads_load_acquire(&ring->tail); /* A31, pairs with R31: the records are": (
+                "c->end = ads_load_acquire(all ? &ring->committed : &ring->tail); /* the records "
+                "are"
+            )
+        },
+    ),
+    Mistake(
+        "padding takes no room",
+        "ring",
+        {"return draft->at + need;": "return committed + need;"},
+    ),
+    Mistake(
+        "a ring writes over its oldest records before it drops them",
+        "short overwriting ring",
+        {
+            "if (end - head <= size) return ADS_OK; if (!(flags & ADS_OVERWRITE))": (
+                "if (end - head <= size + 8) return ADS_OK; if (!(flags & ADS_OVERWRITE))"
+            )
+        },
+    ),
+    Mistake(
+        "a consumer of an overwriting ring does not look who was faster",
+        "short overwriting ring",
+        {
+            "if (ads_cas(&ring->head, word, c.at | (word & ADS_RING_DROPS)) == word) /* R32. "
+            "Commit. */ return ADS_OK;": (
+                "ads_store_release(&ring->head, c.at | (word & ADS_RING_DROPS)); return ADS_OK;"
+            )
+        },
+    ),
+    Mistake(
+        "a reader does not look whether the head has passed",
+        "short overwriting ring",
+        {
+            "if (head - c->at - 1 < 1ull << 62 && (rc || head - c->at >= next.at - c->at)) {": (
+                "if (0) {"
+            )
+        },
+    ),
+    Mistake(
+        "an overwriting ring drops what is not published",
+        "overwriting ring",
+        {"if (ads_load(&ring->tail) == head) /* all": "if (0) /* all"},
+    ),
+    Mistake(
+        "an entry goes back before its record is copied out",
+        "short queue of many",
+        {
+            "ads_copy_out(a, value, entry + 16, ref.value_size); ads_pool_give(a, "
+            "ads_mpmc_pool(ref), entry);": (
+                "ads_pool_give(a, ads_mpmc_pool(ref), entry); ads_copy_out(a, value, entry + 16, "
+                "ref.value_size);"
+            )
+        },
+    ),
+    Mistake(
+        "two consumers take one record",
+        "queue of many",
+        {
+            "if (ads_cas(ads_at(a, __u64, at.slot), at.word, popped) == at.word) {": (
+                "ads_store(ads_at(a, __u64, at.slot), popped); if (1) {"
+            )
+        },
+    ),
+    Mistake(
+        "a slot that others have passed is taken for a full ring",
+        "queue of many",
+        {
+            "if (ahead == -1) { if (end == ADS_MPMC_TAIL)": (
+                "if (ahead == -1 || (ahead == 0 && entry)) { if (end == ADS_MPMC_TAIL)"
+            )
+        },
+    ),
+    Mistake(
+        "a removed node is linked again while it is still in its list",
+        "intrusive lists",
+        {
+            "return !link || (link & ADS_LINK_MARK && !ads_link_next(link));": (
+                "return !link || (link & ADS_LINK_MARK);"
+            )
+        },
+    ),
+    Mistake(
+        "two actors claim one node",
+        "intrusive lists",
+        {
+            "if (ads_cas(&n->link, link, ads_link_change(link, low)) == link) {": (
+                "ads_store(&n->link, ads_link_change(link, low)); if (1) {"
+            )
+        },
+    ),
+    Mistake(
+        "whatever has the order of a node is removed in its place",
+        "intrusive lists",
+        {"if (rc == ADS_OK && w.entry != node) rc = ADS_ABSENT;": ""},
+    ),
+    Mistake(
+        "a node that another has just linked stands in its own way",
+        "intrusive lists of few",
+        {"rc = w.entry == node ? ADS_LINKED : ADS_EXISTS;": "rc = ADS_EXISTS;"},
+    ),
 )
 
 
@@ -525,399 +754,3 @@ def test_the_histories_of_a_mistake_are_refused(
                 break
     assert verdict == REFUSED
     print(report.problem.decode())
-
-
-# --- the test of the checker ------------------------------------------------------------
-
-
-class Event(NamedTuple):
-    """One operation: who, what, from when to when, and what it gave."""
-
-    actor: int
-    operation: str
-    invoked: int
-    returned: int
-    key: int = 0
-    given: int = 0
-    found: int = 0
-    code: int = OK
-
-
-def logs_of(checker: Checker, events: list[Event]) -> list[numpy.ndarray[Any, Any]]:
-    logs: list[list[tuple[int, ...]]] = [[] for _ in range(4)]
-    for e in sorted(events, key=lambda e: e.invoked):
-        operation = checker.operations[e.operation]
-        logs[e.actor].append((e.invoked, e.returned, operation, e.code, e.key, e.given, e.found))
-    return [numpy.array(log, EVENT) for log in logs]
-
-
-def put(actor: int, invoked: int, returned: int, value: int, **more: int) -> Event:
-    return Event(actor, "UPDATE", invoked, returned, given=value, **more)
-
-
-def get(actor: int, invoked: int, returned: int, value: int, **more: int) -> Event:
-    return Event(actor, "GET", invoked, returned, found=value, code=OK if value else ABSENT, **more)
-
-
-def push(actor: int, invoked: int, returned: int, value: int, **more: int) -> Event:
-    return Event(actor, "PUSH", invoked, returned, given=value, **more)
-
-
-def take(actor: int, invoked: int, returned: int, value: int, **more: int) -> Event:
-    return Event(
-        actor, "TAKE", invoked, returned, found=value, code=OK if value else ABSENT, **more
-    )
-
-
-TOP = 1 << 63
-
-RIGHT: dict[str, tuple[int, list[Event]]] = {
-    "nothing": (REGISTER, []),
-    "a read while a value is replaced gives either one": (
-        REGISTER,
-        [put(0, 1, 2, 10), put(0, 3, 8, 20), get(1, 4, 5, 10), get(1, 6, 7, 20)],
-    ),
-    "what overlaps may have happened in any order": (
-        REGISTER,
-        [put(0, 1, 6, 10), put(1, 2, 7, 20), put(2, 3, 8, 30), get(3, 4, 5, 20), get(3, 9, 10, 10)],
-    ),
-    "a key that is deleted meanwhile is found or not": (
-        REGISTER,
-        [
-            put(0, 1, 2, 10),
-            Event(0, "DELETE", 3, 8),
-            get(1, 4, 5, 10),
-            get(2, 6, 7, 0),
-            get(1, 9, 10, 0),
-        ],
-    ),
-    "of two that insert at once either one wins": (
-        REGISTER,
-        [
-            Event(0, "INSERT", 1, 3, given=10),
-            Event(1, "INSERT", 2, 4, given=20, code=EXISTS),
-            get(0, 5, 6, 10),
-        ],
-    ),
-    "a counter is added to twice": (
-        REGISTER,
-        [
-            Event(0, "ADD", 1, 3, given=1, found=2),
-            Event(1, "ADD", 2, 4, given=1, found=1),
-            get(0, 5, 6, 3),
-        ],
-    ),
-    "keys have nothing to do with each other": (
-        REGISTER,
-        [put(0, 1, 2, 10, key=1), get(1, 3, 4, 0, key=2), put(1, 5, 6, 20, key=2)],
-    ),
-    "an object changes owners": (
-        REGISTER,
-        [
-            Event(0, "ALLOC", 1, 2, key=64, given=10),
-            Event(1, "FREE", 3, 5, key=64, found=10),
-            Event(0, "ALLOC", 4, 6, key=64, given=20),
-        ],
-    ),
-    "of two that push either one is first": (
-        SORTED,
-        [push(0, 1, 3, 10, key=TOP - 1), push(1, 2, 4, 20, key=TOP)],
-    ),
-    "a list starts over when it is empty": (
-        SORTED,
-        [
-            push(0, 1, 2, 10, key=TOP),
-            push(0, 3, 4, 20, key=TOP - 1),
-            Event(0, "DELETE", 5, 6, key=TOP),
-            Event(0, "POP", 7, 8, key=TOP - 1, found=20),
-            push(0, 9, 10, 30, key=TOP),
-        ],
-    ),
-    "a queue gives what it has, in either order of two that were pushed at once": (
-        QUEUE,
-        [push(0, 1, 3, 10), push(1, 2, 4, 20), take(2, 5, 6, 20), take(2, 7, 8, 10)],
-    ),
-    "a queue is empty while a push has not returned": (
-        QUEUE,
-        [push(0, 1, 6, 10), take(1, 2, 3, 0), take(1, 4, 5, 10), take(1, 7, 8, 0)],
-    ),
-    "a queue of two is full with two": (
-        QUEUE,
-        [push(0, 1, 2, 10), push(0, 3, 4, 20), push(0, 5, 6, 30, code=FULL), take(1, 7, 8, 10)],
-    ),
-}
-
-WRONG: dict[str, tuple[int, list[Event]]] = {
-    "a value that nobody stored": (REGISTER, [put(0, 1, 2, 10), get(1, 3, 4, 20)]),
-    "a value that is still to be stored": (REGISTER, [get(1, 1, 2, 10), put(0, 3, 4, 10)]),
-    "a value that was replaced before": (
-        REGISTER,
-        [put(0, 1, 2, 10), put(0, 3, 4, 20), get(1, 5, 6, 10)],
-    ),
-    "the new value, and then the old one": (
-        REGISTER,
-        [put(0, 1, 2, 10), put(0, 3, 8, 20), get(1, 4, 5, 20), get(2, 6, 7, 10)],
-    ),
-    "two readers that disagree on an order": (
-        REGISTER,
-        [
-            put(0, 1, 20, 10),
-            put(1, 2, 21, 20),
-            get(2, 3, 4, 10),
-            get(2, 5, 6, 20),
-            get(3, 7, 8, 10),
-        ],
-    ),
-    "a key that was there throughout, and was not found": (
-        REGISTER,
-        [put(0, 1, 2, 10), put(0, 4, 5, 20), get(1, 3, 6, 0)],
-    ),
-    "a key inserted twice": (
-        REGISTER,
-        [Event(0, "INSERT", 1, 3, given=10), Event(1, "INSERT", 2, 4, given=20)],
-    ),
-    "a key that existed though nobody had inserted it": (
-        REGISTER,
-        [Event(0, "INSERT", 1, 2, given=10, code=EXISTS)],
-    ),
-    "a key replaced after it was deleted": (
-        REGISTER,
-        [put(0, 1, 2, 10), Event(0, "DELETE", 3, 4), Event(1, "REPLACE", 5, 6, given=20)],
-    ),
-    "a key deleted twice": (
-        REGISTER,
-        [put(0, 1, 2, 10), Event(0, "DELETE", 3, 5), Event(1, "DELETE", 4, 6)],
-    ),
-    "a value popped by two": (
-        REGISTER,
-        [put(0, 1, 2, 10), Event(0, "POP", 3, 5, found=10), Event(1, "POP", 4, 6, found=10)],
-    ),
-    "an addition that was lost": (
-        REGISTER,
-        [Event(0, "ADD", 1, 3, given=1, found=1), Event(1, "ADD", 2, 4, given=1, found=1)],
-    ),
-    "words of two values": (
-        REGISTER,
-        [put(0, 1, 2, 10), Event(1, "GET", 3, 4, found=10, code=1)],
-    ),
-    "a budget that ran out": (REGISTER, [put(0, 1, 2, 10, code=-40)]),
-    "an object of two owners": (
-        REGISTER,
-        [
-            Event(0, "ALLOC", 1, 3, key=64, given=10),
-            Event(1, "ALLOC", 2, 4, key=64, given=20),
-        ],
-    ),
-    "an object that somebody else wrote to": (
-        REGISTER,
-        [
-            Event(0, "ALLOC", 1, 2, key=64, given=10),
-            Event(0, "FREE", 3, 4, key=64, found=20),
-        ],
-    ),
-    "three keys in a map for two": (
-        REGISTER,
-        [put(0, 1, 2, 10, key=1), put(0, 3, 4, 20, key=2), put(1, 5, 6, 30, key=3)],
-    ),
-    "a push that was not the first": (
-        SORTED,
-        [push(0, 1, 2, 10, key=TOP), push(0, 3, 4, 20, key=TOP)],
-    ),
-    "a push before one that it followed": (
-        SORTED,
-        [push(0, 1, 2, 10, key=TOP - 1), push(1, 3, 4, 20, key=TOP)],
-    ),
-    "three entries in a list for two": (
-        SORTED,
-        [
-            push(0, 1, 2, 10, key=TOP),
-            push(0, 3, 4, 20, key=TOP - 1),
-            push(0, 5, 6, 30, key=TOP - 2),
-        ],
-    ),
-    "a value taken by two": (
-        QUEUE,
-        [push(0, 1, 2, 10), take(1, 3, 5, 10), take(2, 4, 6, 10)],
-    ),
-    "a value taken before it was pushed": (QUEUE, [take(1, 1, 2, 10), push(0, 3, 4, 10)]),
-    "a value that overtook another": (
-        QUEUE,
-        [push(0, 1, 2, 10), push(0, 3, 4, 20), take(1, 5, 6, 20), take(1, 7, 8, 10)],
-    ),
-    "a value that was left behind": (
-        QUEUE,
-        [push(0, 1, 2, 10), push(0, 3, 4, 20), take(1, 5, 6, 20)],
-    ),
-    "a queue that was never empty, found empty": (
-        QUEUE,
-        [push(0, 1, 2, 10), push(0, 4, 5, 20), take(1, 6, 7, 10), take(2, 3, 8, 0)],
-    ),
-    "a queue with room, found full": (QUEUE, [push(0, 1, 2, 10), push(0, 3, 4, 20, code=FULL)]),
-    "three values in a queue of two": (
-        QUEUE,
-        [push(0, 1, 2, 10), push(0, 3, 4, 20), push(0, 5, 6, 30)],
-    ),
-}
-# What the patterns say nothing of.
-ABOUT_ROOM = {"a queue with room, found full", "three values in a queue of two"}
-
-
-@pytest.mark.parametrize("name", RIGHT)
-def test_what_some_order_explains_is_accepted(checker: Checker, name: str) -> None:
-    model, events = RIGHT[name]
-    verdict, report = checker.check(model, logs_of(checker, events), 2)
-    assert verdict == ACCEPTED, report.problem.decode()
-    if model == QUEUE:
-        assert checker.check(FIFO, logs_of(checker, events))[0] == ACCEPTED
-
-
-@pytest.mark.parametrize("name", WRONG)
-def test_what_no_order_explains_is_refused(checker: Checker, name: str) -> None:
-    model, events = WRONG[name]
-    verdict, report = checker.check(model, logs_of(checker, events), 2)
-    assert verdict == REFUSED
-    assert report.problem
-    if model == QUEUE and name not in ABOUT_ROOM:
-        assert checker.check(FIFO, logs_of(checker, events))[0] == REFUSED
-
-
-def test_what_is_no_history_is_not_judged(checker: Checker) -> None:
-    backwards = [put(0, 2, 1, 10)]
-    two_at_once = [put(0, 1, 3, 10), put(0, 2, 4, 20)]
-    for events in (backwards, two_at_once):
-        assert checker.check(REGISTER, logs_of(checker, events))[0] == MALFORMED
-
-
-def test_overlaps_are_counted(checker: Checker) -> None:
-    events = [put(0, 1, 4, 10), put(1, 2, 6, 20), put(2, 5, 7, 30), put(3, 3, 8, 40, key=1)]
-    verdict, report = checker.check(REGISTER, logs_of(checker, events))
-    assert verdict == ACCEPTED
-    assert (report.operations, report.keys, report.open) == (4, 2, 2)
-    assert (report.concurrent, report.overlaps, report.handovers) == (5, 2, 2)
-
-
-# --- against a checker that tries every order -----------------------------------------------
-
-State = dict[int, int]
-
-
-def on_key(state: State, e: Event) -> tuple[int, int, int]:
-    """Do an operation on a dictionary; return its code, its key and what it found."""
-    there = e.key in state
-    match e.operation:
-        case "GET":
-            return (OK, e.key, state[e.key]) if there else (ABSENT, e.key, 0)
-        case "FIND":
-            return OK if there else ABSENT, e.key, 0
-        case "INSERT" if there:
-            return EXISTS, e.key, 0
-        case "REPLACE" if not there:
-            return ABSENT, e.key, 0
-        case "INSERT" | "REPLACE" | "UPDATE":
-            state[e.key] = e.given
-            return OK, e.key, 0
-        case "LOOKUP_OR_INSERT":
-            state.setdefault(e.key, e.given)
-            return OK, e.key, 0
-        case "ADD":
-            before = state.get(e.key, 1)
-            state[e.key] = before + e.given
-            return OK, e.key, before
-        case "DELETE":
-            return (OK if state.pop(e.key, None) else ABSENT), e.key, 0
-        case "POP":
-            return (OK, e.key, state.pop(e.key)) if there else (ABSENT, e.key, 0)
-    raise AssertionError(e.operation)
-
-
-def on_sorted(state: State, e: Event) -> tuple[int, int, int]:
-    if e.operation == "PUSH":
-        order = min(state) - 1 if state else TOP
-        state[order] = e.given
-        return OK, order, 0
-    return on_key(state, e)
-
-
-def on_queue(state: State, e: Event, capacity: int) -> tuple[int, int, int]:
-    """The keys of the dictionary are positions here."""
-    if e.operation == "PUSH":
-        if len(state) == capacity:
-            return FULL, e.key, 0
-        state[max(state, default=0) + 1] = e.given
-        return OK, e.key, 0
-    return (OK, e.key, state.pop(min(state))) if state else (ABSENT, e.key, 0)
-
-
-KEYED = ("GET", "FIND", "INSERT", "REPLACE", "UPDATE", "LOOKUP_OR_INSERT", "ADD", "DELETE", "POP")
-# For each model: what a dictionary does, the operations, the keys.
-DICTIONARIES: dict[int, tuple[Callable[..., tuple[int, int, int]], tuple[str, ...], list[int]]] = {
-    REGISTER: (on_key, KEYED, [0, 1]),
-    SORTED: (on_sorted, ("PUSH", *KEYED[:6], *KEYED[7:]), [TOP, TOP - 1]),
-    QUEUE: (functools.partial(on_queue, capacity=2), ("PUSH", "PUSH", "TAKE"), [0]),
-    FIFO: (functools.partial(on_queue, capacity=100), ("PUSH", "TAKE"), [0]),
-}
-
-
-def some_order_explains(model: int, events: list[Event], state: State | None = None) -> bool:
-    """Try each operation that may come first, and then the rest."""
-    do, _, _ = DICTIONARIES[model]
-    first_return = min((e.returned for e in events), default=0)
-    for i, e in enumerate(events):
-        after = dict(state or {})
-        if e.invoked < first_return and do(after, e) == (e.code, e.key, e.found):
-            if some_order_explains(model, events[:i] + events[i + 1 :], after):
-                return True
-    return not events
-
-
-@st.composite
-def histories(draw: st.DrawFn, model: int) -> list[Event]:
-    """What three actors may have done, and perhaps a lie."""
-    do, operations, keys = DICTIONARIES[model]
-    state: State = {}
-    events: list[Event] = []
-    running: dict[int, tuple[Event, bool]] = {}  # and whether it has happened
-    steps = draw(st.lists(st.integers(0, 2), min_size=3, max_size=24))
-    steps += [actor for actor in range(3) for _ in range(2)]  # all return in the end
-    last = len(steps) - 6
-    for time, actor in enumerate(steps):
-        if actor not in running:
-            if time < last:
-                operation, key = draw(st.sampled_from(operations)), draw(st.sampled_from(keys))
-                given = 1 if operation == "ADD" else time + 10
-                given = 0 if operation in ("GET", "FIND", "DELETE", "POP", "TAKE") else given
-                running[actor] = Event(actor, operation, time, 0, key, given), False
-        elif not running[actor][1]:
-            e = running[actor][0]
-            code, key, found = do(state, e)
-            running[actor] = e._replace(code=code, key=key, found=found), True
-        else:
-            events.append(running.pop(actor)[0]._replace(returned=time))
-    if events and draw(st.booleans()):
-        i = draw(st.integers(0, len(events) - 1))
-        found = draw(st.sampled_from([e.given for e in events] + [e.found for e in events]))
-        e = events[i]
-        if e.code == OK and e.found and found and draw(st.booleans()):
-            events[i] = e._replace(found=found)
-        elif e.operation in ("GET", "TAKE", "POP"):
-            events[i] = e._replace(code=OK if found else ABSENT, found=found)
-        elif e.operation in ("FIND", "DELETE", "REPLACE"):
-            events[i] = e._replace(code=ABSENT if e.code == OK else OK)
-        elif e.operation == "INSERT":
-            events[i] = e._replace(code=EXISTS if e.code == OK else OK)
-        elif e.operation == "PUSH" and model == QUEUE:
-            events[i] = e._replace(code=FULL if e.code == OK else OK)
-        elif e.operation == "PUSH" and model == SORTED:
-            events[i] = e._replace(key=e.key + draw(st.sampled_from([-1, 1])))
-    return events
-
-
-@pytest.mark.parametrize("model", DICTIONARIES)
-@settings(max_examples=100)
-@given(data=st.data())
-def test_the_checker_agrees_with_one_that_tries_every_order(
-    checker: Checker, model: int, data: st.DataObject
-) -> None:
-    events = data.draw(histories(model))
-    verdict, report = checker.check(model, logs_of(checker, events), 2 if model == QUEUE else 16)
-    assert verdict == (ACCEPTED if some_order_explains(model, events) else REFUSED), report.problem

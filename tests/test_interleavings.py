@@ -379,6 +379,11 @@ MISTAKES = (
         {"if (rc == ADS_OK && w.entry != node) rc = ADS_ABSENT;": ""},
     ),
     Mistake(
+        "a node that another has just linked stands in its own way",
+        "intrusive",
+        {"rc = w.entry == node ? ADS_LINKED : ADS_EXISTS;": "rc = ADS_EXISTS;"},
+    ),
+    Mistake(
         "a node gets its order after it is linked",
         "intrusive",
         {

@@ -268,7 +268,8 @@ ADS_GLOBAL int ads_nodes_link(struct ads_arena *a, __u32 list, __u32 node, __u64
 		if (at_head) {
 			*order = rc == ADS_OK ? w.hash - 1 : ADS_LIST_FIRST_ORDER;
 		} else if (rc == ADS_OK) {
-			rc = ADS_EXISTS;
+			/* It may be this node: somebody has just linked it there. */
+			rc = w.entry == node ? ADS_LINKED : ADS_EXISTS;
 			break;
 		}
 		if (!claimed) {

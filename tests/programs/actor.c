@@ -45,6 +45,12 @@ static const struct {
 	{"list", record_list},
 	{"queue", record_queue},
 	{"pool", record_pool},
+	{"ordered", record_ordered},
+	{"array", record_array},
+	{"ring", record_ring},
+	{"overwriting", record_overwriting},
+	{"mpmc", record_mpmc},
+	{"intrusive", record_intrusive},
 };
 
 int main(int argc, char **argv)

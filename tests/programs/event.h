@@ -25,9 +25,23 @@
 	X(ADD)		    /* key, in: in place; out is what it was */                \
 	X(SCAN)		    /* recorded as a GET of each key: see history.h */         \
 	X(PUSH)		    /* list: in -> key, the order. queue: key is its number, in */ \
-	X(TAKE)		    /* queue: key -> out */                                    \
+	X(TAKE)		    /* queue: key -> out. ring: in, the room there is */       \
 	X(ALLOC)	    /* -> key, the object; in is what its owner writes there */ \
-	X(FREE)		    /* key */
+	X(FREE)		    /* key */                                                  \
+	X(LOWER_BOUND)	    /* in, a key -> key, out: the first that is not below it */ \
+	X(END)		    /* in, a key: an iteration ended without one from there on */ \
+	X(RANGE)	    /* recorded as LOWER_BOUND of each step, and an END */     \
+	X(POP_FIRST)	    /* -> key, out */                                          \
+	X(EXCHANGE)	    /* key, in -> out, what it was */                          \
+	X(COMPARE)	    /* key, in -> out, what it was; ADS_EXISTS: not what was expected */ \
+	X(APPEND)	    /* ring: key, in: to be published */                       \
+	X(PUBLISH)	    /* ring: key */                                            \
+	X(DISCARD)	    /* ring: key, in: room for it was found, and given up */   \
+	X(LOOK)		    /* ring: key, in, how many are before it -> out */         \
+	X(RELEASE)	    /* ring: key, in, how many */                              \
+	X(FIRST)	    /* ring: key -> out, which stays */                        \
+	X(REMOVE)	    /* in, a node */                                           \
+	X(CONTAINS)	    /* in, a node -> key, its order */
 
 enum history_operation {
 #define HISTORY_NUMBER(name) HISTORY_##name,
@@ -35,18 +49,20 @@ enum history_operation {
 #undef HISTORY_NUMBER
 };
 
-/* Codes of an operation besides 0 and enum ads_error. None of them is ever right. */
+/* Codes of an operation besides 0 and enum ads_error. The first two are never right. */
 enum history_code {
 	HISTORY_TORN = 1,  /* words of several values */
 	HISTORY_TWICE = 2, /* an iteration returned a key again */
+	HISTORY_GONE = 3,  /* all that waited was taken before it was read: that says nothing */
 };
 
 struct history_event {
 	__u64 invoked, returned;
-	__u32 operation; /* enum history_operation */
+	__u16 operation; /* enum history_operation */
+	__u16 list;	 /* of nodes: which */
 	__s32 code;
 	__u64 key;
-	__u64 in, out; /* values, never 0 */
+	__u64 in, out; /* values, never 0 but in an array */
 };
 
 ADS_STATIC_ASSERT(sizeof(struct history_event) == 48, "test_histories.py reads it");
@@ -55,5 +71,11 @@ ADS_STATIC_ASSERT(sizeof(struct history_event) == 48, "test_histories.py reads i
 
 /* What a counter is inserted as, so that it is never 0. */
 #define HISTORY_COUNT_FROM 1
+
+/* Bytes of a ring's record with this value. */
+static inline __u32 history_length(__u64 value)
+{
+	return (__u32)value & 255;
+}
 
 #endif /* EVENT_H */

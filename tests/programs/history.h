@@ -46,7 +46,11 @@ struct history_actor {
 	__u64 keys;	 /* 0 to keys - 1, of which the last are */
 	__u64 counters;	 /* added to in place, and never deleted or replaced */
 	__u64 recent;	 /* list: the lowest order that is of interest */
-	__u64 pushes[2], takes[2];   /* queues: {number:32, offset:32} */
+	__u64 window;	 /* array: elements that are of interest at a time, 0: all */
+	__u64 nodes;	 /* intrusive list: how many; the offset of the words that tell where they are */
+	__u64 node_words;
+	__u64 pushes[2], takes[2];   /* queues: {number:32, offset:32}. intrusive: two lists */
+	__u64 reads[2];		     /* rings that others push to and take from */
 	__u64 hands[HISTORY_HANDS];  /* pool: objects that the actor owns, 0: none */
 	__u8 mix[16]; /* enum history_operation, each as likely as the others */
 };
@@ -117,7 +121,8 @@ struct history_call {
 	__u64 operation;
 	__u64 key;
 	__u64 in, out;
-	__u64 counter; /* the key is one of a counter */
+	__u64 counters; /* keys from this one on are counters' */
+	__u64 list;	/* intrusive: which of the two */
 };
 
 static ADS_INLINE void history_log(struct ads_arena *a, struct history_actor __arena *me,
@@ -129,7 +134,8 @@ static ADS_INLINE void history_log(struct ads_arena *a, struct history_actor __a
 	(void)a;
 	e->invoked = invoked;
 	e->returned = returned;
-	e->operation = (__u32)c->operation;
+	e->operation = (__u16)c->operation;
+	e->list = (__u16)c->list;
 	e->code = code;
 	e->key = c->key;
 	e->in = c->in;
@@ -141,13 +147,13 @@ static ADS_INLINE void history_log(struct ads_arena *a, struct history_actor __a
 static ADS_INLINE int history_found(struct history_call *c, const struct history_value *value)
 {
 	c->out = value->word[0];
-	return history_whole(value, c->counter ? HISTORY_COUNT_FROM : c->out) ? ADS_OK : HISTORY_TORN;
+	return history_whole(value, c->key >= c->counters ? HISTORY_COUNT_FROM : c->out) ? ADS_OK : HISTORY_TORN;
 }
 
 /* Operations that change what a key stands for keep away from the counters. */
 static ADS_INLINE struct history_call history_choose(struct history_actor __arena *me)
 {
-	struct history_call c = {me->structure, me->mix[history_random(me) & 15], 0, 0, 0, 0};
+	struct history_call c = {.structure = me->structure, .operation = me->mix[history_random(me) & 15], .counters = ~0ull};
 	__u64 keys = me->keys, counters = me->counters;
 	__u64 first = 0, count = keys - counters;
 
@@ -159,11 +165,17 @@ static ADS_INLINE struct history_call history_choose(struct history_actor __aren
 	}
 	if (count)
 		c.key = first + history_random(me) % count;
-	c.counter = c.key >= keys - counters;
+	if (counters)
+		c.counters = keys - counters;
 	c.key += me->recent;
 	switch (c.operation) {
 	case HISTORY_ADD:
 		c.in = 1;
+		break;
+	case HISTORY_LOWER_BOUND:
+	case HISTORY_RANGE:
+		c.in = c.key;
+		c.key = 0;
 		break;
 	case HISTORY_INSERT:
 	case HISTORY_REPLACE:
@@ -187,13 +199,13 @@ static ADS_INLINE enum ads_update_mode history_mode(__u64 operation)
  * of that step. One that it did not return was absent at some moment of the iteration: a key
  * that is there throughout is returned.
  */
-#define HISTORY_SCAN_OF(kind, begin, key_bytes, value_bytes, map_flags)	       \
+#define HISTORY_SCAN_OF(kind, begin, next, key_bytes, value_bytes, map_flags)  \
 	ADS_GLOBAL int history_scan_##kind(__u64 actor)			       \
 	{								       \
 		struct ads_arena *a = ads_here();			       \
 		struct history_actor __arena *me = history_me(a, actor);       \
 		struct ads_ref ref = {(__u32)me->structure, key_bytes, value_bytes, map_flags}; \
-		struct history_call c = {0, value_bytes ? HISTORY_GET : HISTORY_FIND, 0, 0, 0, 0}; \
+		struct history_call c = {.operation = value_bytes ? HISTORY_GET : HISTORY_FIND}; \
 		struct history_value value;				       \
 		struct ads_scan scan = {};				       \
 		__u64 started = history_tick(a, me);			       \
@@ -202,16 +214,16 @@ static ADS_INLINE enum ads_update_mode history_mode(__u64 operation)
 		int rc = begin;						       \
 									       \
 		(void)a;						       \
+		c.counters = keys - me->counters;			       \
 		for (ads_each(steps, HISTORY_MOST_EVENTS / 2)) {	       \
 			__u64 invoked = history_tick(a, me);		       \
 			int code;					       \
 									       \
 			if (!rc)					       \
-				rc = ads_scan_next(a, &scan, ref, &last, &key, &value, &entry); \
+				rc = next;				       \
 			if (rc)						       \
 				break;					       \
 			c.key = last = key_bytes ? key : scan.hash;	       \
-			c.counter = c.key >= keys - me->counters;	       \
 			code = value_bytes ? history_found(&c, &value) : ADS_OK; \
 			if (c.key >= keys || seen >> (c.key & 63) & 1)	       \
 				code = HISTORY_TWICE;			       \
@@ -230,6 +242,43 @@ static ADS_INLINE enum ads_update_mode history_mode(__u64 operation)
 		}							       \
 		return 0;						       \
 	}
+
+/*
+ * A part of an iteration: the first key that is not below c->in, and up to `most` steps in all. Each is
+ * exact, but that there is none is so only at some moment since the step before began.
+ */
+#define HISTORY_RANGE_OF(kind)						       \
+	ADS_GLOBAL int history_range_##kind(__u64 actor, struct history_call *c, __u64 most) \
+	{								       \
+		struct ads_arena *a = ads_here();			       \
+		struct history_actor __arena *me = history_me(a, actor);       \
+		struct ads_scan scan = {};				       \
+		__u64 before = 0, steps;				       \
+									       \
+		(void)a;						       \
+		if (!c)							       \
+			return ADS_INVALID;				       \
+		c->operation = HISTORY_LOWER_BOUND;			       \
+		for (ads_each(steps, most)) {				       \
+			__u64 invoked = history_tick(a, me);		       \
+			int rc = before ? ADS_OK : history_begin_##kind(a, c, &scan); \
+									       \
+			c->key = c->out = 0;				       \
+			if (!rc)					       \
+				rc = history_next_##kind(a, c, &scan);	       \
+			if (rc == ADS_ABSENT && before)			       \
+				c->operation = HISTORY_END;		       \
+			else						       \
+				before = invoked;			       \
+			history_log(a, me, c, rc, before, history_tick(a, me)); \
+			if (rc)						       \
+				break;					       \
+			c->in = c->key + 1;				       \
+		}							       \
+		return 0;						       \
+	}
+
+#define HISTORY_STEPS 6
 
 /* --- hash map, set ---------------------------------------------------------------------- */
 
@@ -284,7 +333,8 @@ static ADS_INLINE enum ads_update_mode history_mode(__u64 operation)
 		}							       \
 		return ADS_INVALID;					       \
 	}								       \
-	HISTORY_SCAN_OF(kind, ads_hashmap_scan(a, ref, &scan), sizeof(__u64), value_bytes, map_flags)
+	HISTORY_SCAN_OF(kind, ads_hashmap_scan(a, ref, &scan),		       \
+			ads_scan_next(a, &scan, ref, &last, &key, &value, &entry), sizeof(__u64), value_bytes, map_flags)
 
 #define HISTORY_VALUE_BYTES sizeof(struct history_value)
 
@@ -293,6 +343,23 @@ HISTORY_MAP(grace, HISTORY_VALUE_BYTES, ADS_GRACE)
 HISTORY_MAP(set, 0, 0)
 
 /* --- list ------------------------------------------------------------------------------- */
+
+ADS_GLOBAL int history_list_pop_first(struct history_call *c)
+{
+	struct ads_arena *a = ads_here();
+
+	if (!c)
+		return ADS_INVALID;
+	{
+		struct ads_ref ref = {(__u32)c->structure, 0, sizeof(struct history_value), 0};
+		struct history_value value;
+		__u64 order = 0;
+		int rc = ads_list_pop_first(a, ref, &order, &value);
+
+		c->key = order;
+		return rc ? rc : history_found(c, &value);
+	}
+}
 
 ADS_GLOBAL int history_on_list(struct history_call *c)
 {
@@ -322,6 +389,14 @@ ADS_GLOBAL int history_on_list(struct history_call *c)
 			rc = ads_list_push(a, ref, &value, &order, &entry);
 			c->key = order;
 			return rc;
+		case HISTORY_FIRST: /* the lower bound of all */
+			rc = ads_list_first(a, ref, &order, &value);
+			c->operation = HISTORY_LOWER_BOUND;
+			c->in = 0;
+			c->key = order;
+			return rc ? rc : history_found(c, &value);
+		case HISTORY_POP_FIRST:
+			return history_list_pop_first(c);
 		case HISTORY_INSERT:
 		case HISTORY_REPLACE:
 		case HISTORY_UPDATE:
@@ -331,7 +406,28 @@ ADS_GLOBAL int history_on_list(struct history_call *c)
 	return ADS_INVALID;
 }
 
-HISTORY_SCAN_OF(list, ads_scan_start(a, &scan, ads_list_head(ref)), 0, HISTORY_VALUE_BYTES, 0)
+HISTORY_SCAN_OF(list, ads_scan_start(a, &scan, ads_list_head(ref)),
+		ads_scan_next(a, &scan, ref, &last, &key, &value, &entry), 0, HISTORY_VALUE_BYTES, 0)
+
+static ADS_INLINE int history_begin_list(struct ads_arena *a, const struct history_call *c, struct ads_scan *scan)
+{
+	struct ads_ref ref = {(__u32)c->structure, 0, sizeof(struct history_value), 0};
+
+	return ads_scan_after(a, scan, ads_list_head(ref), c->in - 1);
+}
+
+static ADS_INLINE int history_next_list(struct ads_arena *a, struct history_call *c, struct ads_scan *scan)
+{
+	struct ads_ref ref = {(__u32)c->structure, 0, sizeof(struct history_value), 0};
+	struct history_value value;
+	__u32 entry;
+	int rc = ads_scan_next(a, scan, ref, 0, 0, &value, &entry);
+
+	c->key = scan->hash;
+	return rc ? rc : history_found(c, &value);
+}
+
+HISTORY_RANGE_OF(list)
 
 /* --- queue -------------------------------------------------------------------------------- */
 
@@ -355,6 +451,7 @@ HISTORY_SCAN_OF(list, ads_scan_start(a, &scan, ads_list_head(ref)), 0, HISTORY_V
 	}
 
 HISTORY_QUEUE(queue)
+HISTORY_QUEUE(mpmc)
 
 /* --- pool --------------------------------------------------------------------------------- */
 
@@ -386,35 +483,51 @@ ADS_GLOBAL int history_on_pool(struct history_call *c)
 	}
 }
 
+#include "history_array.h"
+#include "history_intrusive.h"
+#include "history_ordered.h"
+#include "history_ring.h"
+
 /* --- one operation ------------------------------------------------------------------------ */
 
-#define HISTORY_STEP_KEYED(kind)                                                       \
+#define HISTORY_STEP_KEYED(kind, range)					       \
 	static ADS_INLINE void history_step_##kind(struct ads_arena *a, struct history_actor __arena *me) \
-	{                                                                              \
-		struct history_call c = history_choose(me);                            \
-		__u64 invoked;                                                         \
-		int code;                                                              \
-                                                                                       \
-		if (c.operation == HISTORY_SCAN) {                                     \
-			history_scan_##kind((__u64)(unsigned long)me & 0xffffffff);    \
-			return;                                                        \
-		}                                                                      \
-		invoked = history_tick(a, me);                                         \
-		code = history_on_##kind(&c);                                          \
-		history_log(a, me, &c, code, invoked, history_tick(a, me));            \
-		if (c.operation == HISTORY_PUSH && !code)                              \
-			me->recent = c.key;                                            \
+	{								       \
+		struct history_call c = history_choose(me);		       \
+		__u64 invoked;						       \
+		int code;						       \
+									       \
+		if (c.operation == HISTORY_SCAN) {			       \
+			history_scan_##kind((__u64)(unsigned long)me & 0xffffffff); \
+			return;						       \
+		}							       \
+		range;							       \
+		invoked = history_tick(a, me);				       \
+		code = history_on_##kind(&c);				       \
+		history_log(a, me, &c, code, invoked, history_tick(a, me));    \
+		if (c.operation == HISTORY_PUSH && !code)		       \
+			me->recent = c.key;				       \
 	}
 
-HISTORY_STEP_KEYED(map)
-HISTORY_STEP_KEYED(grace)
-HISTORY_STEP_KEYED(set)
-HISTORY_STEP_KEYED(list)
+/* The same with ranges. */
+#define HISTORY_STEP_SORTED(kind)					       \
+	HISTORY_STEP_KEYED(							       \
+		kind, if (c.operation == HISTORY_LOWER_BOUND || c.operation == HISTORY_RANGE) { \
+			history_range_##kind((__u64)(unsigned long)me & 0xffffffff, &c, \
+					     c.operation == HISTORY_RANGE ? HISTORY_STEPS : 1); \
+			return;							       \
+		})
+
+HISTORY_STEP_KEYED(map, )
+HISTORY_STEP_KEYED(grace, )
+HISTORY_STEP_KEYED(set, )
+HISTORY_STEP_SORTED(list)
+HISTORY_STEP_SORTED(ordered)
 
 #define HISTORY_STEP_QUEUE(kind)					       \
 	static ADS_INLINE void history_step_##kind(struct ads_arena *a, struct history_actor __arena *me) \
 	{								       \
-		struct history_call c = {0, HISTORY_TAKE, 0, 0, 0, 0};	       \
+		struct history_call c = {.operation = HISTORY_TAKE, .counters = ~0ull}; \
 		__u64 random = history_random(me);			       \
 		__u64 invoked, queue = me->takes[random & 1];		       \
 		int code;						       \
@@ -432,11 +545,12 @@ HISTORY_STEP_KEYED(list)
 	}
 
 HISTORY_STEP_QUEUE(queue)
+HISTORY_STEP_QUEUE(mpmc)
 
 static ADS_INLINE void history_step_pool(struct ads_arena *a, struct history_actor __arena *me)
 {
 	struct history_counter __arena *counter = ads_at(a, struct history_counter, me->clock + ADS_LINE);
-	struct history_call c = {me->structure, HISTORY_ALLOC, 0, 0, 0, 0};
+	struct history_call c = {.structure = me->structure, .operation = HISTORY_ALLOC, .counters = ~0ull};
 	__u64 random = history_random(me);
 	__u64 hand = random & (HISTORY_HANDS - 1);
 	__u64 invoked;
@@ -526,5 +640,11 @@ HISTORY_ACTOR(set);
 HISTORY_ACTOR(list);
 HISTORY_ACTOR(queue);
 HISTORY_ACTOR(pool);
+HISTORY_ACTOR(ordered);
+HISTORY_ACTOR(array);
+HISTORY_ACTOR(ring);
+HISTORY_ACTOR(overwriting);
+HISTORY_ACTOR(mpmc);
+HISTORY_ACTOR(intrusive);
 
 #endif /* HISTORY_H */
