@@ -232,6 +232,32 @@ def described(hint: object) -> tuple[Schema, Shape]:
     return schema, shape
 
 
+def docstrings(hint: object) -> dict[str, str]:
+    """Return the docstrings of the record and enum classes of an annotation, by C names."""
+    reader = _HintReader()
+    ctype, shape, _bits, _align = reader.read(hint, "", {})
+    reader.pointed_to(ctype)
+    found: dict[str, str] = {}
+
+    def note(name: str, cls: Any) -> None:
+        text = vars(cls).get("__doc__")
+        if isinstance(text, str) and text != "An enumeration.":
+            found[name] = text
+
+    def visit(shape: Shape) -> None:
+        if isinstance(shape.cls, type) and issubclass(shape.cls, enum.Enum):
+            note(shape.cls.__name__, shape.cls)
+        for child in (shape.element, *shape.children.values()):
+            if child is not None:
+                visit(child)
+
+    visit(shape)
+    for cls, record, record_shape in reader.classes.values():
+        note(record.name, cls)
+        visit(record_shape)
+    return found
+
+
 def _is_record_class(hint: object) -> bool:
     return isinstance(hint, type) and issubclass(hint, msgspec.Struct)
 
@@ -432,6 +458,11 @@ class _Layout:
             if bits > unit:
                 refuse(f"{path}: a bit field of {bits} bits in a {spell(ctype)}")
             if align:
+                if align < ctype.size and not self.packed:
+                    refuse(
+                        f"{path}: expected a bit field aligned to at least the {ctype.size} bytes "
+                        f"of its type, found {align}: compilers differ in what that means"
+                    )
                 self.bit = _round_up(self.bit, 8 * align)
             elif not self.packed and self.bit % unit + bits > unit:
                 # A bit field never straddles the storage unit of its type.

@@ -71,19 +71,20 @@ def _sort(ctype: CType) -> str:
 def _agree(expected: _Row, found: _Row) -> bool:
     if expected.agrees(found):
         return True
-    # An enum or a pointer may be declared as the integer that holds it.
+    # An enum or a pointer may be declared as the integer that holds it, also in arrays.
     loose = {
-        "enum1": {"u8", "i8"},
+        "enum1": {"u8", "i8", "octet"},
         "enum2": {"u16", "i16"},
         "enum4": {"u32", "i32"},
         "enum8": {"u64", "i64"},
         "ptr": {"u64"},
         "octet": {"u8", "i8"},
     }
-    one, two = expected.sort, found.sort
-    if two not in loose.get(one, ()) and one not in loose.get(two, ()):
+    one, _, counts = expected.sort.partition("[")
+    two, _, other_counts = found.sort.partition("[")
+    if counts != other_counts or (two not in loose.get(one, ()) and one not in loose.get(two, ())):
         return False
-    return msgspec.structs.replace(expected, sort=two).agrees(found)
+    return msgspec.structs.replace(expected, sort=found.sort).agrees(found)
 
 
 def _rows(ctype: CType, prefix: str, base: int, rows: list[_Row]) -> None:
