@@ -91,7 +91,7 @@ class Codec(Generic[T]):
             compare(given, self.schema, what=hint_name(cls))
         self.cls: type[T] | None = shape.cls
         self.size: int = self.schema.size
-        self._compiled = compiled = compile_codec(self.schema.type, shape)
+        self.compiled = compiled = compile_codec(self.schema.type, shape)
         self.pack: Callable[[Any], bytes] = compiled.pack
         self.unpack: _Unpack[T] = compiled.unpack
         self._strided: dict[int, struct.Struct] = {self.size: compiled.form}
@@ -131,11 +131,11 @@ class Codec(Generic[T]):
         form = self._strided.get(stride)
         if form is None:
             if len(self._strided) > 16:
-                self._strided = {self.size: self._compiled.form}
+                self._strided = {self.size: self.compiled.form}
             padding = stride - self.size
-            form = self._strided[stride] = struct.Struct(f"{self._compiled.form.format}{padding}x")
+            form = self._strided[stride] = struct.Struct(f"{self.compiled.form.format}{padding}x")
         # The last record may lack the padding that the others have behind them.
-        records = self._compiled.many(form.iter_unpack(view[offset:last]))
+        records = self.compiled.many(form.iter_unpack(view[offset:last]))
         records.append(self.unpack(view, last))
         return records
 
