@@ -6,6 +6,12 @@ bytes that anybody may have written: every offset, count and reference is checke
 before it is followed, every walk is bounded, and whatever is wrong raises
 `ObjectError` with the place (`offset`, in bytes from the start of the file or of
 the BTF data).
+
+There is one reader, also where libbpf is installed. The native engine and processes that
+look at a pinned arena have no libbpf; it does not survive every damaged input, and where it
+refuses one it does not say what and where; and two readers would have to agree. That this one
+agrees with libbpf on every type of the kernel and of BPF objects is what
+tests/test_btf_libbpf.py shows.
 """
 
 from __future__ import annotations
@@ -106,7 +112,7 @@ _TAILS: Final[dict[Kind, tuple[int, int]]] = {
 _SIZED: Final = frozenset(
     {Kind.INT, Kind.STRUCT, Kind.UNION, Kind.ENUM, Kind.ENUM64, Kind.FLOAT, Kind.DATASEC}
 )
-_TRANSPARENT: Final = frozenset(
+TRANSPARENT: Final = frozenset(
     {Kind.TYPEDEF, Kind.VOLATILE, Kind.CONST, Kind.RESTRICT, Kind.TYPE_TAG}
 )
 _KINDS: Final = tuple(Kind)
@@ -305,7 +311,7 @@ class Btf:
         """
         current = self.type(number)
         for _ in range(_MAX_DEPTH):
-            if current.kind not in _TRANSPARENT:
+            if current.kind not in TRANSPARENT:
                 return current
             current = self.type(current.target)
         self._fail(
@@ -319,7 +325,7 @@ class Btf:
         self.resolve(number)
         found = []
         current = self.type(number)
-        while current.kind in _TRANSPARENT:
+        while current.kind in TRANSPARENT:
             if current.kind is Kind.TYPE_TAG:
                 found.append(current.name)
             current = self.type(current.target)

@@ -489,6 +489,17 @@ const volatile struct everything sample __attribute__((section(".rodata.samples"
     .inner = 8, .named.as_int = 0x01020304, .any = (void *)4096, .flag = 1, .limit = -3,
     .other.a = 9, .class = 10, .__hidden = 11, .odd = 2000, .even = 100, .big = -5,
 };
+typedef enum { FIRST, SECOND } typedef_enum;
+typedef struct { int x; } color; /* a tag has the name already */
+struct by_typedefs {
+    typedef_enum order;
+    only_typedef inner;
+    const only_typedef inners[2];
+    only_typedef *pointer;
+    color taken;
+};
+const volatile struct by_typedefs by_typedefs
+    __attribute__((section(".rodata.samples"), used)) = {};
 const volatile struct node a_node __attribute__((section(".rodata.samples"), used)) = {};
 const volatile only_typedef alone __attribute__((section(".rodata.samples"), used)) = {1};
 struct incomplete;
@@ -570,6 +581,22 @@ def test_a_record_without_a_tag_is_known_by_its_typedef(corpus: ObjectFile) -> N
     found = corpus.btf.find(Kind.TYPEDEF, "only_typedef")
     assert found is not None
     assert from_btf(corpus.btf, found.id).name == "only_typedef"
+
+
+def test_members_without_a_tag_are_known_by_their_typedefs(corpus: ObjectFile) -> None:
+    schema = from_btf(corpus.btf, type_id(corpus, "by_typedefs"))
+    record: Any = Codec(schema).unpack(bytes(schema.size))
+    assert type(record.order).__name__ == "typedef_enum"
+    assert type(record.inner).__name__ == type(record.inners[1]).__name__ == "only_typedef"
+    assert type(record.taken).__name__ == "by_typedefs_taken"
+
+
+def test_a_record_without_a_tag_behind_a_pointer_is_found(corpus: ObjectFile) -> None:
+    schema = from_btf(corpus.btf, type_id(corpus, "by_typedefs"))
+    found = schema.record("only_typedef")
+    assert found is not None
+    assert [field.name for field in found.fields] == ["a"]
+    assert PointerType("only_typedef") in [field.type for field in schema.type.fields]  # type: ignore[union-attr]
 
 
 def test_the_schema_of_a_c_record_is_stored_and_read_back(everything: Schema) -> None:
