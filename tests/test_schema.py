@@ -108,6 +108,20 @@ class Leaf(msgspec.Struct):
     back: Ptr[Node]
 
 
+class TwistedLeaf(msgspec.Struct):
+    back: u32
+    more: u32
+
+
+class Twisted(msgspec.Struct):
+    """As Node, but for what its pointers lead to."""
+
+    next: Ptr[Twisted]
+    leaf: Ptr[TwistedLeaf]
+    data: Ptr[None]
+    value: u64
+
+
 class Exact(msgspec.Struct):
     comm: Annotated[str, Size(16)]
     digest: Annotated[bytes, Size(4)]
@@ -1267,6 +1281,13 @@ DAMAGEABLE = [from_class(TaskStat), from_class(Flags), WITH_UNION, from_class(No
         (Color, i32),
         (Ptr[Node], u64),
         (char, u8),
+        (Array[Color, 2], Array[i32, 2]),
+        (Array[Annotated[Color, u8], 2], Bytes[2]),
+        (Color, enum.IntEnum("Color", {"RED": 0, "BLUE": 7})),
+        (Color, enum.IntEnum("Other", {"COLOR_RED": 1, "COLOR_GREEN": 2})),
+        (Signed, i32),
+        (Ptr[Leaf], Ptr["unknown"]),
+        (Ptr[Leaf], Ptr[None]),
     ],
 )
 def test_layouts_of_the_same_bytes_agree(one: object, other: object) -> None:
@@ -1286,6 +1307,15 @@ def test_layouts_of_the_same_bytes_agree(one: object, other: object) -> None:
         (Point, Child),
         (Flags, TaskStat),
         (Annotated[Color, u8], u32),
+        (Array[Color, 2], Array[Color, 3]),
+        (Array[Color, 2], Array[u16, 4]),
+        (Color, enum.IntEnum("Color", {"RED": 1, "GREEN": 5})),
+        (Array[Color, 2], Array[enum.IntEnum("Color", {"GREEN": 6}), 2]),
+        (Signed, u32),
+        (Signed, Color),
+        (Ptr[Leaf], Ptr[Point]),
+        (Array[Ptr[Leaf], 2], Array[Ptr[Point], 2]),
+        (Node, Twisted),
     ],
 )
 def test_layouts_of_other_bytes_differ(one: object, other: object) -> None:
@@ -1340,6 +1370,27 @@ def test_a_difference_is_shown_side_by_side() -> None:
         "!  more     -                            |  char[8]              16     8",
         "!  (total)                           16  |                             24",
     ]
+
+
+def test_names_that_two_enums_share_are_shown_with_their_values() -> None:
+    other = enum.IntEnum("Colour", {"GREEN": 6, "BLUE": 7})
+    with pytest.raises(LayoutError) as caught:
+        compare(from_type(Color), from_type(other), what="test")
+    assert str(caught.value).splitlines()[3].split() == (
+        "! (value) enum Color: GREEN=5 0 4 | enum Colour: GREEN=6 0 4".split()
+    )
+
+
+def test_the_message_says_by_which_pointer_a_difference_was_found() -> None:
+    with pytest.raises(LayoutError, match="'leaf' points to: the two layouts") as caught:
+        compare(from_type(Node), from_type(Twisted), what="value of 'nodes'")
+    assert str(caught.value).startswith("value of 'nodes', what ")
+    assert "back" in str(caught.value)
+
+
+def test_records_that_point_at_each_other_are_compared_in_the_end() -> None:
+    compare(from_type(Node), from_type(Node), what="test")
+    compare(from_type(Leaf), from_type(Leaf), what="test")
 
 
 def test_the_layouts_are_attributes_of_the_error() -> None:
