@@ -29,6 +29,8 @@ from .schema import (
     spell_path,
 )
 
+__all__ = ["from_btf"]
+
 
 def from_btf(btf: _btf.Btf, type_id: int) -> Schema:
     """Return the schema of a C type of a BPF object or of the kernel.
@@ -41,6 +43,13 @@ def from_btf(btf: _btf.Btf, type_id: int) -> Schema:
         The type has no fixed layout (a function, void, an incomplete struct).
     ObjectError
         The BTF is damaged.
+
+    >>> from arenads.btf import Btf, Kind
+    >>> from arenads.compiler import programs_dir
+    >>> btf = Btf.from_object(programs_dir() / "demo.bpf.o")
+    >>> schema = from_btf(btf, btf.find(Kind.STRUCT, "task").id)
+    >>> schema.name, schema.size, [field.name for field in schema.type.fields]
+    ('task', 40, ['syscalls', 'switches', 'first_seen', 'comm'])
     """
     reader = _BtfReader(btf)
     ctype = reader.read(type_id, 0)

@@ -545,7 +545,11 @@ def find_class(place: str) -> Any:
 
 
 def is_current(path: str, text: str) -> bool:
-    """Return whether a file has exactly this text; an absent one has not."""
+    """Return whether a file has exactly this text; an absent one has not.
+
+    >>> is_current("absent.h", "text")
+    False
+    """
     try:
         return Path(path).read_bytes() == text.encode()
     except FileNotFoundError:
@@ -556,6 +560,16 @@ def write_header(path: str, text: str) -> None:
     """Write a file so that it is the old or the new one at every moment.
 
     One that has this text already stays untouched, so that nothing is built anew.
+
+    Raises
+    ------
+    OSError
+
+    >>> import tempfile
+    >>> with tempfile.NamedTemporaryFile() as file:
+    ...     write_header(file.name, "text")
+    ...     is_current(file.name, "text")
+    True
     """
     place = Path(path)
     if place.exists() and not place.is_file():  # /dev/stdout, a FIFO

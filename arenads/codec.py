@@ -27,6 +27,8 @@ from .schema import (
     spell,
 )
 
+__all__ = ["Codec", "field_of"]
+
 if TYPE_CHECKING:
     from typing_extensions import Buffer
 
@@ -161,7 +163,16 @@ _STEP: Final = re.compile(r"(?:^|\.)([A-Za-z_][A-Za-z0-9_]*)|\[(\d{1,9})\]")
 
 
 def field_of(schema: Schema, path: str) -> tuple[int, Scalar]:
-    """Return (offset in bytes, scalar type) of a member; see `Codec.field`."""
+    """Return (offset in bytes, scalar type) of a member; see `Codec.field`.
+
+    Raises
+    ------
+    SchemaError
+
+    >>> from arenads import Array, u16
+    >>> field_of(schema_of(Array[u16, 4]), "[3]")
+    (6, Scalar(name='u16'))
+    """
     offset, ctype, position = 0, schema.type, 0
     while position < len(path):
         match = _STEP.match(path, position)

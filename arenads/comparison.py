@@ -22,6 +22,8 @@ from .schema import (
     spell_path,
 )
 
+__all__ = ["compare"]
+
 
 class _Row(msgspec.Struct, frozen=True):
     name: str
