@@ -81,6 +81,8 @@ _MACROS: Final = frozenset(["linux", "unix", "i386", "NULL", "__arena", *_TYPEDE
 _IDENTIFIER: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 _MOST_ALIGNED: Final = 4096
 _LONGEST_GUARD: Final = 60
+# Records that this package's own headers define; see `arenads.Node`.
+_DEFINED: Final = {"ads_node": "arenads/layout.h"}
 
 _BEGIN: Final = """\
 #ifdef __cplusplus
@@ -135,7 +137,8 @@ def c_header(*types: object, origin: str = "", guard: str = "") -> str:
         The macro of the include guard; by default made of the types' names.
 
     Enums are `enum` where C stores them as Python does, in 4 bytes; in other sizes they are
-    the integer that holds them, with the enum's name beside it. Pointers are `T __arena *`.
+    the integer that holds them, with the enum's name beside it. Nodes of intrusive lists come
+    from <arenads/layout.h>, which the header includes then. Pointers are `T __arena *`.
     Of a bit field, which has no address, only the size of its record is asserted.
 
     Raises
@@ -267,11 +270,15 @@ class _Writer:
             if name in self.typedefs
         ]
         begin = _BEGIN.splitlines()
+        includes = [f"#include <{_DEFINED[name]}>" for name in self.records if name in _DEFINED]
+        if includes:
+            includes.append("")
         text = [
             f"/* {_comment(origin or 'Written by arenads')}. Change the classes, not this file. */",
             f"#ifndef {guard}",
             f"#define {guard}",
             "",
+            *includes,
             *(begin if used else begin[:-1]),
             *used,
             "",
@@ -315,8 +322,10 @@ class _Writer:
 
     def _record(self, record: Record) -> list[str]:
         title = f"{self._tag(record.name)} {record.name}"
-        lines = [*self._documented(record.name), *self._braced(record, title, "")]
-        lines[-1] += ";"
+        lines = []
+        if record.name not in _DEFINED:
+            lines = [*self._documented(record.name), *self._braced(record, title, "")]
+            lines[-1] += ";"
         lines.append(f"ARENADS_SIZE({title}, {record.size});")
         lines.append(f"ARENADS_ALIGN({title}, {record.align});")
         lines += [

@@ -14,7 +14,8 @@ import pytest
 from conftest import child_environment
 from record_maker import Color, Maker, Small
 
-from arenads import LayoutError, SchemaError, btf_schema, codec, compiler
+import arenads
+from arenads import LayoutError, Node, SchemaError, btf_schema, codec, compiler
 from arenads.annotations import (
     Align,
     Array,
@@ -309,6 +310,33 @@ def test_unions_and_records_without_a_name_are_declared(tmp_path: Path) -> None:
     assert found is not None
     compare(Schema(record), btf_schema.from_btf(opened.btf, found.id), what="message")
     assert "ARENADS_OFFSET(struct message, own.high, 18);" in c_header(Schema(record))
+
+
+class Linked(msgspec.Struct):
+    pid: u64
+    node: Node
+
+
+@pytest.mark.parametrize("order", ["first", "last"])
+def test_nodes_of_intrusive_lists_are_those_of_the_headers(tmp_path: Path, order: str) -> None:
+    header = c_header(Linked)
+    assert "struct ads_node {" not in header
+    (tmp_path / "types.h").write_text(header)
+    lines = ["#include <arenads/bpf.h>", '#include "types.h"']
+    source = tmp_path / "linked.bpf.c"
+    source.write_text(
+        "\n".join(lines if order == "last" else lines[::-1])
+        + """
+        ADS_ARENA(ADS_MIB);
+        ADS_POOL(records, struct Linked, 10);
+        ADS_INTRUSIVE(ready, records, struct Linked, node);
+        char LICENSE[] SEC("license") = "GPL";
+        SEC("syscall") int length(void *ctx) { return (int)ready_len(); }
+        """
+    )
+    with arenads.load(source, engine="native") as program:
+        same = program.arena.pool("records", value=Linked)
+        assert same.value_type.size == from_class(Linked).size
 
 
 def test_bits_without_a_name_between_bit_fields_are_declared(tmp_path: Path) -> None:
