@@ -89,6 +89,31 @@ from .schema import (
 )
 from .shape import Check, Shape
 
+__all__ = [
+    "Align",
+    "Array",
+    "Bits",
+    "Bytes",
+    "Ptr",
+    "Size",
+    "Str",
+    "char",
+    "f32",
+    "f64",
+    "from_class",
+    "from_type",
+    "i8",
+    "i16",
+    "i32",
+    "i64",
+    "packed",
+    "schema_of",
+    "u8",
+    "u16",
+    "u32",
+    "u64",
+]
+
 if TYPE_CHECKING:
     from typing_extensions import TypeAliasType
 
@@ -97,19 +122,50 @@ T = TypeVar("T")
 
 
 class Size(msgspec.Struct, frozen=True):
-    """Says how long an array is: `Annotated[str, Size(16)]`, `Annotated[list[u32], Size(8)]`."""
+    """Says how long an array is: `Annotated[str, Size(16)]`, `Annotated[list[u32], Size(8)]`.
+
+    Attributes
+    ----------
+    count : int
+        Elements; of text and bytes, bytes.
+
+    >>> from_type(Annotated[list[u32], Size(8)]).size
+    32
+    """
 
     count: int
 
 
 class Bits(msgspec.Struct, frozen=True):
-    """Makes a member a bit field: `Annotated[u32, Bits(3)]`."""
+    """Makes a member a bit field: `Annotated[u32, Bits(3)]`.
+
+    Attributes
+    ----------
+    width : int
+        Bits, at most as many as the type has.
+
+    >>> Flags = msgspec.defstruct("Flags", [("mode", Annotated[u32, Bits(3)])])
+    >>> from_class(Flags).type.fields[0].bit_size
+    3
+    """
 
     width: int
 
 
 class Align(msgspec.Struct, frozen=True):
-    """Aligns a member, as C's `_Alignas`: `Annotated[u64, Align(64)]`."""
+    """Aligns a member, as C's `_Alignas`: `Annotated[u64, Align(64)]`.
+
+    A bit field is aligned to its type at least: below that compilers differ.
+
+    Attributes
+    ----------
+    bytes : int
+        A power of two.
+
+    >>> Line = msgspec.defstruct("Line", [("hot", Annotated[u64, Align(64)])])
+    >>> from_class(Line).size
+    64
+    """
 
     bytes: int
 
@@ -139,19 +195,37 @@ if TYPE_CHECKING:
 else:
 
     class Str:
-        """Text in a char array: `Str[16]` is `Annotated[str, Size(16)]`."""
+        """Text in a char array: `Str[16]` is `Annotated[str, Size(16)]`.
+
+        UTF-8 of at most so many bytes, without NUL; read up to the first NUL. Bytes that are
+        no UTF-8 are read as surrogates, and written back as they were.
+
+        >>> from arenads import Codec
+        >>> Codec(Str[4]).pack("hi")
+        b'hi\\x00\\x00'
+        """
 
         def __class_getitem__(cls, size):
             return Annotated[str, Size(_whole(size, "Str"))]
 
     class Bytes:
-        """A byte array: `Bytes[16]` is `Annotated[bytes, Size(16)]`."""
+        """A byte array: `Bytes[16]` is `Annotated[bytes, Size(16)]`, always of that length.
+
+        >>> from arenads import Codec
+        >>> Codec(Bytes[2]).unpack(b"ab")
+        b'ab'
+        """
 
         def __class_getitem__(cls, size):
             return Annotated[bytes, Size(_whole(size, "Bytes"))]
 
     class Array:
-        """An array: `Array[u32, 8]` is `Annotated[list[u32], Size(8)]`; more numbers nest."""
+        """An array: `Array[u32, 8]` is `Annotated[list[u32], Size(8)]`; more numbers nest.
+
+        >>> from arenads import Codec
+        >>> Codec(Array[u8, 2, 3]).unpack(bytes(range(6)))
+        [[0, 1, 2], [3, 4, 5]]
+        """
 
         def __class_getitem__(cls, parameters):
             if not isinstance(parameters, tuple) or len(parameters) < 2:
@@ -162,7 +236,13 @@ else:
             return element
 
     class Ptr:
-        """A pointer: `Ptr[Node]`, `Ptr["Node"]`, and `Ptr[None]` for `void *`."""
+        """A pointer: `Ptr[Node]`, `Ptr["Node"]`, and `Ptr[None]` for `void *`.
+
+        Stored and read as the address in user space, 64 bits.
+
+        >>> from_type(Ptr["Node"]).name
+        'Node *'
+        """
 
         def __class_getitem__(cls, target):
             return Annotated[int, _PointsTo(target)]
@@ -199,6 +279,10 @@ def from_class(cls: type) -> Schema:
     SchemaError
         Not such a class, an annotation that has no C form, or a default that does
         not fit its member.
+
+    >>> Event = msgspec.defstruct("Event", [("kind", u8), ("when", u64)])
+    >>> [(field.name, field.offset) for field in from_class(Event).type.fields]
+    [('kind', 0), ('when', 8)]
     """
     if not _is_record_class(cls):
         refuse(f"expected a msgspec.Struct class, found {cls!r}")
@@ -208,6 +292,11 @@ def from_class(cls: type) -> Schema:
 def from_type(hint: object) -> Schema:
     """Return the schema of an annotation: a record class, `u32`, `Str[16]`, `Array[u32, 4]` ...
 
+    Raises
+    ------
+    SchemaError
+        It has no C form.
+
     >>> from_type(u32).size, from_type(Array[u16, 3]).size
     (4, 6)
     """
@@ -215,7 +304,16 @@ def from_type(hint: object) -> Schema:
 
 
 def schema_of(type_or_schema: object) -> Schema:
-    """Return a schema for anything that stands for one: a `Schema`, a class or an annotation."""
+    """Return a schema for anything that stands for one: a `Schema`, a class or an annotation.
+
+    Raises
+    ------
+    SchemaError
+        It has no C form.
+
+    >>> schema_of(schema_of(u32)).size
+    4
+    """
     if isinstance(type_or_schema, Schema):
         return type_or_schema
     if isinstance(type_or_schema, CTYPES):
@@ -224,12 +322,39 @@ def schema_of(type_or_schema: object) -> Schema:
 
 
 def described(hint: object) -> tuple[Schema, Shape]:
+    """Return the schema of an annotation, and how Python shows it."""
     reader = _HintReader()
     ctype, shape, _bits, _align = reader.read(hint, "", {})
     schema = check_schema(Schema(ctype, reader.pointed_to(ctype)))
     for cls, record, record_shape in reader.classes.values():
         _check_defaults(cls, record, record_shape)
     return schema, shape
+
+
+def docstrings(hint: object) -> dict[str, str]:
+    """Return the docstrings of the record and enum classes of an annotation, by C names."""
+    reader = _HintReader()
+    ctype, shape, _bits, _align = reader.read(hint, "", {})
+    reader.pointed_to(ctype)
+    found: dict[str, str] = {}
+
+    def note(name: str, cls: Any) -> None:
+        text = vars(cls).get("__doc__")
+        if isinstance(text, str) and text != "An enumeration.":
+            found[name] = text
+
+    def visit(shape: Shape) -> None:
+        if isinstance(shape.cls, type) and issubclass(shape.cls, enum.Enum):
+            note(shape.cls.__name__, shape.cls)
+        for child in (shape.element, *shape.children.values()):
+            if child is not None:
+                visit(child)
+
+    visit(shape)
+    for cls, record, record_shape in reader.classes.values():
+        note(record.name, cls)
+        visit(record_shape)
+    return found
 
 
 def _is_record_class(hint: object) -> bool:
@@ -432,6 +557,11 @@ class _Layout:
             if bits > unit:
                 refuse(f"{path}: a bit field of {bits} bits in a {spell(ctype)}")
             if align:
+                if align < ctype.size and not self.packed:
+                    refuse(
+                        f"{path}: expected a bit field aligned to at least the {ctype.size} bytes "
+                        f"of its type, found {align}: compilers differ in what that means"
+                    )
                 self.bit = _round_up(self.bit, 8 * align)
             elif not self.packed and self.bit % unit + bits > unit:
                 # A bit field never straddles the storage unit of its type.

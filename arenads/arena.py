@@ -971,9 +971,22 @@ class Arena:
                 decode_schema(bytes(each)) if bytes(each) else None
                 for each in (stored.key, stored.value)
             )
-            return key, value
         except (msgspec.MsgspecError, SchemaError) as error:
             self._damaged(f"the schema of {name!r} is none: {error}", int(named.schema_offset))
+        header = ffi.new("struct ads_header *")
+        self._check(lib.core_read(self._open(), named.offset, header, ffi.sizeof(header[0])))
+        for what, schema, size in (
+            ("keys", key, int(header.key_size)),
+            ("values", value, int(header.value_size)),
+        ):
+            # Ordered maps have no size for keys that are numbers: those are the order itself.
+            if schema is not None and size and schema.size != size:
+                self._damaged(
+                    f"the schema of {name!r} is of {what} of {schema.size} bytes, but it has"
+                    f" {what} of {size} bytes",
+                    int(named.schema_offset),
+                )
+        return key, value
 
     def _open_structure(self, name: str) -> Structure[Any]:
         named = self._find(_padded_name(name))

@@ -29,6 +29,8 @@ from .schema import (
     spell_path,
 )
 
+__all__ = ["from_btf"]
+
 
 def from_btf(btf: _btf.Btf, type_id: int) -> Schema:
     """Return the schema of a C type of a BPF object or of the kernel.
@@ -41,6 +43,13 @@ def from_btf(btf: _btf.Btf, type_id: int) -> Schema:
         The type has no fixed layout (a function, void, an incomplete struct).
     ObjectError
         The BTF is damaged.
+
+    >>> from arenads.btf import Btf, Kind
+    >>> from arenads.compiler import programs_dir
+    >>> btf = Btf.from_object(programs_dir() / "demo.bpf.o")
+    >>> schema = from_btf(btf, btf.find(Kind.STRUCT, "task").id)
+    >>> schema.name, schema.size, [field.name for field in schema.type.fields]
+    ('task', 40, ['syscalls', 'switches', 'first_seen', 'comm'])
     """
     reader = _BtfReader(btf)
     ctype = reader.read(type_id, 0)
@@ -101,7 +110,7 @@ class _BtfReader:
             if not found.enumerators:
                 return Scalar(base)
             members = tuple((item.name, item.value) for item in found.enumerators)
-            return EnumType(found.name, base, members)
+            return EnumType(found.name or self._alias(number), base, members)
         if kind is _btf.Kind.PTR:
             return self._pointer(found)
         if kind is _btf.Kind.ARRAY:
@@ -112,7 +121,7 @@ class _BtfReader:
                 return BytesType(found.count)
             return ArrayType(element, found.count)
         if kind in (_btf.Kind.STRUCT, _btf.Kind.UNION):
-            return self._record(found, depth)
+            return self._record(found, found.name or self._alias(number), depth)
         refuse(
             f"expected a C type with a fixed layout, found {btf.spell(number)}"
             + (", which is declared but not defined" if kind is _btf.Kind.FWD else "")
@@ -131,13 +140,30 @@ class _BtfReader:
         target = self.btf.resolve(found.target)
         if target.kind is _btf.Kind.VOID:
             return PointerType()
-        if target.kind in (_btf.Kind.STRUCT, _btf.Kind.UNION) and target.name:
-            tagged = "arena" in self.btf.tags(found.target)
-            self.pointees.setdefault(target.name, (target.id, tagged))
-            return PointerType(target.name[:MAX_NAME])
+        if target.kind in (_btf.Kind.STRUCT, _btf.Kind.UNION):
+            name = target.name or self._alias(found.target)
+            if name:
+                tagged = "arena" in self.btf.tags(found.target)
+                self.pointees.setdefault(name, (found.target, tagged))
+                return PointerType(name[:MAX_NAME])
         return PointerType((target.name or self.btf.spell(target.id))[:MAX_NAME])
 
-    def _record(self, found: _btf.Type, depth: int) -> CType:
+    def _alias(self, number: int) -> str:
+        """Return the typedef that names a type without a tag; empty if there is none.
+
+        In C typedefs and tags do not clash, here they would: a tag has first call on its name.
+        """
+        name = ""
+        while (current := self.btf.type(number)).kind in _btf.TRANSPARENT:
+            if current.kind is _btf.Kind.TYPEDEF:
+                name = current.name
+            number = current.target
+        taken = (_btf.Kind.STRUCT, _btf.Kind.UNION, _btf.Kind.ENUM, _btf.Kind.ENUM64)
+        if not name or any(self.btf.find(kind, name) for kind in taken):
+            return ""
+        return name[:MAX_NAME]
+
+    def _record(self, found: _btf.Type, name: str, depth: int) -> CType:
         fields = []
         for member in found.members:
             ctype = self.read(member.type, depth + 1)
@@ -156,10 +182,10 @@ class _BtfReader:
             if bits and ctype == Scalar("char"):
                 ctype = Scalar("i8" if plain.signed else "u8")
             if not bits and at % 8:
-                refuse(f"{spell_path(found.name, member.name)}: not at a byte (bit {at})")
+                refuse(f"{spell_path(name, member.name)}: not at a byte (bit {at})")
             fields.append(Field(member.name, ctype, at // 8, at % 8 if bits else 0, bits))
         return Record(
-            found.name[:MAX_NAME],
+            name[:MAX_NAME],
             found.size,
             self.btf.alignment(found.id),
             tuple(fields),

@@ -1,8 +1,8 @@
 """The command line: `arenads`, or `python -m arenads`.
 
 Exit status: 0 all is well; 1 the answer is no (`doctor`: the engine does not work, `demo`: the
-two sides disagree, `check`: something is damaged or leaked); 2 the command could not be done;
-130 interrupted.
+two sides disagree, `check`: something is damaged or leaked, `header --check`: the file is out of
+date); 2 the command could not be done; 130 interrupted.
 """
 
 from __future__ import annotations
@@ -140,6 +140,25 @@ def _compile(options: argparse.Namespace) -> int:
 
 def _cflags(options: argparse.Namespace) -> int:
     print(shlex.join(compiler.cflags(options.target)))
+    return 0
+
+
+def _header(options: argparse.Namespace) -> int:
+    from arenads import c_header
+
+    found = [c_header.find_class(place) for place in options.types]
+    command = f"arenads header {shlex.join(options.types)}"
+    text = c_header.c_header(*found, origin=f"Written by {command}")
+    if options.check is not None:
+        if c_header.is_current(options.check, text):
+            return 0
+        _say(f"{options.check} is out of date; write it anew: {command} -o {options.check}")
+        return NO
+    if options.output in (None, "-"):
+        sys.stdout.write(text)
+    else:
+        c_header.write_header(options.output, text)
+        print(options.output)
     return 0
 
 
@@ -474,6 +493,19 @@ def _parser() -> argparse.ArgumentParser:
         const="host",
         help="all options of a shared object for the native engine",
     )
+
+    header = add(
+        "header",
+        _header,
+        "write the C header of record classes, which checks itself",
+        "Exit status 1 if the file to check is out of date.",
+    )
+    header.add_argument(
+        "types", metavar="module:Class", nargs="+", help="a msgspec.Struct or IntEnum class"
+    )
+    target = header.add_mutually_exclusive_group()
+    target.add_argument("-o", dest="output", metavar="FILE", help="default: standard output")
+    target.add_argument("--check", metavar="FILE", help="only say whether FILE is up to date")
 
     vmlinux = add("vmlinux", _vmlinux, "write a vmlinux.h: the types of the running kernel")
     vmlinux.add_argument(

@@ -27,6 +27,8 @@ from .schema import (
     spell,
 )
 
+__all__ = ["Codec", "field_of"]
+
 if TYPE_CHECKING:
     from typing_extensions import Buffer
 
@@ -91,7 +93,7 @@ class Codec(Generic[T]):
             compare(given, self.schema, what=hint_name(cls))
         self.cls: type[T] | None = shape.cls
         self.size: int = self.schema.size
-        self._compiled = compiled = compile_codec(self.schema.type, shape)
+        self.compiled = compiled = compile_codec(self.schema.type, shape)
         self.pack: Callable[[Any], bytes] = compiled.pack
         self.unpack: _Unpack[T] = compiled.unpack
         self._strided: dict[int, struct.Struct] = {self.size: compiled.form}
@@ -131,11 +133,11 @@ class Codec(Generic[T]):
         form = self._strided.get(stride)
         if form is None:
             if len(self._strided) > 16:
-                self._strided = {self.size: self._compiled.form}
+                self._strided = {self.size: self.compiled.form}
             padding = stride - self.size
-            form = self._strided[stride] = struct.Struct(f"{self._compiled.form.format}{padding}x")
+            form = self._strided[stride] = struct.Struct(f"{self.compiled.form.format}{padding}x")
         # The last record may lack the padding that the others have behind them.
-        records = self._compiled.many(form.iter_unpack(view[offset:last]))
+        records = self.compiled.many(form.iter_unpack(view[offset:last]))
         records.append(self.unpack(view, last))
         return records
 
@@ -161,7 +163,16 @@ _STEP: Final = re.compile(r"(?:^|\.)([A-Za-z_][A-Za-z0-9_]*)|\[(\d{1,9})\]")
 
 
 def field_of(schema: Schema, path: str) -> tuple[int, Scalar]:
-    """Return (offset in bytes, scalar type) of a member; see `Codec.field`."""
+    """Return (offset in bytes, scalar type) of a member; see `Codec.field`.
+
+    Raises
+    ------
+    SchemaError
+
+    >>> from arenads import Array, u16
+    >>> field_of(schema_of(Array[u16, 4]), "[3]")
+    (6, Scalar(name='u16'))
+    """
     offset, ctype, position = 0, schema.type, 0
     while position < len(path):
         match = _STEP.match(path, position)

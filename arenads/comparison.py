@@ -22,6 +22,8 @@ from .schema import (
     spell_path,
 )
 
+__all__ = ["compare"]
+
 
 class _Row(msgspec.Struct, frozen=True):
     name: str
@@ -31,6 +33,8 @@ class _Row(msgspec.Struct, frozen=True):
     bit: int
     size: int
     bits: int
+    # What it is in the end, arrays taken off: an enum has names to compare, a pointer a target.
+    ctype: CType
 
     @property
     def place(self) -> str:
@@ -57,7 +61,8 @@ def _sort(ctype: CType) -> str:
     if isinstance(ctype, Scalar):
         return "octet" if ctype.name == "char" else ctype.name
     if isinstance(ctype, EnumType):
-        return f"enum{ctype.size}"
+        signed = any(value < 0 for _name, value in ctype.members)
+        return f"{'signed' if signed else ''}enum{ctype.size}"
     if isinstance(ctype, PointerType):
         return "ptr"
     if isinstance(ctype, Record):
@@ -68,22 +73,44 @@ def _sort(ctype: CType) -> str:
     return f"{'octet' if inner in ('u8', 'i8') else inner}[{count}]"
 
 
+def _innermost(ctype: CType) -> CType:
+    while isinstance(ctype, ArrayType):
+        ctype = ctype.element
+    return ctype
+
+
+def _contradictions(expected: _Row, found: _Row) -> list[str]:
+    """Return the names that both enums have, with different values."""
+    one, two = expected.ctype, found.ctype
+    if not (isinstance(one, EnumType) and isinstance(two, EnumType)):
+        return []
+    values = dict(two.members)
+    return [name for name, value in one.members if values.get(name, value) != value]
+
+
 def _agree(expected: _Row, found: _Row) -> bool:
+    if _contradictions(expected, found):
+        return False
     if expected.agrees(found):
         return True
-    # An enum or a pointer may be declared as the integer that holds it.
+    # An enum or a pointer may be declared as the integer that holds it, also in arrays.
     loose = {
-        "enum1": {"u8", "i8"},
+        "enum1": {"u8", "i8", "octet"},
         "enum2": {"u16", "i16"},
         "enum4": {"u32", "i32"},
         "enum8": {"u64", "i64"},
+        "signedenum1": {"i8", "octet"},
+        "signedenum2": {"i16"},
+        "signedenum4": {"i32"},
+        "signedenum8": {"i64"},
         "ptr": {"u64"},
         "octet": {"u8", "i8"},
     }
-    one, two = expected.sort, found.sort
-    if two not in loose.get(one, ()) and one not in loose.get(two, ()):
+    one, _, counts = expected.sort.partition("[")
+    two, _, other_counts = found.sort.partition("[")
+    if counts != other_counts or (two not in loose.get(one, ()) and one not in loose.get(two, ())):
         return False
-    return msgspec.structs.replace(expected, sort=two).agrees(found)
+    return msgspec.structs.replace(expected, sort=found.sort).agrees(found)
 
 
 def _rows(ctype: CType, prefix: str, base: int, rows: list[_Row]) -> None:
@@ -101,6 +128,7 @@ def _rows(ctype: CType, prefix: str, base: int, rows: list[_Row]) -> None:
                     field.bit_offset,
                     field.type.size,
                     field.bit_size,
+                    _innermost(field.type),
                 )
             )
             _rows(field.type, name, offset, rows)
@@ -113,31 +141,74 @@ def _layout_rows(schema: Schema) -> list[_Row]:
     rows: list[_Row] = []
     _rows(ctype, "", 0, rows)
     if not isinstance(ctype, Record):
-        rows.insert(0, _Row("(value)", spell(ctype), _sort(ctype), 0, 0, ctype.size, 0))
+        sort, inner = _sort(ctype), _innermost(ctype)
+        rows.insert(0, _Row("(value)", spell(ctype), sort, 0, 0, ctype.size, 0, inner))
     return rows
 
 
 def compare(expected: Schema, found: Schema, *, what: str) -> None:
     """Check that two schemas describe the same bytes.
 
-    Names, types, offsets and sizes must agree. Names of records, and whether a byte
-    array is text, may differ; an enum may be the integer that holds it.
+    Names, types, offsets and sizes must agree, and names that two enums share must have the
+    same values. So must the records that pointers lead to, where both sides describe them.
+    Names of records, and whether a byte array is text, may differ; an enum may have names
+    that the other side does not know, or be the integer that holds it.
+
+    Parameters
+    ----------
+    expected, found : Schema
+    what : str
+        What has two layouts, to begin the message with: "value of 'tasks'".
 
     Raises
     ------
     LayoutError
         They differ; the message shows the two layouts side by side, the attributes
         `expected` and `found` are the schemas.
+
+    >>> from arenads.annotations import from_type, u32, i32
+    >>> compare(from_type(u32), from_type(i32), what="key of 'tasks'")
+    Traceback (most recent call last):
+        ...
+    arenads.errors.LayoutError: key of 'tasks': the two layouts of the record differ
+       field    expected u32  offset  size  |  found i32  offset  size
+    ------------------------------------------------------------------
+    !  (value)  u32                0     4  |  i32             0     4
+       (total)                           4  |                        4
     """
+    waiting = [(what, expected.type, found.type)]
+    done = []
+    while waiting:
+        place, one, two = waiting.pop()
+        done.append((one, two))
+        pairs = _compare(Schema(one), Schema(two), place)
+        for left, right in pairs:
+            if isinstance(left.ctype, PointerType) and isinstance(right.ctype, PointerType):
+                there = expected.record(left.ctype.target), found.record(right.ctype.target)
+                if there[0] is None or there[1] is None:
+                    continue  # only a name, on one of the sides
+                pair = (there[0], there[1])
+                if pair not in done and pair not in [each[1:] for each in waiting]:
+                    waiting.append((f"{place}, what {left.name!r} points to", *pair))
+
+
+def _compare(expected: Schema, found: Schema, what: str) -> list[tuple[_Row, _Row]]:
     left, right = _layout_rows(expected), _layout_rows(found)
     if len(left) == len(right) and expected.size == found.size and all(map(_agree, left, right)):
-        return
+        return list(zip(left, right, strict=True))
     raise LayoutError(
         f"{what}: the two layouts of the record differ\n{_side_by_side(expected, found)}",
         expected=expected,
         found=found,
         what=what,
     )
+
+
+def _shown(row: _Row, names: list[str]) -> str:
+    if not names or not isinstance(row.ctype, EnumType):
+        return row.type
+    values = dict(row.ctype.members)
+    return f"{row.type}: {', '.join(f'{name}={values[name]}' for name in names)}"
 
 
 def _side_by_side(expected: Schema, found: Schema) -> str:
@@ -147,8 +218,9 @@ def _side_by_side(expected: Schema, found: Schema) -> str:
     def add(one: _Row | None, two: _Row | None) -> None:
         same = one is not None and two is not None and _agree(one, two)
         cells = ["" if same else "!", (one or two or left[0]).name]
+        names = _contradictions(one, two)[:3] if one is not None and two is not None else []
         for row in (one, two):
-            cells += [row.type, row.place, row.extent] if row else ["-", "", ""]
+            cells += [_shown(row, names), row.place, row.extent] if row else ["-", "", ""]
         lines.append(tuple(cells))
 
     matcher = difflib.SequenceMatcher(

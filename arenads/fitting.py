@@ -9,7 +9,7 @@ from typing import Any, NoReturn
 import msgspec
 
 from .errors import SchemaError
-from .packers import FLAGS, bit_range, pack_char, str_packer
+from .packers import FLAGS, bit_range, fitting_text, pack_char
 from .schema import (
     SCALARS,
     BytesType,
@@ -62,9 +62,11 @@ def fit(ctype: CType, shape: Shape, value: Any, path: str) -> Any:
             _misfit(path, f"{ctype.size} bytes", value)
     elif isinstance(ctype, StrType):
         try:
-            str_packer(ctype.size)(value)
+            text = fitting_text(value, ctype.size)
         except (TypeError, ValueError):
             _misfit(path, f"text of at most {ctype.size} bytes in UTF-8 without NUL", value)
+        _enforce(shape, value, path)
+        return text
     else:
         try:
             items = list(value)

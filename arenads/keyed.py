@@ -77,6 +77,10 @@ class Keyed(Collection[V], Generic[K, V]):
     def _store_packed(self, key: bytes, value: bytes, mode: int) -> int:
         """Store in one call; if full, entries that wait for a grace period are waited for."""
         code = int(self._core_update(self._handle, key, value, mode))
+        return self._after_grace(key, value, mode, code)
+
+    def _after_grace(self, key: bytes, value: bytes, mode: int, code: int) -> int:
+        """Store again once entries that wait for a grace period are free, if it was full."""
         if code == _FULL and self._handle.ref.flags & lib.ADS_GRACE:
             for _ in range(2):  # they wait in two batches, an older and a younger
                 self.reclaim()

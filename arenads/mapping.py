@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import ItemsView, Iterator, MutableMapping, ValuesView
-from typing import Any, Generic, TypeVar, overload
+from typing import Any, Generic, NoReturn, TypeVar, overload
 
 from arenads._core import ffi, lib
 from arenads.errors import KeyAbsentError, KeyExistsError
+from arenads.fused import fuse_map, specialize
 from arenads.keyed import Keyed
-from arenads.structure import from_word, to_word, wrapped
+from arenads.structure import buffer_maker, from_word, to_word, wrapped
 
 __all__ = ["Map"]
 
@@ -30,16 +31,11 @@ class Map(Keyed[K, V], MutableMapping[K, V], Generic[K, V]):
 
     # --- one key ------------------------------------------------------------------------
 
+    # The first use of one of these three gives the map functions of its own for them.
+
     def __getitem__(self, key: K) -> V:
-        memory, view = buffer = self._take_buffer()
-        code = self._core_get(self._handle, self._key_codec.pack(key), memory)
-        if code:
-            if code == _ABSENT:
-                raise self._absent(key)
-            self._check(code)
-        value = self._value_codec.unpack(view)
-        self._buffers.append(buffer)
-        return value
+        self._fuse()
+        return self[key]
 
     @overload
     def get(self, key: K, /) -> V | None: ...
@@ -47,19 +43,38 @@ class Map(Keyed[K, V], MutableMapping[K, V], Generic[K, V]):
     def get(self, key: K, /, default: V | D) -> V | D: ...
     def get(self, key: K, /, default: Any = None) -> Any:
         """Return the value of `key`, or `default` if it is absent."""
-        memory, view = buffer = self._take_buffer()
-        code = self._core_get(self._handle, self._key_codec.pack(key), memory)
-        if code:
-            self._buffers.append(buffer)
-            if code == _ABSENT:
-                return default
-            self._check(code)
-        value = self._value_codec.unpack(view)
-        self._buffers.append(buffer)
-        return value
+        self._fuse()
+        return self.get(key, default)
 
     def __setitem__(self, key: K, value: V) -> None:
-        self._store(key, value, _ANY)
+        self._fuse()
+        self[key] = value
+
+    def _fuse(self) -> None:
+        def make() -> dict[str, Any]:
+            return fuse_map(
+                self._key_codec.compiled,
+                self._value_codec.compiled,
+                handle=self._handle,
+                core_get=self._core_get,
+                core_update=self._core_update,
+                absent=_ABSENT,
+                buffers=self._buffers,
+                make=buffer_maker(self._value_codec.size),
+                failed=Map._failed,
+                refused=Map._refused,
+            )
+
+        specialize(self, make)
+
+    def _failed(self, key: K, code: int) -> NoReturn:
+        if code == _ABSENT:
+            raise self._absent(key)
+        self._check(code)
+        raise AssertionError(f"the C core returned {code}")
+
+    def _refused(self, key: bytes, value: bytes, code: int) -> None:
+        self._check(self._after_grace(key, value, _ANY, code))
 
     def insert(self, key: K, value: V) -> None:
         """Store a key that is not there yet.

@@ -9,6 +9,8 @@ from .compiled import Part, parts
 from .errors import SchemaError
 from .schema import ArrayType, BytesType, CType, EnumType, PointerType, Record, Scalar, StrType
 
+__all__ = ["numpy_dtype"]
+
 if TYPE_CHECKING:
     import numpy
 
@@ -24,6 +26,10 @@ def numpy_dtype(schema: object) -> numpy.dtype[Any]:
     ------
     SchemaError
         NumPy is not installed.
+
+    >>> from arenads import Array, u16
+    >>> str(numpy_dtype(Array[u16, 3]))
+    "('<u2', (3,))"
     """
     try:
         import numpy

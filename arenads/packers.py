@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable
-from typing import Any, Final, cast
+from typing import Any, Final, NoReturn, cast
 
 from .schema import EnumType, Field, Scalar
 from .shape import Check, Shape
@@ -35,17 +35,40 @@ def bytes_packer(size: int) -> Callable[[Any], bytes]:
     return pack
 
 
-def str_packer(size: int) -> Callable[[Any], bytes]:
+def misfit() -> NoReturn:
+    raise ValueError
+
+
+def text_packer(size: int) -> Callable[[Any], bytes]:
     def pack(value: Any) -> bytes:
-        if isinstance(value, str):
-            raw = value.encode("utf-8", "surrogateescape")
-        else:
-            raw = bytes(memoryview(value)).rstrip(NUL)
-        if len(raw) > size or NUL in raw:
+        raw: bytes = value.encode()
+        if len(raw) > size or 0 in raw:
             raise ValueError
         return raw
 
     return pack
+
+
+class Text(str):
+    """Text whose bytes are known already: some are no UTF-8."""
+
+    raw: bytes
+
+    def encode(self, *_: object, **__: object) -> bytes:
+        return self.raw
+
+
+def fitting_text(value: Any, size: int) -> Text:
+    """Return text, or bytes that stand for it, as text that packs."""
+    if isinstance(value, str):
+        raw = value.encode("utf-8", "surrogateescape")
+    else:
+        raw = bytes(memoryview(value)).rstrip(NUL)
+    if len(raw) > size or NUL in raw:
+        raise ValueError
+    text = Text(value if isinstance(value, str) else raw.decode("utf-8", "surrogateescape"))
+    text.raw = raw
+    return text
 
 
 def octets_packer(count: int) -> Callable[[Any], bytes]:

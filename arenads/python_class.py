@@ -28,6 +28,8 @@ from .schema import (
 )
 from .shape import Shape
 
+__all__ = ["python_class"]
+
 
 def python_class(schema: Schema | Record, *, frozen: bool = False) -> type[msgspec.Struct]:
     """Return a `msgspec.Struct` class for a record schema.

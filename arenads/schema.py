@@ -20,6 +20,27 @@ import msgspec
 
 from .errors import SchemaError
 
+__all__ = [
+    "ArrayType",
+    "BytesType",
+    "CType",
+    "EnumType",
+    "Field",
+    "PointerType",
+    "Record",
+    "Scalar",
+    "Schema",
+    "StrType",
+    "c_name",
+    "check_schema",
+    "decode_schema",
+    "encode_schema",
+    "members",
+    "padding_of",
+    "python_name",
+    "spell",
+]
+
 MAX_RECORD_BYTES: Final = 1 << 20
 MAX_ENCODED_BYTES: Final = 1 << 20
 MAX_DEPTH: Final = 16
@@ -74,7 +95,11 @@ class Scalar(msgspec.Struct, frozen=True, tag_field="c", tag="scalar"):
 
 
 class BytesType(msgspec.Struct, frozen=True, tag_field="c", tag="bytes"):
-    """An array of `size` bytes, a Python bytes object of that length."""
+    """An array of `size` bytes, a Python bytes object of that length.
+
+    >>> spell(BytesType(16)), BytesType(16).align
+    ('u8[16]', 1)
+    """
 
     size: int
 
@@ -85,7 +110,11 @@ class BytesType(msgspec.Struct, frozen=True, tag_field="c", tag="bytes"):
 
 
 class StrType(msgspec.Struct, frozen=True, tag_field="c", tag="str"):
-    """A char array of `size` bytes that holds UTF-8 text, ended by NUL if it is shorter."""
+    """A char array of `size` bytes that holds UTF-8 text, ended by NUL if it is shorter.
+
+    >>> spell(StrType(16)), StrType(16).align
+    ('char[16]', 1)
+    """
 
     size: int
 
@@ -96,7 +125,11 @@ class StrType(msgspec.Struct, frozen=True, tag_field="c", tag="str"):
 
 
 class ArrayType(msgspec.Struct, frozen=True, tag_field="c", tag="array"):
-    """An array of `count` elements."""
+    """An array of `count` elements.
+
+    >>> ArrayType(Scalar("u32"), 8).size
+    32
+    """
 
     element: CType
     count: int
@@ -113,7 +146,11 @@ class ArrayType(msgspec.Struct, frozen=True, tag_field="c", tag="array"):
 
 
 class EnumType(msgspec.Struct, frozen=True, tag_field="c", tag="enum"):
-    """An enum, stored as the integer type `base` ("u32"); `members` are (name, value) pairs."""
+    """An enum, stored as the integer type `base` ("u32"); `members` are (name, value) pairs.
+
+    >>> EnumType("color", "u8", (("RED", 0), ("GREEN", 5))).size
+    1
+    """
 
     name: str
     base: str
@@ -131,7 +168,11 @@ class EnumType(msgspec.Struct, frozen=True, tag_field="c", tag="enum"):
 
 
 class PointerType(msgspec.Struct, frozen=True, tag_field="c", tag="ptr"):
-    """A 64-bit pointer; `target` names the record it points to, empty for `void *`."""
+    """A 64-bit pointer; `target` names the record it points to, empty for `void *`.
+
+    >>> spell(PointerType("node"))
+    'node *'
+    """
 
     target: str = ""
 
@@ -160,6 +201,9 @@ class Field(msgspec.Struct, frozen=True, omit_defaults=True):
     bit_offset, bit_size : int
         Of a bit field: its first bit in that byte (0 is the lowest) and its width.
         `bit_size` is 0 for every other member.
+
+    >>> Field("mode", Scalar("u32"), 4, bit_offset=3, bit_size=2).offset
+    4
     """
 
     name: str
@@ -170,7 +214,11 @@ class Field(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Record(msgspec.Struct, frozen=True, omit_defaults=True, tag_field="c", tag="record"):
-    """A struct or union: `size` and `align` in bytes, and its members in declared order."""
+    """A struct or union: `size` and `align` in bytes, and its members in declared order.
+
+    >>> Record("count", 8, 8, (Field("calls", Scalar("u64"), 0),)).size
+    8
+    """
 
     name: str
     size: int
@@ -193,6 +241,10 @@ class Schema(msgspec.Struct, frozen=True, omit_defaults=True):
         A `Record`, or any other C type: a map may have plain `u32` keys.
     records : tuple of Record
         The records that pointers in it lead to, as far as they are known.
+
+    >>> schema = Schema(Scalar("u32"))
+    >>> schema.name, schema.size, schema.record("node")
+    ('u32', 4, None)
     """
 
     type: CType
@@ -267,7 +319,11 @@ def python_name(name: str) -> str:
 
 
 def c_name(attribute: str) -> str:
-    """Return the C member that an attribute stands for: `class` for `class_`."""
+    """Return the C member that an attribute stands for.
+
+    >>> c_name("class_"), c_name("pid")
+    ('class', 'pid')
+    """
     shorter = attribute.removesuffix("_")
     return shorter if keyword.iskeyword(shorter) else attribute
 
@@ -436,6 +492,7 @@ class _Checker:
 
 
 def refuse(message: str) -> NoReturn:
+    """Raise `SchemaError`, without the separator that an empty path left at the front."""
     raise SchemaError(message.removeprefix(": "))
 
 
@@ -450,7 +507,13 @@ def spell_path(path: str, name: str) -> str:
 
 
 def members(record: Record) -> Iterator[Field]:
-    """Yield the members of a record, those of anonymous members in place of them."""
+    """Yield the members of a record, those of anonymous members in place of them.
+
+    >>> inner = Record("", 4, 4, (Field("low", Scalar("u32"), 0),))
+    >>> outer = Record("outer", 8, 4, (Field("high", Scalar("u32"), 0), Field("", inner, 4)))
+    >>> [(field.name, field.offset) for field in members(outer)]
+    [('high', 0), ('low', 4)]
+    """
     for field in record.fields:
         if field.name:
             yield field
@@ -466,6 +529,11 @@ def check_schema(schema: Schema) -> Schema:
     ------
     SchemaError
         Sizes, offsets or names that cannot be.
+
+    >>> check_schema(Schema(Record("r", 4, 4, (Field("a", Scalar("u64"), 0),))))
+    Traceback (most recent call last):
+        ...
+    arenads.errors.SchemaError: r.a: bytes 0 to 8 are outside of the record of 4 bytes
     """
     _Checker().schema(schema)
     return schema
@@ -525,6 +593,9 @@ def decode_schema(data: bytes | bytearray | memoryview) -> Schema:
     ------
     SchemaError
         The data is no schema, or one whose sizes, offsets or names cannot be.
+
+    >>> decode_schema(b'{"type":{"c":"scalar","name":"u32"}}').size
+    4
     """
     raw = bytes(data)
     if len(raw) > MAX_ENCODED_BYTES:
@@ -537,6 +608,7 @@ def decode_schema(data: bytes | bytearray | memoryview) -> Schema:
 
 
 def class_name(name: str) -> str:
+    """Return a name for the class of a C record or enum."""
     clean = re.sub(r"[^A-Za-z0-9_]", "_", name) or "record"
     return python_name("_" + clean if clean[0].isdigit() else clean)
 

@@ -164,8 +164,7 @@ class Structure(Generic[V]):
             return self._new_buffer()
 
     def _new_buffer(self) -> tuple[Any, Any]:
-        memory = ffi.new("char[]", max(self._value_codec.size, 1))
-        return memory, ffi.buffer(memory, self._value_codec.size)
+        return buffer_maker(self._value_codec.size)()
 
     def _field(self, path: str) -> tuple[int, Scalar]:
         """Return offset and type of an aligned 64-bit integer in the values."""
@@ -316,6 +315,16 @@ def _codec(declared: object, schema: Schema) -> Codec[Any]:
     if declared is None or isinstance(declared, Schema):
         return Codec(schema, frozen=True)
     return Codec(declared)
+
+
+def buffer_maker(size: int) -> Callable[[], tuple[Any, Any]]:
+    """Return what makes a C buffer and the view of it."""
+
+    def make() -> tuple[Any, Any]:
+        memory = ffi.new("char[]", max(size, 1))
+        return memory, ffi.buffer(memory, size)
+
+    return make
 
 
 def to_word(value: int, scalar: Scalar) -> int:

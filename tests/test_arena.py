@@ -773,6 +773,24 @@ def test_a_damaged_schema_is_damage(pinned: Path, text: bytes) -> None:
             arena.structures["numbers"]
 
 
+@pytest.mark.parametrize("what", ["key", "value"])
+def test_a_schema_of_another_size_than_the_records_have_is_damage(pinned: Path, what: str) -> None:
+    with arenads.open(pinned) as arena:
+        entry = first_name(arena)
+        size = peek(arena, entry + SCHEMA_SIZE, 4)
+        place = arena.base + peek(arena, entry + SCHEMA, 4)
+        text = ctypes.string_at(place, size)
+        good = f'"{what}":{{"type":{{"c":"scalar","name":"u64"}}}}'.encode()
+        assert good in text
+        text = text.replace(good, good.replace(b"u64", b"u32"))
+        ctypes.memmove(place, text, size)
+        expected = f"the schema of 'numbers' is of {what}s of 4 bytes, but it has {what}s of 8"
+        with pytest.raises(arenads.DamagedError, match=expected):
+            arena.structures["numbers"]
+        with pytest.raises(arenads.DamagedError, match=expected):
+            arena.hashmap("numbers", key=u64, value=u64)
+
+
 # --- read-only views ------------------------------------------------------------------------
 
 

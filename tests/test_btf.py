@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 
 from arenads import btf as btf_module
 from arenads.btf import Btf, Kind, Member, ObjectFile, Type
+from arenads.btf_schema import from_btf
 from arenads.compiler import compile
-from arenads.errors import ArenadsError, CompilerMissingError, ObjectError
+from arenads.errors import ArenadsError, CompilerMissingError, ObjectError, SchemaError
 
 KERNEL_BTF = Path("/sys/kernel/btf/vmlinux")
 
@@ -360,6 +361,10 @@ def exercise(data: bytes) -> None:
                 question(number)
             except ObjectError:
                 pass
+        try:
+            from_btf(btf, number)
+        except (ObjectError, SchemaError):
+            pass
     for kind in Kind:
         try:
             btf.find(kind, "s")

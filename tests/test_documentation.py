@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import doctest
 import importlib
+import inspect
 import pkgutil
 
 import pytest
@@ -33,6 +34,49 @@ def test_the_package_has_examples() -> None:
         if test.examples
     ]
     assert len(found) >= 15
+
+
+# The modules of types, in which every name of `__all__` has an example.
+TYPES = [
+    "annotations",
+    "btf",
+    "btf_schema",
+    "c_header",
+    "codec",
+    "comparison",
+    "numpy_dtype",
+    "python_class",
+    "schema",
+]
+
+
+def public_names() -> list[tuple[str, str]]:
+    found = []
+    for name in TYPES:
+        module = importlib.import_module(f"arenads.{name}")
+        found += [(name, each) for each in module.__all__ if callable(getattr(module, each))]
+    return found
+
+
+@pytest.mark.parametrize(("module", "name"), public_names())
+def test_everything_public_about_types_has_an_example(module: str, name: str) -> None:
+    public = getattr(importlib.import_module(f"arenads.{module}"), name)
+    if getattr(public, "__metadata__", None) is not None:
+        return  # an annotation such as u32; the module's docstring has the table of them
+    assert ">>> " in (inspect.getdoc(public) or ""), name
+
+
+@pytest.mark.parametrize(("module", "name"), public_names())
+def test_every_method_of_what_is_public_about_types_says_what_it_does(
+    module: str, name: str
+) -> None:
+    public = getattr(importlib.import_module(f"arenads.{module}"), name)
+    if not inspect.isclass(public):
+        return
+    for attribute, value in vars(public).items():
+        function = getattr(value, "fget", None) or getattr(value, "__func__", value)
+        if not attribute.startswith("_") and inspect.isfunction(function):
+            assert (function.__doc__ or "").strip(), f"{name}.{attribute}"
 
 
 @pytest.mark.parametrize("name", [name for name in arenads.__all__ if name[0].isupper()])

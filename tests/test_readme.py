@@ -120,6 +120,30 @@ def test_the_example_compiles_without_a_warning(example: Path) -> None:
         arenads.compile(example / "tasks.bpf.c", engine=chosen, flags=["-Werror"])  # type: ignore[arg-type]
 
 
+def test_classes_and_their_header_are_used_as_the_readme_says(
+    text: str, engine: str, tmp_path: Path
+) -> None:
+    for name in ("samples.py", "samples.bpf.c", "use_samples.py"):
+        (tmp_path / name).write_text(block(text, f"example: {name}"))
+    command = block(text, "header-command").split()[1:]
+
+    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, *arguments],
+            cwd=tmp_path,
+            env=child_environment(),
+            preexec_fn=drop_capabilities if engine == "native" else None,
+            capture_output=True,
+            text=True,
+            timeout=300,
+            check=False,
+        )
+
+    assert run(*command).stdout == "samples.h\n"
+    done = run("use_samples.py")
+    assert (done.stdout, done.stderr) == ("BUSY BUSY\n", "")
+
+
 def test_a_pinned_arena_is_opened_as_the_readme_says(
     text: str, example: Path, engine: Any, pin: Path, python: Callable[..., Any]
 ) -> None:

@@ -5,19 +5,19 @@ from __future__ import annotations
 import ctypes
 import enum
 import math
-import random
 import struct
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Annotated, Any, NamedTuple, NewType
+from typing import Annotated, Any, NewType
 
 import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from record_maker import HINTS, Maker
 
 from arenads import btf as btf_module
 from arenads import schema as schema_module
@@ -35,7 +35,6 @@ from arenads.annotations import (
     from_class,
     from_type,
     i8,
-    i16,
     i32,
     i64,
     packed,
@@ -107,6 +106,20 @@ class Node(msgspec.Struct):
 
 class Leaf(msgspec.Struct):
     back: Ptr[Node]
+
+
+class TwistedLeaf(msgspec.Struct):
+    back: u32
+    more: u32
+
+
+class Twisted(msgspec.Struct):
+    """As Node, but for what its pointers lead to."""
+
+    next: Ptr[Twisted]
+    leaf: Ptr[TwistedLeaf]
+    data: Ptr[None]
+    value: u64
 
 
 class Exact(msgspec.Struct):
@@ -358,6 +371,7 @@ def test_a_length_that_is_none_is_refused(wrong: str) -> None:
         Annotated[f32, Bits(3)],
         Annotated[u8, Bits(0)],
         Annotated[u8, Align(3)],
+        Annotated[u32, Bits(20), Align(2)],
     ],
 )
 def test_a_member_that_c_refuses_is_refused(hint: object) -> None:
@@ -377,163 +391,6 @@ def test_from_class_wants_a_class() -> None:
 
 
 # --- what the compiler says ------------------------------------------------------------
-
-C_NAMES = {
-    "u8": "unsigned char",
-    "u16": "unsigned short",
-    "u32": "unsigned int",
-    "u64": "unsigned long long",
-    "i8": "signed char",
-    "i16": "short",
-    "i32": "int",
-    "i64": "long long",
-    "f32": "float",
-    "f64": "double",
-    "bool": "_Bool",
-}
-HINTS: dict[str, Any] = {
-    "u8": u8,
-    "u16": u16,
-    "u32": u32,
-    "u64": u64,
-    "i8": i8,
-    "i16": i16,
-    "i32": i32,
-    "i64": i64,
-    "f32": f32,
-    "f64": f64,
-    "bool": bool,
-}
-C_ENUMS = """
-enum Color { RED = 0, GREEN = 5 };
-enum Small { LOW = 1, HIGH = 200 } __attribute__((packed));
-"""
-
-
-class Small(enum.IntEnum):
-    LOW = 1
-    HIGH = 200
-
-
-class Made(NamedTuple):
-    """A member both ways: annotation, C declarator around a name, value, C initializer."""
-
-    hint: Any
-    declare: Callable[[str], str]
-    value: Any
-    literal: str
-
-
-def integer_literal(value: int) -> str:
-    if value < 0:
-        return f"(-{-value - 1}LL - 1)"
-    return f"{value}ULL"
-
-
-class Maker:
-    """Makes records at random, as Python classes and as C text, with one value of each."""
-
-    def __init__(self, seed: int) -> None:
-        self.random = random.Random(seed)
-        self.text = [C_ENUMS]
-        self.samples: dict[str, tuple[type[msgspec.Struct], Any]] = {}
-
-    def number(self, name: str, bits: int = 0) -> tuple[Any, str]:
-        if name == "bool":
-            flag = self.random.random() < 0.5
-            return flag, str(int(flag))
-        if name[0] == "f":
-            value = self.random.randrange(-1000, 1000) / 8
-            return value, repr(value)
-        width = bits or int(name[1:])
-        low = -(1 << width - 1) if name[0] == "i" else 0
-        number = self.random.choice(
-            [low, low + (1 << width) - 1, low + self.random.randrange(1 << width)]
-        )
-        return number, integer_literal(number)
-
-    def member(self, depth: int) -> Made:
-        kinds = ["scalar"] * 4 + ["bits"] * 3 + ["str", "bytes", "enum", "small", "ptr", "align"]
-        if depth < 3:
-            kinds += ["array", "array", "record"]
-        kind = self.random.choice(kinds)
-        count = self.random.randint(1, 5)
-        if kind == "scalar":
-            name = self.random.choice(list(C_NAMES))
-            value, literal = self.number(name)
-            return Made(HINTS[name], lambda field: f"{C_NAMES[name]} {field}", value, literal)
-        if kind == "bits":
-            name = self.random.choice(["u8", "u16", "u32", "u64", "i8", "i32", "i64", "bool"])
-            bits = 1 if name == "bool" else self.random.randint(1, int(name[1:]))
-            value, literal = self.number(name, bits)
-            hint = Annotated[HINTS[name], Bits(bits)]
-            return Made(hint, lambda field: f"{C_NAMES[name]} {field} : {bits}", value, literal)
-        if kind in ("str", "bytes"):
-            raw = bytes(self.random.randrange(1, 128) for _ in range(count))
-            literal = "{" + ",".join(map(str, raw)) + "}"
-            if kind == "str":
-                return Made(
-                    Str[count], lambda field: f"char {field}[{count}]", raw.decode(), literal
-                )
-            return Made(Bytes[count], lambda field: f"unsigned char {field}[{count}]", raw, literal)
-        if kind == "enum":
-            return Made(Color, lambda field: f"enum Color {field}", Color.GREEN, "GREEN")
-        if kind == "small":
-            hint = Annotated[Small, u8]
-            return Made(hint, lambda field: f"enum Small {field}", Small.HIGH, "HIGH")
-        if kind == "ptr":
-            # A constant address needs no relocation.
-            value = self.random.randrange(1 << 48)
-            return Made(Ptr, lambda field: f"void *{field}", value, f"(void *){value}ULL")
-        if kind == "align":
-            name = self.random.choice(list(C_NAMES))
-            align = 1 << self.random.randint(0, 6)
-            value, literal = self.number(name)
-            return Made(
-                Annotated[HINTS[name], Align(align)],
-                lambda field: f"{C_NAMES[name]} {field} __attribute__((aligned({align})))",
-                value,
-                literal,
-            )
-        if kind == "array":
-            inner = self.member(depth + 1)
-            while " : " in inner.declare("x") or "aligned" in inner.declare("x"):
-                inner = self.member(depth + 1)
-            others = [inner.value] * count
-            literal = "{" + ",".join([inner.literal] * count) + "}"
-            return Made(
-                Array[inner.hint, count],
-                lambda field: inner.declare(f"{field}[{count}]"),
-                others,
-                literal,
-            )
-        cls, value, literal = self.record(depth + 1)
-        return Made(cls, lambda field: f"struct {cls.__name__} {field}", value, literal)
-
-    def record(self, depth: int = 0) -> tuple[type[msgspec.Struct], Any, str]:
-        members = [self.member(depth) for _ in range(self.random.randint(1, 8))]
-        name = f"record_{len(self.text)}"
-        self.text.append("")
-        cls = msgspec.defstruct(
-            name, [(f"m{number}", made.hint) for number, made in enumerate(members)]
-        )
-        attribute = ""
-        if self.random.random() < 0.25:
-            packed(cls)
-            attribute = " __attribute__((packed))"
-        body = "".join(f"    {made.declare(f'm{at}')};\n" for at, made in enumerate(members))
-        self.text.append(f"struct {name} {{\n{body}}}{attribute};\n")
-        value = {f"m{number}": made.value for number, made in enumerate(members)}
-        return cls, value, "{" + ", ".join(made.literal for made in members) + "}"
-
-    def sample(self) -> None:
-        cls, value, literal = self.record()
-        name = cls.__name__
-        self.text.append(
-            f"const volatile struct {name} sample_{name} "
-            f'__attribute__((section(".rodata.samples"), used)) = {literal};\n'
-        )
-        self.samples[name] = (cls, value)
 
 
 def compiled(directory: Path, text: str) -> ObjectFile:
@@ -646,6 +503,17 @@ const volatile struct everything sample __attribute__((section(".rodata.samples"
     .inner = 8, .named.as_int = 0x01020304, .any = (void *)4096, .flag = 1, .limit = -3,
     .other.a = 9, .class = 10, .__hidden = 11, .odd = 2000, .even = 100, .big = -5,
 };
+typedef enum { FIRST, SECOND } typedef_enum;
+typedef struct { int x; } color; /* a tag has the name already */
+struct by_typedefs {
+    typedef_enum order;
+    only_typedef inner;
+    const only_typedef inners[2];
+    only_typedef *pointer;
+    color taken;
+};
+const volatile struct by_typedefs by_typedefs
+    __attribute__((section(".rodata.samples"), used)) = {};
 const volatile struct node a_node __attribute__((section(".rodata.samples"), used)) = {};
 const volatile only_typedef alone __attribute__((section(".rodata.samples"), used)) = {1};
 struct incomplete;
@@ -727,6 +595,22 @@ def test_a_record_without_a_tag_is_known_by_its_typedef(corpus: ObjectFile) -> N
     found = corpus.btf.find(Kind.TYPEDEF, "only_typedef")
     assert found is not None
     assert from_btf(corpus.btf, found.id).name == "only_typedef"
+
+
+def test_members_without_a_tag_are_known_by_their_typedefs(corpus: ObjectFile) -> None:
+    schema = from_btf(corpus.btf, type_id(corpus, "by_typedefs"))
+    record: Any = Codec(schema).unpack(bytes(schema.size))
+    assert type(record.order).__name__ == "typedef_enum"
+    assert type(record.inner).__name__ == type(record.inners[1]).__name__ == "only_typedef"
+    assert type(record.taken).__name__ == "by_typedefs_taken"
+
+
+def test_a_record_without_a_tag_behind_a_pointer_is_found(corpus: ObjectFile) -> None:
+    schema = from_btf(corpus.btf, type_id(corpus, "by_typedefs"))
+    found = schema.record("only_typedef")
+    assert found is not None
+    assert [field.name for field in found.fields] == ["a"]
+    assert PointerType("only_typedef") in [field.type for field in schema.type.fields]  # type: ignore[union-attr]
 
 
 def test_the_schema_of_a_c_record_is_stored_and_read_back(everything: Schema) -> None:
@@ -1397,6 +1281,13 @@ DAMAGEABLE = [from_class(TaskStat), from_class(Flags), WITH_UNION, from_class(No
         (Color, i32),
         (Ptr[Node], u64),
         (char, u8),
+        (Array[Color, 2], Array[i32, 2]),
+        (Array[Annotated[Color, u8], 2], Bytes[2]),
+        (Color, enum.IntEnum("Color", {"RED": 0, "BLUE": 7})),
+        (Color, enum.IntEnum("Other", {"COLOR_RED": 1, "COLOR_GREEN": 2})),
+        (Signed, i32),
+        (Ptr[Leaf], Ptr["unknown"]),
+        (Ptr[Leaf], Ptr[None]),
     ],
 )
 def test_layouts_of_the_same_bytes_agree(one: object, other: object) -> None:
@@ -1416,6 +1307,15 @@ def test_layouts_of_the_same_bytes_agree(one: object, other: object) -> None:
         (Point, Child),
         (Flags, TaskStat),
         (Annotated[Color, u8], u32),
+        (Array[Color, 2], Array[Color, 3]),
+        (Array[Color, 2], Array[u16, 4]),
+        (Color, enum.IntEnum("Color", {"RED": 1, "GREEN": 5})),
+        (Array[Color, 2], Array[enum.IntEnum("Color", {"GREEN": 6}), 2]),
+        (Signed, u32),
+        (Signed, Color),
+        (Ptr[Leaf], Ptr[Point]),
+        (Array[Ptr[Leaf], 2], Array[Ptr[Point], 2]),
+        (Node, Twisted),
     ],
 )
 def test_layouts_of_other_bytes_differ(one: object, other: object) -> None:
@@ -1470,6 +1370,27 @@ def test_a_difference_is_shown_side_by_side() -> None:
         "!  more     -                            |  char[8]              16     8",
         "!  (total)                           16  |                             24",
     ]
+
+
+def test_names_that_two_enums_share_are_shown_with_their_values() -> None:
+    other = enum.IntEnum("Colour", {"GREEN": 6, "BLUE": 7})
+    with pytest.raises(LayoutError) as caught:
+        compare(from_type(Color), from_type(other), what="test")
+    assert str(caught.value).splitlines()[3].split() == (
+        "! (value) enum Color: GREEN=5 0 4 | enum Colour: GREEN=6 0 4".split()
+    )
+
+
+def test_the_message_says_by_which_pointer_a_difference_was_found() -> None:
+    with pytest.raises(LayoutError, match="'leaf' points to: the two layouts") as caught:
+        compare(from_type(Node), from_type(Twisted), what="value of 'nodes'")
+    assert str(caught.value).startswith("value of 'nodes', what ")
+    assert "back" in str(caught.value)
+
+
+def test_records_that_point_at_each_other_are_compared_in_the_end() -> None:
+    compare(from_type(Node), from_type(Node), what="test")
+    compare(from_type(Leaf), from_type(Leaf), what="test")
 
 
 def test_the_layouts_are_attributes_of_the_error() -> None:

@@ -1,0 +1,156 @@
+"""What a map's own functions must keep: bad input, threads, and what others see of the map."""
+
+from __future__ import annotations
+
+import gc
+import threading
+import weakref
+from collections.abc import Iterator, MutableMapping
+from typing import Annotated, Any
+
+import msgspec
+import pytest
+
+import arenads
+from arenads import KeyAbsentError, SchemaError, Str, u32, u64
+
+
+class Record(msgspec.Struct):
+    number: u64
+    text: Str[8]
+    percent: Annotated[u32, msgspec.Meta(le=100)] = 0
+
+
+@pytest.fixture(params=["hashmap", "orderedmap"])
+def records(request: pytest.FixtureRequest) -> Iterator[Any]:
+    with arenads.create("1MiB", engine="native") as arena:
+        yield getattr(arena, request.param)("records", key=u32, value=Record, max_entries=4)
+
+
+def test_what_is_stored_is_read(records: Any) -> None:
+    records[1] = Record(1, "größe", 5)
+    assert records[1] == records.get(1) == Record(1, "größe", 5)
+    records[2] = {"number": 2, "text": "b"}  # the patient way
+    records[3] = (3, b"c", 1)
+    assert (records[2].text, records.get(3).text) == ("b", "c")
+
+
+def test_text_that_is_not_utf_8_is_read_as_surrogates_and_written_back(records: Any) -> None:
+    records[1] = Record(1, b"a\xff")  # type: ignore[arg-type]
+    assert records[1].text == records.get(1).text == "a\udcff"
+    records[2] = records[1]
+    assert records[2] == records[1]
+
+
+@pytest.mark.parametrize(
+    ("value", "complaint"),
+    [
+        (Record(-1, "a"), "number: expected an integer from 0"),
+        (Record(1, "123456789"), "text: expected text of at most 8 bytes"),
+        (Record(1, "a\0b"), "text: expected text of at most 8 bytes in UTF-8 without NUL"),
+        (Record(1, "a", 101), "percent: expected a value at most 100"),
+        (7, "expected a Record"),
+    ],
+)
+def test_a_value_that_does_not_fit_is_refused_and_nothing_written(
+    records: Any, value: object, complaint: str
+) -> None:
+    with pytest.raises(SchemaError, match=complaint):
+        records[1] = value
+    assert 1 not in records
+
+
+@pytest.mark.parametrize("key", [-1, 1 << 32, "a", None])
+def test_a_key_that_does_not_fit_is_refused(records: Any, key: Any) -> None:
+    for use in (records.__getitem__, records.get, lambda key: records.update({key: Record(1, "")})):
+        with pytest.raises(SchemaError, match="expected an integer from 0 to 4294967295"):
+            use(key)
+
+
+def test_an_absent_key_has_its_own_error_or_the_default(records: Any) -> None:
+    with pytest.raises(KeyAbsentError) as caught:
+        records[9]
+    assert caught.value.facts["key"] == 9
+    assert records.get(9) is None
+    assert records.get(9, "none") == "none"
+
+
+def test_a_full_map_and_a_closed_arena_have_their_errors(records: Any) -> None:
+    for key in range(4):
+        records[key] = Record(key, "")
+    with pytest.raises(arenads.CapacityError):
+        records[4] = Record(4, "")
+    records.arena.close()
+    for use in (
+        lambda: records[1],
+        lambda: records.get(1),
+        lambda: records.update({1: Record(1, "")}),
+    ):
+        with pytest.raises(arenads.ClosedError):
+            use()
+
+
+def test_the_map_keeps_its_class_for_others(records: Any) -> None:
+    before, text = type(records), repr(records)
+    records[1] = Record(1, "a")
+    assert isinstance(records, before) and isinstance(records, MutableMapping)
+    assert type(records).__name__ == before.__name__
+    assert repr(records) == text.replace("0 of", "1 of")
+    assert (type(records).get.__doc__ or "").startswith("Return the value of `key`")
+
+
+def test_methods_that_were_kept_from_before_the_first_use_work(records: Any) -> None:
+    get, store = records.__getitem__, records.__setitem__
+    for number in range(3):
+        store(1, Record(number, "a"))
+        assert get(1).number == number
+    assert len(type(records).__mro__) <= len(type(get.__self__).__mro__)
+    own = type(records)
+    get(1)
+    assert type(records) is own
+
+
+def test_a_map_that_is_dropped_is_freed_at_once() -> None:
+    with arenads.create("1MiB", engine="native") as arena:
+        records = arena.hashmap("records", key=u32, value=Record)
+        records[1] = Record(1, "a")
+        gc.disable()
+        try:
+            gone = weakref.ref(records)
+            del records
+            assert gone() is None
+        finally:
+            gc.enable()
+
+
+def test_two_maps_with_the_same_types_do_not_mix() -> None:
+    with arenads.create("1MiB", engine="native") as arena:
+        one = arena.hashmap("one", key=u32, value=Record)
+        two = arena.hashmap("two", key=u32, value=Record)
+        one[1], two[1] = Record(1, "one"), Record(2, "two")
+        assert (one[1].text, two[1].text) == ("one", "two")
+
+
+def test_threads_never_get_each_others_records() -> None:
+    with arenads.create("4MiB", engine="native") as arena:
+        records = arena.hashmap("records", key=u32, value=Record, max_entries=64)
+        for key in range(8):
+            records[key] = Record(key, str(key))
+        wrong: list[Any] = []
+        start = threading.Barrier(4)
+
+        def work(first: int) -> None:
+            start.wait()
+            for turn in range(3000):
+                key = (first + turn) % 8
+                found = records[key]
+                if (found.number, found.text) != (key, str(key)):
+                    wrong.append(found)
+                records[key] = found
+
+        threads = [threading.Thread(target=work, args=(number,)) for number in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert wrong == []
