@@ -232,6 +232,13 @@ def described(hint: object) -> tuple[Schema, Shape]:
     return schema, shape
 
 
+def pointed_to(hint: object) -> dict[str, tuple[Record, Shape]]:
+    """Return the records that pointers lead to for which a class was given, by their names."""
+    reader = _HintReader()
+    reader.pointed_to(reader.read(hint, "", {})[0])
+    return {name: reader.record(cls) for name, cls in reader.pointees.items()}
+
+
 def _is_record_class(hint: object) -> bool:
     return isinstance(hint, type) and issubclass(hint, msgspec.Struct)
 
