@@ -295,13 +295,8 @@ def write_bytes(view: Any, at: int, data: bytes) -> None:
 
 def text_access(ctype: BytesType | StrType, shape: Shape, misfit: Misfit) -> Access:
     """Return the access to text or bytes."""
-    size, read = ctype.size, reader(ctype.size)
-    text = isinstance(ctype, StrType)
+    size, text = ctype.size, isinstance(ctype, StrType)
     pack = _checked(str_packer(size) if text else bytes_packer(size), shape.checks)
-
-    def load(view: Any, at: int) -> Any:
-        raw = read(view, at)
-        return raw.partition(NUL)[0].decode("utf-8", "surrogateescape") if text else raw
 
     def store(view: Any, at: int, value: Any) -> None:
         try:
@@ -313,4 +308,20 @@ def text_access(ctype: BytesType | StrType, shape: Shape, misfit: Misfit) -> Acc
             raw = fit(ctype, shape, value, "")
         write_bytes(view, at, raw.ljust(size, NUL))
 
-    return Access(load, store)
+    if not text:
+        return Access(reader(size), store)
+    memory_of = ffi.typeof(f"char[{size}]")
+    new, string = ffi.new, ffi.string
+
+    def getter(at: int) -> Getter:
+        def get(view: Any) -> str:
+            memory = new(memory_of)
+            code = _READ_BYTES(view.__core__, view.__address__, at, memory, size)
+            if code:
+                fail(view, code, at)
+            found: str = string(memory).decode("utf-8", "surrogateescape")
+            return found
+
+        return get
+
+    return Access(lambda view, at: getter(at)(view), store, getter)

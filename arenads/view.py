@@ -300,13 +300,15 @@ class ArrayView(View[T], Sequence[Any]):
 
     def __getitem__(self, index: Any) -> Any:
         kind = self.__view__
-        if isinstance(index, slice):
-            if kind.plain:
-                return [*kind.codec.unpack(kind.read(self, 0))[index]]
-            return [
-                kind.element.load(self, place * kind.stride) for place in range(kind.count)[index]
-            ]
-        return kind.element.load(self, kind.place(index) * kind.stride)
+        try:
+            at = kind.places[index]
+        except (IndexError, TypeError):
+            kind.refuse(index)
+        if at.__class__ is not range:
+            return kind.load(self, at)
+        if kind.plain:
+            return [*kind.codec.unpack(kind.read(self, 0))[index]]
+        return [kind.load(self, place) for place in at]
 
     def __setitem__(self, index: Any, value: Any) -> None:
         """Write an element, or as many as a slice has.
@@ -317,22 +319,25 @@ class ArrayView(View[T], Sequence[Any]):
             Nothing was written; of a slice, the elements before the one that does not fit were.
         """
         kind = self.__view__
-        if not isinstance(index, slice):
-            kind.element.store(self, kind.place(index) * kind.stride, value)
+        try:
+            at = kind.places[index]
+        except (IndexError, TypeError):
+            kind.refuse(index)
+        if at.__class__ is not range:
+            kind.store(self, at, value)
             return
-        places, values = range(kind.count)[index], list(value)
-        if len(values) != len(places):
+        values = list(value)
+        if len(values) != len(at):
             refuse(
-                f"expected {len(places)} values for a slice of {kind.name}, which cannot change its"
+                f"expected {len(at)} values for a slice of {kind.name}, which cannot change its"
                 f" length; found {len(values)}"
             )
-        for place, item in zip(places, values, strict=True):
-            kind.element.store(self, place * kind.stride, item)
+        for place, item in zip(at, values, strict=True):
+            kind.store(self, place, item)
 
     def __iter__(self) -> Iterator[Any]:
-        kind = self.__view__
-        for at in range(0, kind.count * kind.stride, kind.stride):
-            yield kind.element.load(self, at)
+        load = self.__view__.load
+        return (load(self, at) for at in self.__view__.places)
 
 
 class VoidView(View[Any]):

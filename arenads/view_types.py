@@ -192,7 +192,17 @@ class Kinds:
             inner.__address__ = view.__address__ + at
             return inner
 
-        return Access(load, cls.__view__.write)
+        def getter(at: int) -> Getter:
+            def get(view: Any) -> View[Any]:
+                inner = _new(cls)
+                inner.__arena__ = view.__arena__
+                inner.__core__ = view.__core__
+                inner.__address__ = view.__address__ + at
+                return inner
+
+            return get
+
+        return Access(load, cls.__view__.write, getter)
 
     def _pointer(self, ctype: PointerType, shape: Shape, misfit: Misfit, path: str) -> Access:
         # Found at the first use: a target may be of the type whose class is being made.
@@ -205,12 +215,11 @@ class Kinds:
 
             def get(view: Any) -> View[Any] | None:
                 nonlocal cls, size, align
-                if cls is None:
-                    found = target()
-                    size, align = found.__view__.size, found.__view__.align
-                    cls = found
                 if not size:
-                    return _unknown(view, at, cls)
+                    cls = target()
+                    size, align = cls.__view__.size, cls.__view__.align
+                    if not size:
+                        return _unknown(view, at, cls)
                 address = _FOLLOW(view.__core__, view.__address__, at, size, align)
                 if address > 0:
                     to = _new(cls)
@@ -404,26 +413,22 @@ class ArrayKind(Kind):
     def __init__(self, kinds: Kinds, ctype: ArrayType, shape: Shape) -> None:
         super().__init__(kinds, ctype, shape)
         self.count = ctype.count
-        self.stride = ctype.element.size
+        # Where the elements are, by index or by slice.
+        self.places: Any = range(0, ctype.size, ctype.element.size)
         # Elements that are the same in a copy as in the view.
         self.plain = isinstance(ctype.element, (Scalar, EnumType, StrType, BytesType))
-        self.element = kinds.access(ctype.element, shape.element or Shape(), "element")
+        element = kinds.access(ctype.element, shape.element or Shape(), "element")
+        self.load, self.store = element.load, element.store
 
-    def place(self, index: Any) -> int:
-        """Return an index as it counts from the front."""
-        try:
-            place = operator.index(index)
-        except TypeError:
+    def refuse(self, index: Any) -> NoReturn:
+        """Raise what is wrong with an index."""
+        if not hasattr(index, "__index__"):
             refuse(f"expected an index or a slice, found {index!r}")
-        if place < 0:
-            place += self.count
-        if not 0 <= place < self.count:
-            raise RangeError(
-                f"index {index} is out of range: {self.name} has {self.count} elements",
-                index=index,
-                max_entries=self.count,
-            )
-        return place
+        raise RangeError(
+            f"index {index} is out of range: {self.name} has {self.count} elements",
+            index=index,
+            max_entries=self.count,
+        )
 
 
 def _shown(ctype: CType, value: Any) -> str:

@@ -853,6 +853,17 @@ def test_a_view_of_a_closed_arena_says_so(arena: arenads.Arena, item: Any) -> No
     assert (item.address, item == twin, hash(item)) == (address, True, hash(twin))
 
 
+def test_structures_of_a_closed_arena_have_no_views(arena: arenads.Arena) -> None:
+    pool, array = arena.pool("p", value=u64), arena.array("a", value=u64, max_entries=9)
+    mapping, values = arena.hashmap("m", key=u32, value=u64), arena.list("l", value=u64)
+    mapping[1] = 1
+    address, order = pool.alloc(1), values.push(1)
+    arena.close()
+    for structure, key in ((pool, address), (array, 1), (mapping, 1), (values, order)):
+        with pytest.raises(arenads.ClosedError):
+            structure.view(key)  # type: ignore[attr-defined]
+
+
 def test_a_view_of_a_read_only_arena_reads_and_refuses_to_write(
     arena: arenads.Arena, item: Any, pin: Path
 ) -> None:
