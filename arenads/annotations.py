@@ -33,6 +33,8 @@ an `enum.IntEnum` class     ``enum``               its member (an int if it has 
 a `msgspec.Struct` class    nested ``struct``      its instance
 ==========================  =====================  ==================================
 
+Those are the values in copies of records. In a `View` a pointer is a view of what it points to.
+
 `mypy --strict` accepts all of them as they are. It knows the exact type of all but
 ``Str[N]``, ``Bytes[N]`` and ``Array[T, N]``, which it takes for `Any`, because type
 checkers allow no numbers there. Where the exact type matters, or for pyright, write

@@ -24,7 +24,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar, cast, overload
+from typing import TYPE_CHECKING, Any, Final, Generic, NoReturn, TypeVar, cast, overload
 
 from arenads._core import ffi, lib
 from arenads.access import fail, misplaced
@@ -102,6 +102,12 @@ class View(Generic[T]):
 
     def __getattr__(self, name: str) -> Any:
         raise AttributeError(self.__view__.no_member(name), name=name, obj=self)
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(
+            "a view is a place in the memory of this process, which cannot be copied or pickled;"
+            " its copy() can"
+        )
 
     # --- where and what -------------------------------------------------------------------
 

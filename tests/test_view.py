@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import enum
 import itertools
+import pickle
 import random
 import struct
 import subprocess
@@ -804,6 +806,22 @@ def test_a_type_aligned_to_more_than_words_needs_words_only(arena: arenads.Arena
 def test_views_are_not_made_by_hand() -> None:
     with pytest.raises(TypeError, match=r"made by Arena\.view"):
         View()
+
+
+@pytest.mark.parametrize("use", [copy.copy, copy.deepcopy, pickle.dumps])
+def test_a_view_is_neither_copied_nor_pickled_but_its_copy_is(item: Any, use: Any) -> None:
+    with pytest.raises(TypeError, match=r"its copy\(\) can"):
+        use(item)
+    use(item.copy())
+
+
+def test_a_constraint_that_cannot_be_hashed_is_enforced_too(arena: arenads.Arena) -> None:
+    hint = Annotated[u64, msgspec.Meta(le=10, extra={"what": ["a list"]})]
+    pool = arena.pool("pool", value=u64)
+    view: Any = arena.view(pool.alloc(5), hint)
+    with pytest.raises(arenads.SchemaError, match="a value at most 10"):
+        view.value = 11
+    assert view.value == 5
 
 
 # --- closed, read-only, forked ----------------------------------------------------------------
