@@ -104,7 +104,7 @@ def fail(view: Any, code: int, at: int) -> NoReturn:
     arena: Arena = view.__arena__
     arena._open()
     if code == lib.ADS_DAMAGED:
-        raise misplaced(arena, view.__address__ + at, 1, 1, "a member")
+        raise misplaced(arena, view.__address__ + at, 1, 1, "member")
     arena._check(code)
     raise AssertionError(f"the access returned {code}")
 
@@ -136,7 +136,7 @@ def misplaced(
     else:
         reason = f"of the arena, only the first {arena.populated} bytes are populated"
     return AddressError(
-        f"{found_in}{address:#x} is no address of {what}: {reason}",
+        f"{found_in}no {what} can be at {address:#x}: {reason}",
         address=address,
         size=size,
         align=align,

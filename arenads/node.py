@@ -10,9 +10,10 @@ from arenads.annotations import u64
 from arenads.errors import SchemaError
 from arenads.schema import ArrayType, CType, Record, Schema, python_name, spell_path
 
-__all__ = ["NODE_RECORD", "Node", "node_members", "node_offset", "nodes_in"]
+__all__ = ["NODE_RECORD", "NODE_SIZE", "Node", "node_members", "node_offset", "nodes_in"]
 
 NODE_RECORD = "ads_node"
+NODE_SIZE = 24
 
 
 class Node(msgspec.Struct, frozen=True):

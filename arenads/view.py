@@ -375,7 +375,7 @@ def view_at(arena: Arena, address: object, cls: type[View[Any]]) -> View[Any]:
         or lib.core_view_place(core, number, kind.size, kind.align) < 0
     ):
         arena._open()
-        raise misplaced(arena, number, kind.size, kind.align, f"a {kind.name}")
+        raise misplaced(arena, number, kind.size, kind.align, kind.name)
     return make_view(arena, core, number, cls)
 
 

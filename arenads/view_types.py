@@ -27,7 +27,7 @@ from arenads.annotations import described, pointed_to
 from arenads.codec import Codec, field_of
 from arenads.compiled import compile_codec
 from arenads.errors import ArenadsError, RangeError, SchemaError
-from arenads.node import NODE_RECORD, nodes_in
+from arenads.node import NODE_RECORD, NODE_SIZE, nodes_in
 from arenads.packers import enforcer
 from arenads.python_class import generated
 from arenads.schema import (
@@ -152,7 +152,7 @@ class Kinds:
         ctype = self.records.get(name) or (_type_named(name) if name else None)
         if ctype is None or not ctype.size:
             kind = Kind(self, BytesType(0), Shape())
-            kind.name = name or "void"
+            kind.name, kind.unknown = name or "void", True
             return type("void", (VoidView,), {"__slots__": (), "__view__": kind})
         return self.kind(ctype, generated(self.schema(ctype), self.frozen))
 
@@ -186,11 +186,7 @@ class Kinds:
         """Return the access to a record or an array within another."""
 
         def load(view: Any, at: int) -> View[Any]:
-            inner = _new(cls)
-            inner.__arena__ = view.__arena__
-            inner.__core__ = view.__core__
-            inner.__address__ = view.__address__ + at
-            return inner
+            return make_view(view.__arena__, view.__core__, view.__address__ + at, cls)
 
         def getter(at: int) -> Getter:
             def get(view: Any) -> View[Any]:
@@ -217,7 +213,8 @@ class Kinds:
                 nonlocal cls, size, align
                 if not size:
                     cls = target()
-                    size, align = cls.__view__.size, cls.__view__.align
+                    align = cls.__view__.align  # before the size, which other threads look at
+                    size = cls.__view__.size
                     if not size:
                         return _unknown(view, at, cls)
                 address = _FOLLOW(view.__core__, view.__address__, at, size, align)
@@ -249,8 +246,7 @@ class Kinds:
             kind = target().__view__
             if number and kind.size:
                 if _PLACE(view.__core__, number, kind.size, kind.align) < 0:
-                    arena = view.__arena__
-                    raise misplaced(arena, number, kind.size, kind.align, f"a {kind.name}")
+                    raise misplaced(view.__arena__, number, kind.size, kind.align, kind.name)
             code = _WRITE_WORD(view.__core__, view.__address__, at, number)
             if code:
                 fail(view, code, at)
@@ -279,9 +275,7 @@ def _misled(view: Any, at: int, path: str, cls: type[View[Any]], code: int) -> N
         fail(view, code, at)
     kind = cls.__view__
     found_in = f"the pointer {path!r} at {view.__address__ + at:#x}: "
-    raise misplaced(
-        view.__arena__, _raw(view, at), kind.size, kind.align, f"a {kind.name}", found_in
-    )
+    raise misplaced(view.__arena__, _raw(view, at), kind.size, kind.align, kind.name, found_in)
 
 
 def _address_for(view: Any, value: View[Any] | None, cls: type[View[Any]], path: str) -> int:
@@ -308,6 +302,7 @@ class Kind:
         self.shape = shape
         self.name = spell(ctype)
         self.size = ctype.size
+        self.unknown = False
         # No access is wider than 8 bytes, and nothing in an arena is aligned to more.
         self.align = min(max(ctype.align, 1), 8)
         self._words: dict[tuple[str, str], tuple[int, Scalar]] = {}
@@ -322,8 +317,8 @@ class Kind:
 
     @functools.cached_property
     def read(self) -> Callable[[Any, int], bytes]:
-        if not self.size:
-            refuse(f"what a {self.name} is, is not known here: `cast` it to a type")
+        if self.unknown:
+            refuse(f"what {self.name} is, is not known here: `cast` the view to a type")
         return reader(self.size)
 
     def same(self, other: Kind) -> bool:
@@ -334,10 +329,10 @@ class Kind:
         if isinstance(self.ctype, Record):
             have = ", ".join(self.shape.attributes.values())
             return f"{self.name} has no member {name!r}; it has {have}"
-        if not self.size:
+        if self.unknown:
             return (
-                f"what a {self.name} is, is not known here, so it has no {name!r}: `cast` it to a"
-                " type first"
+                f"what {self.name} is, is not known here, so it has no {name!r}: `cast` the view"
+                " to a type first"
             )
         return f"a view of {self.name} has no attribute {name!r}"
 
@@ -362,7 +357,7 @@ class Kind:
         start = 0
         for node in self._nodes:
             write_bytes(view, at + start, raw[start:node])
-            start = node + _NODE_SIZE
+            start = node + NODE_SIZE
         write_bytes(view, at + start, raw[start:])
 
     # --- words ----------------------------------------------------------------------------
@@ -381,7 +376,7 @@ class Kind:
             raise SchemaError(
                 f"atomic access needs an aligned 64-bit integer: {path!r} is a {scalar.name}"
             )
-        if change and any(node <= offset < node + _NODE_SIZE for node in self._nodes):
+        if change and any(node <= offset < node + NODE_SIZE for node in self._nodes):
             refuse(_NODE_REFUSAL)
         self._words[path, change] = offset, scalar
         return offset, scalar
@@ -455,7 +450,6 @@ _repr.maxstring = _repr.maxother = 64
 
 # --- making view classes ----------------------------------------------------------------------
 
-_NODE_SIZE: Final = 24
 _NODE_REFUSAL: Final = (
     "the node of a record is changed by its intrusive list only: use push, insert and remove of"
     " the list"
