@@ -1065,6 +1065,56 @@ def test_writers_of_neighbouring_bit_fields_lose_nothing(item: Any) -> None:
     assert (item.low, item.signed, item.high) == (3999 % 8, 3999 % 16, 3999)
 
 
+NEIGHBOUR = """
+#include <arenads/bpf.h>
+struct shared { __u32 low : 3, middle : 20, : 9; __u32 count; };
+ADS_ARENA(ADS_MIB);
+ADS_ARRAY(shared, struct shared, 1);
+char LICENSE[] SEC("license") = "GPL";
+struct work { __u64 count, done; };
+
+/* Count in the upper half of the word that the bit fields are in. */
+SEC("syscall") int count(struct work *work)
+{
+	__u64 __arena *word = (__u64 __arena *)shared_lookup(0);
+	__u64 done, count = work->count;
+
+	for (done = 0; word && done < count && ads_may_loop(); done++)
+		ads_add(word, 1ull << 32);
+	work->done = done;
+	return 0;
+}
+"""
+
+
+def test_a_bit_field_is_written_without_harm_to_what_a_program_changes_beside_it(
+    engine: Any, tmp_path: Path
+) -> None:
+    source = tmp_path / "neighbour.bpf.c"
+    source.write_text(NEIGHBOUR)
+    for chosen in ("kernel", "native"):
+        arenads.compile(source, engine=chosen)  # type: ignore[arg-type]
+    with arenads.load(tmp_path / "neighbour.bpf.o", engine=engine) as program:
+        view: Any = program["shared"].view(0)  # type: ignore[attr-defined]
+        done: list[int] = []
+        ended = threading.Event()
+
+        def run() -> None:
+            for _ in range(20):
+                context = program.run("count", struct.pack("<QQ", 500_000, 0)).context
+                done.append(struct.unpack("<QQ", context)[1])
+            ended.set()
+
+        def write() -> None:
+            number = 0
+            while not ended.is_set():
+                view.middle = number = (number + 1) % (1 << 20)
+                assert view.middle == number
+
+        in_threads(run, write)
+        assert view.count == sum(done) % (1 << 32)
+
+
 def test_an_aligned_member_is_never_seen_half_written(item: Any) -> None:
     values = (0, MASK, 0x0123456789ABCDEF)
     done = threading.Event()
