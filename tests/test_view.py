@@ -1100,8 +1100,8 @@ def test_a_bit_field_is_written_without_harm_to_what_a_program_changes_beside_it
         ended = threading.Event()
 
         def run() -> None:
-            for _ in range(20):
-                context = program.run("count", struct.pack("<QQ", 500_000, 0)).context
+            for _ in range(4):  # long, so that both do run at the same time
+                context = program.run("count", struct.pack("<QQ", 40_000_000, 0)).context
                 done.append(struct.unpack("<QQ", context)[1])
             ended.set()
 
@@ -1109,7 +1109,8 @@ def test_a_bit_field_is_written_without_harm_to_what_a_program_changes_beside_it
             number = 0
             while not ended.is_set():
                 view.middle = number = (number + 1) % (1 << 20)
-                assert view.middle == number
+                # Having just read the word makes a lost update likely, where one can be.
+                assert view.middle == number and view.count >= 0
 
         in_threads(run, write)
         assert view.count == sum(done) % (1 << 32)
