@@ -63,6 +63,7 @@ from arenads.ring import Ring
 from arenads.schema import Schema
 from arenads.set import Set
 from arenads.structure import CheckReport, Counters
+from arenads.view import ArrayView, View
 
 __version__ = "0.1.0"
 
@@ -95,6 +96,7 @@ __all__ = [
     "ArenaReport",
     "Array",
     "ArrayMap",
+    "ArrayView",
     "Bits",
     "Bytes",
     "CheckReport",
@@ -118,6 +120,7 @@ __all__ = [
     "Size",
     "Statistics",
     "Str",
+    "View",
     "cflags",
     "char",
     "choose_engine",

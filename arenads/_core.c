@@ -780,6 +780,277 @@ static __s64 core_array_populated(const core_structure *s)
 	return ads_array_populated(s->arena, s->ref);
 }
 
+/*
+ * --- views: members of records, at any address in the arena ---------------------------------
+ *
+ * A member is `at` bytes behind the address of its record, a user address. Each access checks
+ * anew that the bytes are in the arena and populated. A member at a multiple of its size of 1, 2,
+ * 4 or 8 bytes is read and written by one access, which acquires or releases: who reads a pointer
+ * finds what was written before it was stored. Others are read and written piece by piece.
+ */
+
+/* What a read returns that could not be done. A member may have this value: core_view_check()
+ * tells them apart. */
+#define CORE_UNREAD 0x8e7c0de5eedbad0full
+
+static ADS_INLINE int core_view_check(struct ads_arena *a, __u64 address, __u32 at, __u32 size)
+{
+	__u64 first = address - (__u64)(uintptr_t)a->base + at, word = first & ~7ull;
+
+	if (!a->base)
+		return CORE_CLOSED;
+	return word >= ADS_MAX_SIZE || ads_bad(a, (__u32)word, first - word + size) ? ADS_DAMAGED : ADS_OK;
+}
+
+static ADS_INLINE int core_view_check_write(struct ads_arena *a, __u64 address, __u32 at, __u32 size)
+{
+	int rc = core_view_check(a, address, at, size);
+
+	return rc || ads_writable(a) ? rc : ADS_READ_ONLY;
+}
+
+/* Whether an object of `size` bytes, a multiple of `align`, can be at an address: the address, or
+ * ADS_INVALID, CORE_CLOSED. Arena addresses are positive. */
+static ADS_INLINE __s64 core_view_place(struct ads_arena *a, __u64 address, __u32 size, __u32 align)
+{
+	int rc = core_view_check(a, address, 0, size);
+
+	return rc == CORE_CLOSED ? rc : rc || address & (align - 1) ? ADS_INVALID : (__s64)address;
+}
+
+/* Copy any bytes: their aligned 8-byte words in one access each. */
+static void core_view_copy_out(char *to, const char *from, __u32 size)
+{
+	const char *end = from + size;
+
+	for (; from < end && (uintptr_t)from & 7; from++)
+		*to++ = (char)ads_load_8((const __u8 *)from);
+	for (; end - from >= 8; from += 8, to += 8) {
+		__u64 word = ads_load((const __u64 *)(const void *)from);
+
+		memcpy(to, &word, 8);
+	}
+	for (; from < end; from++)
+		*to++ = (char)ads_load_8((const __u8 *)from);
+}
+
+static void core_view_copy_in(char *to, const char *from, __u32 size)
+{
+	char *end = to + size;
+
+	for (; to < end && (uintptr_t)to & 7; to++)
+		ads_store_8((__u8 *)to, (__u8)*from++);
+	for (; end - to >= 8; to += 8, from += 8) {
+		__u64 word;
+
+		memcpy(&word, from, 8);
+		ads_store((__u64 *)(void *)to, word);
+	}
+	for (; to < end; to++)
+		ads_store_8((__u8 *)to, (__u8)*from++);
+}
+
+static int core_view_read(struct ads_arena *a, __u64 address, __u32 at, char *to, __u32 size)
+{
+	int rc = core_view_check(a, address, at, size);
+
+	if (!rc)
+		core_view_copy_out(to, (const char *)(uintptr_t)(address + at), size);
+	return rc;
+}
+
+static int core_view_write(struct ads_arena *a, __u64 address, __u32 at, const char *from, __u32 size)
+{
+	int rc = core_view_check_write(a, address, at, size);
+
+	if (!rc)
+		core_view_copy_in((char *)(uintptr_t)(address + at), from, size);
+	return rc;
+}
+
+/* core_member_8() and so on: the value of a member that is known to be there. */
+#define CORE_MEMBER(bits, load, store)                                         \
+	static ADS_INLINE __u##bits core_member_##bits(__u64 place)            \
+	{                                                                      \
+		__u##bits value;                                               \
+									       \
+		if (ADS_LIKELY(!(place & (sizeof(value) - 1))))                \
+			return load((const __u##bits *)(uintptr_t)place);      \
+		core_view_copy_out((char *)&value, (const char *)(uintptr_t)place, sizeof(value)); \
+		return value;                                                  \
+	}                                                                      \
+	static ADS_INLINE void core_member_set_##bits(__u64 place, __u##bits value) \
+	{                                                                      \
+		if (ADS_LIKELY(!(place & (sizeof(value) - 1))))                \
+			store((__u##bits *)(uintptr_t)place, value);           \
+		else                                                           \
+			core_view_copy_in((char *)(uintptr_t)place, (const char *)&value, sizeof(value)); \
+	}
+
+CORE_MEMBER(8, ads_load_8, ads_store_8)
+CORE_MEMBER(16, ads_load_16, ads_store_16)
+CORE_MEMBER(32, ads_load_32, ads_store_32)
+CORE_MEMBER(64, ads_load_acquire, ads_store_release)
+
+/* core_view_u8() and so on: read a number, CORE_UNREAD if that cannot be done, and write one. */
+#define CORE_VIEW_NUMBER(name, type, bits, wide)                               \
+	static wide core_view_##name(struct ads_arena *a, __u64 address, __u32 at) \
+	{                                                                      \
+		if (core_view_check(a, address, at, sizeof(type)))             \
+			return (wide)CORE_UNREAD;                              \
+		return (type)core_member_##bits(address + at);                 \
+	}                                                                      \
+	static int core_view_set_##name(struct ads_arena *a, __u64 address, __u32 at, type value) \
+	{                                                                      \
+		int rc = core_view_check_write(a, address, at, sizeof(type));  \
+									       \
+		if (!rc)                                                       \
+			core_member_set_##bits(address + at, (__u##bits)value); \
+		return rc;                                                     \
+	}
+
+CORE_VIEW_NUMBER(u8, __u8, 8, __s64)
+CORE_VIEW_NUMBER(u16, __u16, 16, __s64)
+CORE_VIEW_NUMBER(u32, __u32, 32, __s64)
+CORE_VIEW_NUMBER(u64, __u64, 64, __u64)
+CORE_VIEW_NUMBER(i8, __s8, 8, __s64)
+CORE_VIEW_NUMBER(i16, __s16, 16, __s64)
+CORE_VIEW_NUMBER(i32, __s32, 32, __s64)
+CORE_VIEW_NUMBER(i64, __s64, 64, __s64)
+
+/* Of a float: not a number if that cannot be done. */
+static double core_view_f32(struct ads_arena *a, __u64 address, __u32 at)
+{
+	float value = __builtin_nanf("");
+	__u32 bits;
+
+	if (!core_view_check(a, address, at, sizeof(bits))) {
+		bits = core_member_32(address + at);
+		memcpy(&value, &bits, sizeof(bits));
+	}
+	return value;
+}
+
+static double core_view_f64(struct ads_arena *a, __u64 address, __u32 at)
+{
+	double value = __builtin_nan("");
+	__u64 bits;
+
+	if (!core_view_check(a, address, at, sizeof(bits))) {
+		bits = core_member_64(address + at);
+		memcpy(&value, &bits, sizeof(bits));
+	}
+	return value;
+}
+
+/* Follow a pointer: the address in it if an object of `size` and `align` can be there, 0 for
+ * NULL; ADS_INVALID if none can, ADS_DAMAGED if the member itself is nowhere. */
+static __s64 core_view_follow(struct ads_arena *a, __u64 address, __u32 at, __u32 size, __u32 align)
+{
+	int rc = core_view_check(a, address, at, 8);
+	__u64 pointer;
+
+	if (rc)
+		return rc;
+	pointer = core_member_64(address + at);
+	return pointer ? core_view_place(a, pointer, size, align) : 0;
+}
+
+/*
+ * Bit fields: `width` bits from bit `shift` of the byte at `at` on, in one aligned word or across
+ * two. Writing exchanges each word for one in which only they differ, so that what others do to
+ * its other bits at the same time is not lost. (C writes the whole unit: who assigns to a bit
+ * field there may lose what is written here.)
+ */
+#define CORE_BYTES_OF(shift, width) (((shift) + (width) + 7) / 8)
+
+static __u64 core_view_bits(struct ads_arena *a, __u64 address, __u32 at, __u32 shift, __u32 width)
+{
+	const __u64 *word = (const __u64 *)(uintptr_t)((address + at) & ~7ull);
+	__u32 low = (__u32)((address + at) & 7) * 8 + shift;
+	__u64 value;
+
+	if (core_view_check(a, address, at, CORE_BYTES_OF(shift, width)))
+		return CORE_UNREAD;
+	value = ads_load_acquire(word) >> low;
+	if (low + width > 64)
+		value |= ads_load_acquire(word + 1) << (64 - low);
+	return width < 64 ? value & ((1ull << width) - 1) : value;
+}
+
+static int core_word_put(__u64 *word, __u64 mask, __u64 value)
+{
+	__u64 found = ads_load(word);
+	__u32 i;
+
+	for (ads_loop(i)) {
+		__u64 before = ads_cas(word, found, (found & ~mask) | (value & mask));
+
+		if (before == found)
+			return ADS_OK;
+		found = before;
+	}
+	return ADS_BUDGET;
+}
+
+static int core_view_set_bits(struct ads_arena *a, __u64 address, __u32 at, __u32 shift, __u32 width,
+			      __u64 value)
+{
+	__u64 *word = (__u64 *)(uintptr_t)((address + at) & ~7ull);
+	__u64 mask = width < 64 ? (1ull << width) - 1 : ~0ull;
+	__u32 low = (__u32)((address + at) & 7) * 8 + shift;
+	int rc = core_view_check_write(a, address, at, CORE_BYTES_OF(shift, width));
+
+	if (!rc)
+		rc = core_word_put(word, mask << low, value << low);
+	if (!rc && low + width > 64)
+		rc = core_word_put(word + 1, mask >> (64 - low), value >> (64 - low));
+	return rc;
+}
+
+/* Work on one 8-byte member, as core_map_field(); ADS_INVALID if it is not aligned. */
+static int core_view_word(struct ads_arena *a, __u64 address, __u32 at, int access, __u64 operand,
+			  __u64 expected, __u64 *before)
+{
+	int rc = access == CORE_LOAD ? core_view_check(a, address, at, 8) : core_view_check_write(a, address, at, 8);
+
+	if (!rc && (address + at) & 7)
+		rc = ADS_INVALID;
+	if (!rc)
+		*before = core_access_word((__u64 *)(uintptr_t)(address + at), access, operand, expected);
+	return rc;
+}
+
+/* Where the value of a key is: its offset, or an error. */
+static __s64 core_map_place(const core_structure *s, const char *key)
+{
+	__u32 entry;
+	int rc = s->kind == ADS_KIND_ORDEREDMAP ? core_orderedmap_find(s, key, &entry) : core_hashmap_find(s, key, &entry);
+
+	return rc ? rc : (__s64)entry + ads_entry_value_offset(s->ref);
+}
+
+static __s64 core_list_place(const core_structure *s, __u64 order)
+{
+	__u32 entry;
+	int rc = core_list_find(s, order, &entry);
+
+	return rc ? rc : (__s64)entry + ads_entry_value_offset(s->ref);
+}
+
+/* Where an element is. Its memory comes into being, which a read-only arena refuses. */
+static __s64 core_array_place(const core_structure *s, __u32 index)
+{
+	CORE_OPEN(s);
+	__u32 entries = ads_array_entries(s->arena, s->ref), element;
+	int rc;
+
+	if (index < entries && !ads_array_exists(s->arena, s->ref, index) && !ads_writable(s->arena))
+		return ADS_READ_ONLY;
+	rc = ads_array_find(s->arena, s->ref, entries, index, &element);
+	return rc ? rc : (__s64)element;
+}
+
 /* What this compiler makes of layout.h, to be compared with BTF and Python. */
 #define FIELD(record, name) {#name, #record, sizeof(((struct record *)0)->name), __builtin_offsetof(struct record, name)}
 #define RECORD(record) {"", #record, sizeof(struct record), 0}

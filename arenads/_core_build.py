@@ -210,6 +210,38 @@ int core_array_set_many(const core_structure *, __u32 index, __s64 step, const c
 int core_array_field(const core_structure *, __u32 index, __u32 at, int access, __u64 operand,
                      __u64 expected, __u64 *before);
 __s64 core_array_populated(const core_structure *);
+__s64 core_map_place(const core_structure *, const char *key);
+__s64 core_list_place(const core_structure *, __u64 order);
+__s64 core_array_place(const core_structure *, __u32 index);
+__s64 core_view_u8(struct ads_arena *, __u64 address, __u32 at);
+int core_view_set_u8(struct ads_arena *, __u64 address, __u32 at, unsigned char value);
+__s64 core_view_u16(struct ads_arena *, __u64 address, __u32 at);
+int core_view_set_u16(struct ads_arena *, __u64 address, __u32 at, unsigned short value);
+__s64 core_view_u32(struct ads_arena *, __u64 address, __u32 at);
+int core_view_set_u32(struct ads_arena *, __u64 address, __u32 at, __u32 value);
+__u64 core_view_u64(struct ads_arena *, __u64 address, __u32 at);
+int core_view_set_u64(struct ads_arena *, __u64 address, __u32 at, __u64 value);
+__s64 core_view_i8(struct ads_arena *, __u64 address, __u32 at);
+int core_view_set_i8(struct ads_arena *, __u64 address, __u32 at, signed char value);
+__s64 core_view_i16(struct ads_arena *, __u64 address, __u32 at);
+int core_view_set_i16(struct ads_arena *, __u64 address, __u32 at, short value);
+__s64 core_view_i32(struct ads_arena *, __u64 address, __u32 at);
+int core_view_set_i32(struct ads_arena *, __u64 address, __u32 at, int value);
+__s64 core_view_i64(struct ads_arena *, __u64 address, __u32 at);
+int core_view_set_i64(struct ads_arena *, __u64 address, __u32 at, __s64 value);
+double core_view_f32(struct ads_arena *, __u64 address, __u32 at);
+double core_view_f64(struct ads_arena *, __u64 address, __u32 at);
+__u64 core_view_bits(struct ads_arena *, __u64 address, __u32 at, __u32 shift, __u32 width);
+int core_view_set_bits(struct ads_arena *, __u64 address, __u32 at, __u32 shift, __u32 width,
+                       __u64 value);
+int core_view_check(struct ads_arena *, __u64 address, __u32 at, __u32 size);
+__s64 core_view_place(struct ads_arena *, __u64 address, __u32 size, __u32 align);
+__s64 core_view_follow(struct ads_arena *, __u64 address, __u32 at, __u32 size, __u32 align);
+int core_view_read(struct ads_arena *, __u64 address, __u32 at, char *to, __u32 size);
+int core_view_write(struct ads_arena *, __u64 address, __u32 at, const char *from, __u32 size);
+int core_view_word(struct ads_arena *, __u64 address, __u32 at, int access, __u64 operand,
+                   __u64 expected, __u64 *before);
+#define CORE_UNREAD ...
 #define CORE_EXCHANGE ...
 #define CORE_LOAD ...
 #define CORE_STORE ...

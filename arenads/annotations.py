@@ -33,6 +33,8 @@ an `enum.IntEnum` class     ``enum``               its member (an int if it has 
 a `msgspec.Struct` class    nested ``struct``      its instance
 ==========================  =====================  ==================================
 
+Those are the values in copies of records. In a `View` a pointer is a view of what it points to.
+
 `mypy --strict` accepts all of them as they are. It knows the exact type of all but
 ``Str[N]``, ``Bytes[N]`` and ``Array[T, N]``, which it takes for `Any`, because type
 checkers allow no numbers there. Where the exact type matters, or for pyright, write
@@ -355,6 +357,13 @@ def docstrings(hint: object) -> dict[str, str]:
         note(record.name, cls)
         visit(record_shape)
     return found
+
+
+def pointed_to(hint: object) -> dict[str, tuple[Record, Shape]]:
+    """Return the records that pointers lead to for which a class was given, by their names."""
+    reader = _HintReader()
+    reader.pointed_to(reader.read(hint, "", {})[0])
+    return {name: reader.record(cls) for name, cls in reader.pointees.items()}
 
 
 def _is_record_class(hint: object) -> bool:

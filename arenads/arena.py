@@ -16,7 +16,7 @@ import threading
 import weakref
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NoReturn, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, NoReturn, TypeAlias, TypeVar, overload
 
 import msgspec
 
@@ -50,6 +50,8 @@ from arenads.kinds import KINDS
 from arenads.node import node_offset
 from arenads.schema import Schema, decode_schema, encode_schema, padding_of
 from arenads.structure import CheckReport
+from arenads.view import View, view_at
+from arenads.view_types import view_class
 
 if TYPE_CHECKING:
     from arenads.array import ArrayMap
@@ -537,6 +539,42 @@ class Arena:
             CheckReport.of(names),
             HeapReport(*(int(getattr(heap, name)) for name in HeapReport.__struct_fields__)),
         )
+
+    @overload
+    def view(self, address: int | View[Any], type: type[T]) -> View[T]: ...
+    @overload
+    def view(self, address: int | View[Any], type: object) -> View[Any]: ...
+    def view(self, address: int | View[Any], type: object) -> View[Any]:
+        """Return a view of a record at an address: its fields, in place.
+
+        Parameters
+        ----------
+        address : int
+            As pointers in the arena have it, or a view of the same place.
+        type : class, annotation, Schema or Record
+            A msgspec Struct class with C types, an annotation such as `arenads.u64` or
+            `arenads.Array[u32, 8]`, the schema of a structure's records (`value_type`), or the
+            class of another view.
+
+        Raises
+        ------
+        AddressError
+            No object of the type can be there: NULL, outside of the arena, not populated or
+            not at a multiple of its alignment (of 8, where that is more). Whether one is there,
+            the caller knows.
+        SchemaError
+            The type has no C form.
+
+        >>> import arenads
+        >>> with arenads.create("1MiB", engine="native") as arena:
+        ...     pairs = arena.pool("pairs", value=arenads.Array[arenads.u32, 2])
+        ...     address = pairs.alloc([1, 2])
+        ...     second = arena.view(address + 4, arenads.u32)
+        ...     second.value = 7
+        ...     pairs[address]
+        [1, 7]
+        """
+        return view_at(self, address, view_class(type))
 
     # --- structures -----------------------------------------------------------------------
 

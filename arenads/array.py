@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 from arenads._core import ffi, lib
 from arenads.errors import RangeError, SchemaError
 from arenads.schema import Schema
-from arenads.structure import _BATCH, Checkable, from_word, to_word, wrapped
+from arenads.structure import _BATCH, Checkable
+from arenads.words import from_word, to_word, wrapped
 
 if TYPE_CHECKING:
     from arenads.arena import Arena
+    from arenads.view import View
 
 __all__ = ["ArrayMap"]
 
@@ -162,6 +164,19 @@ class ArrayMap(Checkable[V], Sequence[V]):
             )
 
     # --- in place -------------------------------------------------------------------------
+
+    def view(self, index: int) -> View[V]:
+        """Return a view of an element: its fields, in place.
+
+        Its memory comes into being, if nobody has touched it before.
+
+        Raises
+        ------
+        RangeError, ArenaFullError
+        ReadOnlyError
+            Of a read-only arena, where nobody has touched it.
+        """
+        return self._view(lib.core_array_place(self._handle, self._place(index)))
 
     def _access(
         self, index: int, field: str, access: int, operand: int = 0, expected: int = 0

@@ -14,6 +14,7 @@ from .errors import SchemaError
 from .python_class import generated
 from .schema import (
     CTYPES,
+    CType,
     EnumType,
     PointerType,
     Record,
@@ -173,6 +174,18 @@ def field_of(schema: Schema, path: str) -> tuple[int, Scalar]:
     >>> field_of(schema_of(Array[u16, 4]), "[3]")
     (6, Scalar(name='u16'))
     """
+    offset, ctype = member_of(schema, path)
+    if isinstance(ctype, EnumType):
+        ctype = Scalar(ctype.base)
+    elif isinstance(ctype, PointerType):
+        ctype = Scalar("u64")
+    if not isinstance(ctype, Scalar):
+        refuse(f"{path!r}: expected a number, found {spell(ctype)}")
+    return offset, ctype
+
+
+def member_of(schema: Schema, path: str) -> tuple[int, CType]:
+    """Return (offset in bytes, type) of a member of any type that has an address."""
     offset, ctype, position = 0, schema.type, 0
     while position < len(path):
         match = _STEP.match(path, position)
@@ -199,10 +212,4 @@ def field_of(schema: Schema, path: str) -> tuple[int, Scalar]:
             if int(index) >= count:
                 refuse(f"{path!r}: expected an index below {count}, found {index}")
             offset, ctype = offset + int(index) * element.size, element
-    if isinstance(ctype, EnumType):
-        ctype = Scalar(ctype.base)
-    elif isinstance(ctype, PointerType):
-        ctype = Scalar("u64")
-    if not isinstance(ctype, Scalar):
-        refuse(f"{path!r}: expected a number, found {spell(ctype)}")
     return offset, ctype

@@ -12,6 +12,7 @@ import errno as _errno
 
 __all__ = [
     "AbiError",
+    "AddressError",
     "ArenaFullError",
     "ArenadsError",
     "BaseTakenError",
@@ -158,6 +159,16 @@ class DamagedError(ArenadsError):
     """Arena memory that cannot be what it claims; `offset` is the place."""
 
     default_errno = _errno.EUCLEAN
+
+
+class AddressError(ArenadsError, ValueError):
+    """An address where no object of its type can be (`address`, `size`, `align`).
+
+    NULL, outside of the arena, not populated, or not at a multiple of `align`. Nothing was read
+    or written there.
+    """
+
+    default_errno = _errno.EFAULT
 
 
 class ArenaFullError(ArenadsError, MemoryError):

@@ -22,6 +22,7 @@ from arenads.structure import Collection
 if TYPE_CHECKING:
     from arenads.btf import Declaration
     from arenads.pool import Pool
+    from arenads.view import View
 
 __all__ = ["IntrusiveList"]
 
@@ -91,7 +92,7 @@ class IntrusiveList(Collection[int], AbstractCollection[int]):
 
     # --- linking --------------------------------------------------------------------------
 
-    def push(self, address: int) -> int:
+    def push(self, address: int | View[Any]) -> int:
         """Link a record at the head; return its order.
 
         Raises
@@ -108,7 +109,7 @@ class IntrusiveList(Collection[int], AbstractCollection[int]):
         self._check_linked(address, lib.core_intrusive_push(self._handle, node, order))
         return int(order[0])
 
-    def insert(self, order: int, address: int) -> None:
+    def insert(self, order: int, address: int | View[Any]) -> None:
         """Link a record where its order belongs.
 
         Raises
@@ -127,7 +128,7 @@ class IntrusiveList(Collection[int], AbstractCollection[int]):
             )
         self._check_linked(address, code)
 
-    def remove(self, address: int) -> None:
+    def remove(self, address: int | View[Any]) -> None:
         """Take a record out of the list; it is the caller's then.
 
         Raises
@@ -141,7 +142,7 @@ class IntrusiveList(Collection[int], AbstractCollection[int]):
             raise self._not_in(address, node)
         self._check(code)
 
-    def discard(self, address: int) -> bool:
+    def discard(self, address: int | View[Any]) -> bool:
         """Take a record out if it is in the list; return whether this call did."""
         code = lib.core_intrusive_remove(self._handle, self._any(address))
         if code == lib.ADS_ABSENT:
@@ -209,6 +210,24 @@ class IntrusiveList(Collection[int], AbstractCollection[int]):
             for order, node in zip(batch[::2], batch[1::2], strict=True):
                 yield order, node + to_address
 
+    def views(self, after: int | None = None) -> Iterator[View[Any]]:
+        """Iterate over the records as views, from the head or from behind an order.
+
+        >>> import arenads, msgspec
+        >>> from arenads import Node, u32
+        >>> Task = msgspec.defstruct("Task", [("pid", u32), ("node", Node, Node())])
+        >>> with arenads.create("1MiB", engine="native") as arena:
+        ...     tasks = arena.pool("tasks", value=Task)
+        ...     ready = arena.intrusive("ready", pool=tasks, member="node")
+        ...     order = ready.push(tasks.alloc(Task(7)))
+        ...     for task in ready.views():
+        ...         task.pid += 1
+        ...     [task.copy().pid for task in ready.views()]
+        [8]
+        """
+        view, base = self.pool._view, self.arena.base
+        return (view(address - base) for _, address in self.items(after))
+
     def __iter__(self) -> Iterator[int]:
         return (address for _, address in self.items())
 
@@ -248,12 +267,12 @@ class IntrusiveList(Collection[int], AbstractCollection[int]):
         self._check(code)
         return self.arena.base + int(node[0]) - self._node
 
-    def _check_linked(self, address: int, code: int) -> None:
+    def _check_linked(self, address: int | View[Any], code: int) -> None:
         if code == lib.ADS_LINKED:
             raise LinkedError(
-                f"{address:#x} is in {self._list_of(address)} already, by its member"
+                f"{int(address):#x} is in {self._list_of(address)} already, by its member"
                 f" {self.member!r}: remove it there first",
-                address=address,
+                address=int(address),
             )
         if code == lib.ADS_INVALID:  # freed since it was looked up
             raise self.pool._absent(address)
@@ -268,15 +287,15 @@ class IntrusiveList(Collection[int], AbstractCollection[int]):
             name=self.name,
         )
 
-    def _not_in(self, address: object, node: int) -> KeyAbsentError:
-        message = f"{address:#x} is not in intrusive list {self.name!r}"
+    def _not_in(self, address: int | View[Any], node: int) -> KeyAbsentError:
+        message = f"{int(address):#x} is not in intrusive list {self.name!r}"
         if lib.core_node_is_taken(self._handle, node) == 1:
             message += f"; it is in {self._list_of(address)}"
         return KeyAbsentError(message, key=address)
 
     def _list_of(self, address: Any) -> str:
         """Return what to call the list that a record is in."""
-        offset = lib.core_node_list(self._handle, address - self.arena.base + self._node)
+        offset = lib.core_node_list(self._handle, int(address) - self.arena.base + self._node)
         for each in self.arena.structures.values():
             if each.offset == offset:
                 return f"{each.kind_name} {each.name!r}"

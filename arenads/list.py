@@ -5,11 +5,14 @@ from __future__ import annotations
 import builtins
 from collections.abc import Collection as AbstractCollection
 from collections.abc import Iterator
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from arenads._core import ffi, lib
 from arenads.errors import KeyAbsentError, KeyExistsError, SchemaError
 from arenads.structure import Collection
+
+if TYPE_CHECKING:
+    from arenads.view import View
 
 __all__ = ["List"]
 
@@ -91,6 +94,18 @@ class List(Collection[V], AbstractCollection[V]):
         value = self._value_codec.unpack(view)
         self._buffers.append(buffer)
         return value
+
+    def view(self, order: int) -> View[V]:
+        """Return a view of the live value of an order; see `HashMap.view`.
+
+        Raises
+        ------
+        KeyAbsentError
+        """
+        place = lib.core_list_place(self._handle, checked_order(order))
+        if place == lib.ADS_ABSENT:
+            raise self._absent(order)
+        return self._view(place)
 
     def pop(self, order: int) -> V:
         """Delete an order; return what its value was.

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import ItemsView, Iterator, MutableMapping, ValuesView
-from typing import Any, Generic, NoReturn, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar, overload
 
 from arenads._core import ffi, lib
 from arenads.errors import KeyAbsentError, KeyExistsError
 from arenads.fused import fuse_map, specialize
 from arenads.keyed import Keyed
-from arenads.structure import buffer_maker, from_word, to_word, wrapped
+from arenads.structure import buffer_maker
+from arenads.words import from_word, to_word, wrapped
+
+if TYPE_CHECKING:
+    from arenads.view import View
 
 __all__ = ["Map"]
 
@@ -209,6 +213,31 @@ class Map(Keyed[K, V], MutableMapping[K, V], Generic[K, V]):
     def compare_exchange(self, key: K, expected: int, wanted: int, field: str = "") -> bool:
         """Write one 64-bit integer of a live value if it is what is expected; whether it was."""
         return self._access(key, field, lib.CORE_CAS, wanted, expected) == expected
+
+    def view(self, key: K) -> View[V]:
+        """Return a view of the live value of a key: its fields, in place.
+
+        It shows that entry's memory, which the key has until it is deleted or replaced: an
+        assignment `map[key] = value` is a new entry. Then the memory may be used for another key,
+        at once or, with `reclaim="grace"`, after a grace period, for which no view is waited. Look
+        a key up anew rather than keep its view where others delete or replace it.
+
+        >>> import arenads
+        >>> with arenads.create("1MiB", engine="native") as arena:
+        ...     hits = arena.hashmap("hits", key=arenads.u32, value=arenads.u64)
+        ...     hits[1] = 5
+        ...     hits.view(1).value += 1
+        ...     hits[1]
+        6
+
+        Raises
+        ------
+        KeyAbsentError
+        """
+        place = lib.core_map_place(self._handle, self._key_codec.pack(key))
+        if place == _ABSENT:
+            raise self._absent(key)
+        return self._view(place)
 
     # --- all keys ---------------------------------------------------------------------------
 

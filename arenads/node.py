@@ -10,9 +10,10 @@ from arenads.annotations import u64
 from arenads.errors import SchemaError
 from arenads.schema import ArrayType, CType, Record, Schema, python_name, spell_path
 
-__all__ = ["Node", "node_members", "node_offset"]
+__all__ = ["NODE_RECORD", "NODE_SIZE", "Node", "node_members", "node_offset", "nodes_in"]
 
-_RECORD = "ads_node"
+NODE_RECORD = "ads_node"
+NODE_SIZE = 24
 
 
 class Node(msgspec.Struct, frozen=True):
@@ -34,7 +35,7 @@ class Node(msgspec.Struct, frozen=True):
     list: u64 = 0
 
 
-Node.__arenads_name__ = _RECORD  # type: ignore[attr-defined]
+Node.__arenads_name__ = NODE_RECORD  # type: ignore[attr-defined]
 
 
 def node_members(schema: Schema) -> dict[str, int]:
@@ -52,7 +53,7 @@ def node_members(schema: Schema) -> dict[str, int]:
     SchemaError
         One is not at a multiple of 8, where lists could use it.
     """
-    found = sorted(_nodes(schema.type, "", 0), key=lambda each: each[1])
+    found = sorted(nodes_in(schema.type, "", 0), key=lambda each: each[1])
     for path, offset in found:
         if offset % 8:
             raise SchemaError(
@@ -62,20 +63,21 @@ def node_members(schema: Schema) -> dict[str, int]:
     return dict(found)
 
 
-def _nodes(ctype: CType, path: str, offset: int) -> Iterator[tuple[str, int]]:
+def nodes_in(ctype: CType, path: str, offset: int) -> Iterator[tuple[str, int]]:
+    """Yield path and offset of each node in a type that lies at `offset`."""
     if isinstance(ctype, ArrayType):
         if isinstance(ctype.element, Record | ArrayType):
             for index in range(ctype.count):
                 at = offset + index * ctype.element.size
-                yield from _nodes(ctype.element, f"{path}[{index}]", at)
+                yield from nodes_in(ctype.element, f"{path}[{index}]", at)
     elif isinstance(ctype, Record):
-        if ctype.name == _RECORD:
+        if ctype.name == NODE_RECORD:
             yield path, offset
             return
         for field in ctype.fields:
             if not field.bit_size:
                 where = spell_path(path, field.name)
-                yield from _nodes(field.type, where, offset + field.offset)
+                yield from nodes_in(field.type, where, offset + field.offset)
 
 
 def node_offset(schema: Schema, member: str | int) -> int:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from bisect import bisect_right, insort
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from arenads._core import ffi, lib
 from arenads.errors import KeyAbsentError, LinkedError
 from arenads.node import node_members
 from arenads.structure import Collection
+
+if TYPE_CHECKING:
+    from arenads.view import View
 
 __all__ = ["Pool"]
 
@@ -19,8 +22,9 @@ class Pool(Collection[V]):
     """Objects that programs allocate and free, on either side, and link as they like.
 
     An object is known by its address, the same in every process and in BPF, and records may
-    hold addresses of others. Members of type `arenads.Node` link them into intrusive lists
-    (`Arena.intrusive`): storing an object leaves those as they are.
+    hold addresses of others. Where an address is taken, a view of the object is too. Members of
+    type `arenads.Node` link objects into intrusive lists (`Arena.intrusive`): storing an object
+    leaves those as they are.
 
     >>> import arenads
     >>> with arenads.create("1MiB", engine="native") as arena:
@@ -55,7 +59,7 @@ class Pool(Collection[V]):
         self._check(lib.core_pool_alloc(self._handle, packed, self._nodes, count, offset))
         return self.arena.base + int(offset[0])
 
-    def free(self, address: int) -> None:
+    def free(self, address: int | View[Any]) -> None:
         """Give an object back.
 
         Raises
@@ -71,16 +75,16 @@ class Pool(Collection[V]):
             self._check(min(taken, 0))
             if taken:
                 raise LinkedError(
-                    f"{address:#x} of pool {self.name!r} is in an intrusive list, by its member"
-                    f" {path!r}: remove it there before freeing it",
-                    address=address,
+                    f"{int(address):#x} of pool {self.name!r} is in an intrusive list, by its"
+                    f" member {path!r}: remove it there before freeing it",
+                    address=int(address),
                 )
         code = lib.core_pool_free(self._handle, offset)
         if code == lib.ADS_INVALID:
             raise self._absent(address)
         self._check(code)
 
-    def __getitem__(self, address: int) -> V:
+    def __getitem__(self, address: int | View[Any]) -> V:
         """Return a copy of an object. Its 8-byte words are whole; several may be of two writes."""
         offset = self._offset(address)
         memory, view = buffer = self._take_buffer()
@@ -89,11 +93,33 @@ class Pool(Collection[V]):
         self._buffers.append(buffer)
         return value
 
-    def __setitem__(self, address: int, value: V) -> None:
+    def __setitem__(self, address: int | View[Any], value: V) -> None:
         """Store an object anew, 8-byte word by word, but for its nodes."""
         packed = self._value_codec.pack(value)
         offset, count = self._offset(address), len(self._nodes)
         self._check(lib.core_pool_store(self._handle, offset, packed, self._nodes, count))
+
+    def view(self, address: int | View[Any]) -> View[V]:
+        """Return a view of an object: its fields, in place, and what its pointers lead to.
+
+        The view does not keep the object in use: once it is freed its memory may be another's.
+
+        >>> import arenads, msgspec
+        >>> from arenads import u64
+        >>> Point = msgspec.defstruct("Point", [("x", u64), ("y", u64)])
+        >>> with arenads.create("1MiB", engine="native") as arena:
+        ...     points = arena.pool("points", value=Point)
+        ...     point = points.view(points.alloc(Point(1, 2)))
+        ...     point.x += 10
+        ...     point.copy()
+        Point(x=11, y=2)
+
+        Raises
+        ------
+        KeyAbsentError
+            The address is of no object of this pool in use.
+        """
+        return self._view(self._offset(address))
 
     # An address is not a position: no walking by counting up, no searching for values.
     __iter__ = None
@@ -111,7 +137,7 @@ class Pool(Collection[V]):
     def _place(self, address: object) -> int:
         """Return the offset of an object, in use or not."""
         self.arena._open()
-        offset = address - self.arena.base if isinstance(address, int) else -1
+        offset = address.__index__() - self.arena.base if hasattr(address, "__index__") else -1
         if 0 < offset < self.arena.size:
             # Chunks never change: looking one up walks the heap, so they are remembered.
             where = bisect_right(self._chunks, (offset, 1 << 33)) - 1
@@ -132,5 +158,5 @@ class Pool(Collection[V]):
         return bisect_right(self._chunks, (offset, 1 << 33)) - 1
 
     def _absent(self, address: object) -> KeyAbsentError:
-        shown = f"{address:#x}" if isinstance(address, int) else repr(address)
+        shown = f"{address.__index__():#x}" if hasattr(address, "__index__") else repr(address)
         return KeyAbsentError(f"{shown} is no object in use of pool {self.name!r}", key=address)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
@@ -19,6 +20,8 @@ from arenads.errors import (
     SchemaError,
 )
 from arenads.schema import Scalar, Schema
+from arenads.view import View, view_at
+from arenads.view_types import view_class
 
 if TYPE_CHECKING:
     from arenads.arena import Arena
@@ -30,7 +33,6 @@ V = TypeVar("V")
 
 # Records that iteration copies in one call of the C core.
 _BATCH = 256
-_MASK = (1 << 64) - 1
 
 
 class Counters(msgspec.Struct, frozen=True):
@@ -106,6 +108,7 @@ class Structure(Generic[V]):
         self.arena = arena
         self.name = name
         self.offset = offset
+        self._declared_value = value
         self._value_codec: Codec[V]
         if value_schema is not None:
             self._value_codec = _codec(value, value_schema)
@@ -156,6 +159,19 @@ class Structure(Generic[V]):
 
     def __len__(self) -> int:
         raise NotImplementedError
+
+    @functools.cached_property
+    def _view_class(self) -> type[View[Any]]:
+        """The class of views of values."""
+        declared = self._declared_value
+        if declared is None or isinstance(declared, Schema):  # as for the codec, see below
+            return view_class(self.value_type, frozen=True)
+        return view_class(declared)
+
+    def _view(self, offset: int) -> View[V]:
+        """Return a view of the value at an offset, or raise what a negative one means."""
+        self._check(offset)
+        return view_at(self.arena, self.arena.base + offset, self._view_class)
 
     def _take_buffer(self) -> tuple[Any, Any]:
         try:  # not "if self._buffers": another thread may take the last one in between
@@ -325,23 +341,3 @@ def buffer_maker(size: int) -> Callable[[], tuple[Any, Any]]:
         return memory, ffi.buffer(memory, size)
 
     return make
-
-
-def to_word(value: int, scalar: Scalar) -> int:
-    """Return the 64 bits of an integer, checked against its type."""
-    low, high = (-(1 << 63), (1 << 63) - 1) if scalar.name[0] == "i" else (0, _MASK)
-    if not isinstance(value, int) or not low <= value <= high:
-        raise SchemaError(f"expected a {scalar.name} from {low} to {high}, found {value!r}")
-    return value & _MASK
-
-
-def wrapped(amount: int) -> int:
-    """Return what to add for an amount that may be negative, modulo 2**64."""
-    if not isinstance(amount, int):
-        raise SchemaError(f"expected an integer to add, found {amount!r}")
-    return amount & _MASK
-
-
-def from_word(word: int, scalar: Scalar) -> int:
-    """Return the integer that 64 bits are in its type."""
-    return word - (1 << 64) if scalar.name[0] == "i" and word >> 63 else word

@@ -87,20 +87,21 @@ def test_there_is_a_place_for_results(text: str) -> None:
 @pytest.fixture
 def example(text: str, tmp_path: Path) -> Path:
     """A folder with both sides of the example."""
-    for name in ("tasks.bpf.c", "tasks.py"):
+    for name in ("tasks.bpf.c", "tasks.py", "tree.bpf.c", "tree.py"):
         (tmp_path / name).write_text(block(text, f"example: {name}"))
     return tmp_path
 
 
 def test_each_side_of_the_example_has_about_twenty_lines(example: Path) -> None:
-    for path in example.iterdir():
+    for path in example.glob("tasks.*"):
         assert len(path.read_text().splitlines()) <= 26
 
 
-def test_the_example_runs_and_prints_what_it_found(example: Path, engine: str) -> None:
+def run_example(folder: Path, name: str, engine: str) -> list[str]:
+    """Run a script of the README; its output."""
     done = subprocess.run(
-        [sys.executable, "tasks.py"],
-        cwd=example,
+        [sys.executable, name],
+        cwd=folder,
         env=child_environment(),
         # "auto" decides in the example: without capabilities it takes the native engine.
         preexec_fn=drop_capabilities if engine == "native" else None,
@@ -110,14 +111,33 @@ def test_the_example_runs_and_prints_what_it_found(example: Path, engine: str) -
         check=False,
     )
     assert (done.returncode, done.stderr) == (0, "")
-    *busiest, last = done.stdout.splitlines()
+    return done.stdout.splitlines()
+
+
+def test_the_example_runs_and_prints_what_it_found(example: Path, engine: str) -> None:
+    *busiest, last = run_example(example, "tasks.py", engine)
     assert 1 <= len(busiest) <= 5
     assert re.fullmatch(rf"{engine} \d+ task\(calls=\d{{4,}}, comm='.*'\)", last), last
 
 
-def test_the_example_compiles_without_a_warning(example: Path) -> None:
-    for chosen in ("kernel", "native"):
-        arenads.compile(example / "tasks.bpf.c", engine=chosen, flags=["-Werror"])  # type: ignore[arg-type]
+def test_the_tree_of_the_example_is_built_by_one_side_and_walked_by_the_other(
+    example: Path, engine: str
+) -> None:
+    *found, last = run_example(example, "tree.py", engine)
+    nodes = [(int(pid), int(calls)) for pid, calls in map(str.split, found)]
+    pids = [pid for pid, _calls in nodes]
+    assert pids == sorted(set(pids))
+    assert len(nodes) > 1 if engine == "kernel" else len(nodes) == 1
+    mine = re.fullmatch(rf"{engine} True <process at 0x\w+: pid=(\d+), calls=(\d+), left=.*>", last)
+    assert mine, last
+    # BPF found the node that Python made, and counted there.
+    assert dict(nodes)[int(mine[1])] in range(1001, int(mine[2]))
+
+
+@pytest.mark.parametrize("name", ["tasks", "tree"])
+@pytest.mark.parametrize("chosen", ["kernel", "native"])
+def test_the_examples_compile_without_a_warning(example: Path, name: str, chosen: Any) -> None:
+    arenads.compile(example / f"{name}.bpf.c", engine=chosen, flags=["-Werror"])
 
 
 def test_classes_and_their_header_are_used_as_the_readme_says(

@@ -11,7 +11,9 @@
  *	ads_fence_acquire   loads before it are done before loads after it
  *
  * All on aligned 8-byte words: BPF has no 1-, 2- or 16-byte read-modify-write, and
- * on x86 an arena takes no fetch-and, -or, -xor.
+ * on x86 an arena takes no fetch-and, -or, -xor. User space has besides, for members
+ * of records that are no words, ads_load_8(), _16(), _32(), which acquire, and
+ * ads_store_8() and so on, which release.
  *
  * Orders on BPF: the byte code is the same for every machine, so the machine is
  * told by libbpf's __TARGET_ARCH_x86. There a load is an acquire and a store is a
@@ -193,6 +195,22 @@ static ADS_INLINE void ads_fence_acquire(void)
 {
 	__atomic_thread_fence(__ATOMIC_ACQUIRE);
 }
+
+#define ADS_NARROW(bits)                                                       \
+	static ADS_INLINE __u##bits ads_load_##bits(const __u##bits *place)    \
+	{                                                                      \
+		ads_point(ADS_POINT_LOAD, place);                              \
+		return __atomic_load_n(place, __ATOMIC_ACQUIRE);               \
+	}                                                                      \
+	static ADS_INLINE void ads_store_##bits(__u##bits *place, __u##bits value) \
+	{                                                                      \
+		ads_point(ADS_POINT_STORE, place);                             \
+		__atomic_store_n(place, value, __ATOMIC_RELEASE);              \
+	}
+
+ADS_NARROW(8)
+ADS_NARROW(16)
+ADS_NARROW(32)
 
 #endif
 

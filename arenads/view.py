@@ -1,0 +1,387 @@
+"""Views: records in arena memory, read and written where they are.
+
+A `View` stands for a record at an address. Its attributes are the members of the record, and
+each access is one access to the memory, so that a view always shows what is there now:
+
+>>> import arenads, msgspec
+>>> from arenads import Ptr, u64
+>>> Item = msgspec.defstruct("Item", [("value", u64), ("next", Ptr["Item"], 0)])
+>>> with arenads.create("1MiB", engine="native") as arena:
+...     items = arena.pool("items", value=Item)
+...     last = items.view(items.alloc(Item(1)))
+...     first = items.view(items.alloc(Item(2)))
+...     first.next = last
+...     last.value += 40
+...     first.next.value, first.next == last, last.next
+(41, True, None)
+
+Views follow pointers, so a structure that a program linked itself can be walked with them. They
+check each address before they follow it, but not where a walk leads: a list that is a circle has
+no end, and bounding the loop is the caller's.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any, Final, Generic, NoReturn, TypeVar, cast, overload
+
+from arenads._core import ffi, lib
+from arenads.access import fail, misplaced
+from arenads.codec import member_of
+from arenads.errors import SchemaError
+from arenads.schema import Scalar, Schema, refuse, spell
+from arenads.words import from_word, to_word, wrapped
+
+if TYPE_CHECKING:
+    from arenads.arena import Arena
+    from arenads.view_types import ArrayKind, Kind
+
+__all__ = ["ArrayView", "View", "VoidView", "make_view", "view_at"]
+
+T = TypeVar("T")
+U = TypeVar("U")
+
+LAST_ADDRESS: Final = (1 << 64) - 1
+
+_new = object.__new__
+_PLACE = lib.core_view_place
+
+
+class View(Generic[T]):
+    """A record in arena memory, `T` being the class of its copies.
+
+    Made by `Arena.view`, `Pool.view`, `Map.view`, `ArrayMap.view` and `List.view`, and by following
+    pointers. What an attribute gives and takes:
+
+    ================  ==========================================================================
+    number, enum,     as in a record; a value that does not fit, or that a `msgspec.Meta`
+    bool, text,       constraint forbids, is a `SchemaError`, and nothing is written
+    bytes, bit field
+    pointer           a view of its target, None for NULL; takes a view, an address, or None
+    record, union     a view of it; takes a record, a mapping, a tuple or a view, and copies it
+    array             an `ArrayView`; takes a sequence or a view, and copies it
+    ================  ==========================================================================
+
+    A view of something else than a record or an array, such as the target of a `Ptr[u64]`, has
+    the attribute `value`. One of a `void *`, or of a record that the schema does not know, has only
+    an address: `cast` says what it is.
+
+    Members that lie at a multiple of their size of 1, 2, 4 or 8 bytes are read and written by
+    one access each, never torn; reading acquires and writing releases, so who reads a pointer finds
+    what was written before it was stored. Text, bytes and whole records are copied 8 bytes at a
+    time. Writing a bit field changes only its own bits.
+
+    Views are equal if they are of the same type at the same address of the same arena. They keep
+    their arena from being collected, not from being closed: from then on each access is a
+    `ClosedError`. A view does not own its memory: whoever frees the record may see it used again
+    for another. Every access checks that it is within the arena, and raises
+
+    AddressError
+        A pointer leads to where no such record can be.
+    ReadOnlyError
+        A write through a read-only arena.
+    ClosedError
+
+    A member named like one of the methods below hides it; `View.copy(view)` still calls the method,
+    and `int(view)` is always the address.
+    """
+
+    __slots__ = ("__address__", "__arena__", "__core__")
+    __address__: int
+    __arena__: Arena
+    __core__: Any
+    __view__: Kind
+
+    def __init__(self) -> None:
+        raise TypeError("views are made by Arena.view and by the view methods of structures")
+
+    if TYPE_CHECKING:
+
+        def __setattr__(self, name: str, value: Any) -> None: ...
+
+    def __getattr__(self, name: str) -> Any:
+        raise AttributeError(self.__view__.no_member(name), name=name, obj=self)
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(
+            "a view is a place in the memory of this process, which cannot be copied or pickled;"
+            " its copy() can"
+        )
+
+    # --- where and what -------------------------------------------------------------------
+
+    @property
+    def address(self) -> int:
+        """The address, the same in every process."""
+        return self.__address__
+
+    @property
+    def offset(self) -> int:
+        """Bytes from the arena's base."""
+        return self.__address__ & 0xFFFF_FFFF
+
+    @property
+    def schema(self) -> Schema:
+        """Schema of the record."""
+        return self.__view__.schema
+
+    def __int__(self) -> int:
+        return self.__address__
+
+    __index__ = __int__
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, View):
+            return NotImplemented
+        return (
+            self.__address__ == other.__address__
+            and self.__core__ is other.__core__
+            and self.__view__.same(other.__view__)
+        )
+
+    def __hash__(self) -> int:
+        return hash((self.__address__, self.__view__.name))
+
+    def __repr__(self) -> str:
+        return self.__view__.shown(self)
+
+    # --- whole ----------------------------------------------------------------------------
+
+    def copy(self) -> T:
+        """Return a copy: a record as the codec gives it, with addresses for pointers.
+
+        >>> import arenads
+        >>> with arenads.create("1MiB", engine="native") as arena:
+        ...     numbers = arena.array("numbers", value=arenads.Array[arenads.u16, 3], max_entries=9)
+        ...     view = numbers.view(2)
+        ...     view[1] = 7
+        ...     view.copy(), list(view)
+        ([0, 7, 0], [0, 7, 0])
+        """
+        kind = self.__view__
+        return cast(T, kind.codec.unpack(kind.read(self, 0)))
+
+    def assign(self, value: object) -> None:
+        """Write a whole record, which may be a view of another, but for its intrusive nodes."""
+        self.__view__.write(self, 0, value)
+
+    @overload
+    def cast(self, type: type[U]) -> View[U]: ...
+    @overload
+    def cast(self, type: object) -> View[Any]: ...
+    def cast(self, type: object) -> View[Any]:
+        """Return a view of the same address as another type.
+
+        `type` is what `Arena.view` takes, or the name of a record that the schema knows.
+
+        Raises
+        ------
+        AddressError
+            No object of that type can be here.
+        SchemaError
+            There is no such type.
+        """
+        return view_at(self.__arena__, self.__address__, self.__view__.kinds.named(type))
+
+    @overload
+    def container(self, type: type[U], member: str) -> View[U]: ...
+    @overload
+    def container(self, type: object, member: str) -> View[Any]: ...
+    def container(self, type: object, member: str) -> View[Any]:
+        """Return a view of the record that this is a member of, as C's `container_of`.
+
+        >>> import arenads, msgspec
+        >>> from arenads import Ptr, u64
+        >>> Link = msgspec.defstruct("Link", [("next", Ptr["Link"], 0)])
+        >>> Task = msgspec.defstruct("Task", [("pid", u64), ("link", Link)])
+        >>> with arenads.create("1MiB", engine="native") as arena:
+        ...     tasks = arena.pool("tasks", value=Task)
+        ...     link = tasks.view(tasks.alloc(Task(7, Link()))).link
+        ...     link.container(Task, "link").pid
+        7
+
+        Raises
+        ------
+        SchemaError
+            The type has no such member, or one of another type than this view's.
+        AddressError
+            No such record can be there.
+        """
+        cls = self.__view__.kinds.named(type)
+        offset, ctype = member_of(cls.__view__.schema, member)
+        if spell(ctype) != self.__view__.name:
+            refuse(
+                f"{cls.__view__.name}.{member} is a {spell(ctype)}: expected a member of type"
+                f" {self.__view__.name}, which the view is of"
+            )
+        return view_at(self.__arena__, self.__address__ - offset, cls)
+
+    # --- atomic ---------------------------------------------------------------------------
+
+    def fetch_add(self, field: str | int, amount: int) -> int:
+        """Add to a 64-bit integer, atomically; return what it was before.
+
+        `field` is a path such as "calls" or "cpu[2].ticks"; "value" in a view of the integer
+        itself, "[3]" or 3 in an array. The other methods below take the same, and pointers too: as
+        addresses, where what is written and expected may be a view or None.
+
+        >>> import arenads
+        >>> with arenads.create("1MiB", engine="native") as arena:
+        ...     hits = arena.hashmap("hits", key=arenads.u32, value=arenads.u64)
+        ...     hits[1] = 5
+        ...     view = hits.view(1)
+        ...     view.fetch_add("value", 3), view.compare_exchange("value", 8, 0), hits[1]
+        (5, True, 0)
+
+        Raises
+        ------
+        SchemaError
+            The member is no aligned 64-bit integer, or the number does not fit.
+        """
+        offset, scalar = self.__view__.word(field, "add")
+        return from_word(_access(self, offset, lib.CORE_ADD, field, wrapped(amount)), scalar)
+
+    def load(self, field: str | int) -> int:
+        """Read a 64-bit integer; of a pointer, the address, wherever it leads."""
+        offset, scalar = self.__view__.word(field)
+        return from_word(_access(self, offset, lib.CORE_LOAD, field), scalar)
+
+    def store(self, field: str | int, value: int | View[Any] | None) -> None:
+        """Write a 64-bit integer, or a pointer without a check of where it leads."""
+        offset, scalar = self.__view__.word(field, "store")
+        _access(self, offset, lib.CORE_STORE, field, _word_of(value, scalar))
+
+    def exchange(self, field: str | int, value: int | View[Any] | None) -> int:
+        """Write a 64-bit integer, atomically; return what it was before."""
+        offset, scalar = self.__view__.word(field, "exchange")
+        operand = _word_of(value, scalar)
+        return from_word(_access(self, offset, lib.CORE_EXCHANGE, field, operand), scalar)
+
+    def compare_exchange(
+        self, field: str | int, expected: int | View[Any] | None, wanted: int | View[Any] | None
+    ) -> bool:
+        """Write a 64-bit integer if it is what is expected; return whether it was."""
+        offset, scalar = self.__view__.word(field, "compare_exchange")
+        old = _word_of(expected, scalar)
+        return _access(self, offset, lib.CORE_CAS, field, _word_of(wanted, scalar), old) == old
+
+
+def _word_of(value: Any, scalar: Scalar) -> int:
+    if value is None or isinstance(value, View):
+        value = 0 if value is None else value.__address__
+    return to_word(value, scalar)
+
+
+def _access(
+    view: View[Any], at: int, access: int, field: str | int, operand: int = 0, expected: int = 0
+) -> int:
+    before = ffi.new("__u64 *")
+    code = lib.core_view_word(
+        view.__core__, view.__address__, at, access, operand, expected, before
+    )
+    if code == lib.ADS_INVALID:
+        raise SchemaError(
+            f"atomic access needs an aligned 64-bit integer: {field!r} is at address"
+            f" {view.__address__ + at:#x}"
+        )
+    if code:
+        fail(view, code, at)
+    return int(before[0])
+
+
+class ArrayView(View[T], Sequence[Any]):
+    """An array in arena memory: a sequence of fixed length.
+
+    Elements are what attributes of a `View` are: numbers as such, records as views. An index,
+    assigning to one, and each step of an iteration is one access; a slice of numbers is copied by
+    one call, and `copy()` is the whole as a list.
+    """
+
+    __slots__ = ()
+    __view__: ArrayKind
+
+    def __len__(self) -> int:
+        return self.__view__.count
+
+    def __getitem__(self, index: Any) -> Any:
+        kind = self.__view__
+        try:
+            at = kind.places[index]
+        except (IndexError, TypeError):
+            kind.refuse(index)
+        if at.__class__ is not range:
+            return kind.load(self, at)
+        if kind.plain:
+            return [*kind.codec.unpack(kind.read(self, 0))[index]]
+        return [kind.load(self, place) for place in at]
+
+    def __setitem__(self, index: Any, value: Any) -> None:
+        """Write an element, or as many as a slice has.
+
+        Raises
+        ------
+        RangeError, SchemaError
+            Nothing was written; of a slice, the elements before the one that does not fit were.
+        """
+        kind = self.__view__
+        try:
+            at = kind.places[index]
+        except (IndexError, TypeError):
+            kind.refuse(index)
+        if at.__class__ is not range:
+            kind.store(self, at, value)
+            return
+        values = list(value)
+        if len(values) != len(at):
+            refuse(
+                f"expected {len(at)} values for a slice of {kind.name}, which cannot change its"
+                f" length; found {len(values)}"
+            )
+        for place, item in zip(at, values, strict=True):
+            kind.store(self, place, item)
+
+    def __iter__(self) -> Iterator[Any]:
+        load = self.__view__.load
+        return (load(self, at) for at in self.__view__.places)
+
+
+class VoidView(View[Any]):
+    """An address of something of unknown type, which may be outside of the arena."""
+
+    __slots__ = ()
+
+
+# --- making views ---------------------------------------------------------------------------
+
+
+def make_view(arena: Arena, core: Any, address: int, cls: type[View[Any]]) -> View[Any]:
+    """Return a view of a place that was checked."""
+    view = _new(cls)
+    view.__arena__ = arena
+    view.__core__ = core
+    view.__address__ = address
+    return view
+
+
+def view_at(arena: Arena, address: object, cls: type[View[Any]]) -> View[Any]:
+    """Return a view of an address, or `AddressError` where none can be."""
+    kind, core = cls.__view__, arena._open()
+    number = address_of(address)
+    if not kind.size:
+        refuse(f"a view needs a type of at least one byte, {kind.name} has none")
+    if (
+        not 0 <= number <= LAST_ADDRESS
+        or lib.core_view_place(core, number, kind.size, kind.align) < 0
+    ):
+        arena._open()
+        raise misplaced(arena, number, kind.size, kind.align, kind.name)
+    return make_view(arena, core, number, cls)
+
+
+def address_of(address: object) -> int:
+    """Return the address that a number or a view is."""
+    try:
+        return operator.index(address)  # type: ignore[arg-type]
+    except TypeError:
+        refuse(f"expected an address or a view, found {address!r}")
