@@ -108,6 +108,8 @@ int ads_structure_check(struct ads_arena *, __u32 kind, struct ads_ref);
 __s64 ads_owner_reap(struct ads_arena *, __u32 *threads);
 void ads_owner_leave(struct ads_arena *);
 int ads_directory_add(struct ads_arena *, const char *name, struct ads_directory_value *);
+int ads_directory_describe(struct ads_arena *, const void *schema, __u32 size,
+                           struct ads_directory_value *);
 int ads_directory_find(struct ads_arena *, const char *name, struct ads_directory_value *);
 int ads_directory_remove(struct ads_arena *, const char *name);
 __s64 ads_directory_reclaim(struct ads_arena *);
@@ -181,6 +183,12 @@ int core_queue_pop(const core_structure *, char *value);
 __s64 core_queue_push_many(const core_structure *, const char *values, __u64 count);
 __s64 core_queue_pop_many(const core_structure *, char *values, __u64 count);
 __s64 core_queue_len(const core_structure *);
+typedef struct { ...; } core_fifo_cursor;
+int core_queue_walk(const core_structure *, core_fifo_cursor *);
+__s64 core_queue_read(const core_structure *, core_fifo_cursor *, char *values, __u64 count);
+__s64 core_structure_bytes(const core_structure *, __u32 schema);
+struct ads_pool_walk { ...; };
+__s64 core_pool_walk(const core_structure *, struct ads_pool_walk *, char *records, __u64 count);
 int core_ring_push(const core_structure *, const char *data, __u32 size);
 __s64 core_ring_push_many(const core_structure *, const char *data, const __u32 *sizes,
                           __u64 count);
@@ -210,6 +218,7 @@ int core_array_set_many(const core_structure *, __u32 index, __s64 step, const c
 int core_array_field(const core_structure *, __u32 index, __u32 at, int access, __u64 operand,
                      __u64 expected, __u64 *before);
 __s64 core_array_populated(const core_structure *);
+int core_array_next(const core_structure *, __u32 *index, __u32 *count);
 #define CORE_EXCHANGE ...
 #define CORE_LOAD ...
 #define CORE_STORE ...

@@ -892,11 +892,9 @@ class Arena:
             if schema is not None
         }
         text = msgspec.json.encode(stored)
-        at = ffi.new("__u32 *")
         self._check(create(core, ref))
-        self._check(lib.ads_alloc(core, len(text), at))
-        self._check(lib.core_write(core, at[0], text, len(text)))
-        named = ffi.new("struct ads_directory_value *", (kind, ref.offset, at[0], len(text)))
+        named = ffi.new("struct ads_directory_value *", (kind, ref.offset, 0, 0))
+        self._check(lib.ads_directory_describe(core, text, len(text), named))
         code = lib.ads_directory_add(core, padded, named)
         if code != lib.ADS_EXISTS:  # somebody else made it meanwhile: `named` is theirs
             self._check(code)
