@@ -67,7 +67,7 @@ struct ads_arena {
     ...;
 };
 struct ads_ref { __u32 offset, key_size, value_size, flags; };
-struct ads_header { __u32 kind, key_size, value_size, max_entries; ...; };
+struct ads_header { __u32 kind, key_size, value_size, max_entries, flags; ...; };
 struct ads_walk { ...; };
 struct ads_scan { struct ads_walk walk; __u64 hash; ...; };
 struct ads_ring_draft { __u64 ticket, at; ...; };
@@ -92,10 +92,13 @@ int ads_arena_remap(struct ads_arena *);
 void ads_arena_close(struct ads_arena *);
 int ads_arena_populate(struct ads_arena *, __u64 end);
 int ads_arena_provision(struct ads_arena *, __u64 distance);
-int ads_alloc(struct ads_arena *, __u64 bytes, __u32 *offset);
 int ads_bpf_arena_create(__u64 size, __u64 base, const char *name);
 int ads_bpf_pin(int fd, const char *path);
 int ads_bpf_get(const char *path);
+struct ads_bpf_map_info { __u32 type; char name[16]; ...; };
+int ads_bpf_map_info(int fd, struct ads_bpf_map_info *);
+#define ADS_MAP_TYPE_ARENA ...
+#define ADS_MAGIC ...
 int ads_bpf_map_by_id(__u32 id);
 int ads_hashmap_create(struct ads_arena *, __u32 kind, struct ads_ref *, __u32 entries,
                        __u32 first);
