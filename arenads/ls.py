@@ -78,7 +78,7 @@ class ListedArena(msgspec.Struct, frozen=True, kw_only=True):
                 f"{self.arena}: {self.engine} engine, ABI {self.abi}, creation id"
                 f" {self.creation_id}, at {self.base}",
                 f"{self.used:,} bytes used, {self.populated:,} populated, {self.size:,} at most;"
-                f" allocations without memory: {self.no_memory:,}; met damage: {self.damaged:,}",
+                f" without memory: {self.no_memory:,}; met damage: {self.damaged:,}",
             ),
             marked=[number for number, each in enumerate(self.structures) if each.error],
         )

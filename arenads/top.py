@@ -24,7 +24,7 @@ from arenads.errors import (
 )
 from arenads.fields import EntryField, comparable, field_named, fields_of, parsed, text_of
 from arenads.keys import Keys
-from arenads.kinds import KINDS
+from arenads.ls import failures_text
 from arenads.schema import Scalar, StrType
 from arenads.structure import Structure
 from arenads.table import Live, Table
@@ -35,7 +35,7 @@ Row: TypeAlias = tuple[Any, ...]
 RATE: Final = "/s"
 # What a drawn table has beyond its rows and heading: an empty line, titles, a rule, an empty line.
 _FRAME_LINES: Final = 4
-_GAP: Final = 2
+_GAP: Final = 3
 
 
 class Request(msgspec.Struct, frozen=True):
@@ -81,8 +81,8 @@ class Frame(msgspec.Struct, frozen=True):
 _STRUCTURE_PARTS: Final = (
     Part("name", StrType(64), True),
     Part("kind", StrType(64)),
-    *(Part(name, Scalar("u64")) for name in ("entries", "at_most")),
-    *(Part(name, Scalar("u64")) for name in ("full", "no_memory", "budget", "damaged", "dropped")),
+    *(Part(name, Scalar("u64")) for name in ("entries", "at_most", "failures")),
+    Part("which", StrType(64)),
 )
 
 
@@ -117,6 +117,7 @@ class _OfArena:
         except (DamagedError, BudgetError) as error:
             problems.append(f"the directory: {error.message}")
         self._known = known
+        rows = dict(sorted(rows.items()))  # those that are equal in what is sorted by, by name
         at = time.monotonic()
         count = f"{len(rows):,} structure{'' if len(rows) == 1 else 's'}"
         return Sample(at, self.fields, rows, len(rows), [count, *problems])
@@ -126,10 +127,11 @@ def _structure_row(structure: Structure[Any]) -> Row:
     failures = structure.counters()
     return (
         structure.name,
-        KINDS[structure.kind].name,
+        structure.kind_name,
         count_entries(structure),
         structure.max_entries,
-        *msgspec.structs.astuple(failures),
+        sum(msgspec.structs.astuple(failures)),
+        failures_text(failures),
     )
 
 
@@ -280,10 +282,6 @@ class _Frames:
             rows.sort(key=order, reverse=down != self._request.reverse)
         except TypeError:  # an array, or a union of this and that
             rows.sort(key=lambda row: text_of(str(read(row))), reverse=self._request.reverse)
-
-    @property
-    def sorted_by(self) -> str | None:
-        return self._request.sort
 
 
 def _number(text: str) -> float:
