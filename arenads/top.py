@@ -428,10 +428,7 @@ def show_top(request: Request, output: TextIO) -> None:
 
 
 def _heading(arena: Arena, request: Request) -> list[str]:
-    return [
-        f"{request.pin}: {arena.engine} engine, {arena.used:,} of {arena.size:,} bytes used,"
-        f" {arena.populated:,} populated"
-    ]
+    return [f"{request.pin}: {arena.engine} engine, {arena.used:,} of {arena.size:,} bytes used"]
 
 
 def _print_frames(
