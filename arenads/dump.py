@@ -12,11 +12,11 @@ import msgspec
 
 from arenads.arena import Arena
 from arenads.condition import Condition, all_of
-from arenads.entries import count_entries, entries, parts
 from arenads.errors import ArenadsError, BudgetError, DamagedError, RemovedError, SchemaError
 from arenads.fields import EntryField, comparable, entry_converter, field_named, fields_of, parsed
 from arenads.structure import Structure
 from arenads.table import printable
+from arenads.walk import count_entries, entries, parts
 
 __all__ = ["Form", "Request", "dump_arena"]
 

@@ -1,8 +1,8 @@
 """The fields of entries: found by name, shown as text, turned into what JSON can hold.
 
-Members of a value record go by their own names (`calls`, `cpu.ticks`), those of a key record
-behind `key.`; a key or value that is no record is `key` or `value`. Where two would be called the
-same, the value's is `value.calls`, and that name is always understood.
+Members of key and value records go by their own names (`calls`, `cpu.ticks`); a key or value that
+is no record is `key` or `value`. Members of both that have the same name are `key.pid` and
+`value.pid`, and these names are always understood.
 """
 
 from __future__ import annotations
@@ -10,12 +10,12 @@ from __future__ import annotations
 import enum
 import math
 import re
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 import msgspec
 
-from arenads.entries import Part
 from arenads.errors import SchemaError
 from arenads.python_class import generated
 from arenads.schema import (
@@ -35,6 +35,7 @@ from arenads.schema import (
     spell,
 )
 from arenads.shape import Shape
+from arenads.walk import Part
 
 __all__ = ["EntryField", "entry_converter", "field_named", "fields_of", "parsed", "text_of"]
 
@@ -168,28 +169,24 @@ def fields_of(parts: Sequence[Part]) -> list[EntryField]:
     >>> [each.name for each in fields_of([Part("key", Scalar("u32"), True)])]
     ['key']
     """
-    found: list[EntryField] = []
-    for part in parts:
-        prefix = "" if part.name == "value" else part.name
-        found.extend(_leaves(parts, part, part.type, prefix, part.name))
-    taken: set[str] = set()
-    for place, field in enumerate(found):
-        if field.name in taken:
-            found[place] = msgspec.structs.replace(field, name=f"value.{field.name}")
-        taken.add(found[place].name)
+    paths = [(part.name, path) for part in parts for path in _paths(part.type, "")]
+    times = Counter(path or part for part, path in paths)
+    found = []
+    for part, path in paths:
+        whole = f"{part}.{path}" if path else part
+        name = whole if times[path or part] > 1 else path or part
+        found.append(msgspec.structs.replace(_resolve(parts, whole), name=name))
     return found
 
 
-def _leaves(
-    parts: Sequence[Part], part: Part, ctype: CType, name: str, path: str
-) -> list[EntryField]:
-    if isinstance(ctype, Record):
-        found = []
-        for member in members(ctype):
-            inner = f"{name}.{member.name}" if name else member.name
-            found += _leaves(parts, part, member.type, inner, f"{path}.{member.name}")
-        return found
-    return [msgspec.structs.replace(_resolve(parts, path), name=name or part.name)]
+def _paths(ctype: CType, path: str) -> list[str]:
+    """Return the paths of all members that are no records; of what is none itself the path."""
+    if not isinstance(ctype, Record):
+        return [path]
+    found = []
+    for member in members(ctype):
+        found += _paths(member.type, f"{path}.{member.name}" if path else member.name)
+    return found
 
 
 def field_named(parts: Sequence[Part], name: str) -> EntryField:
@@ -206,7 +203,7 @@ def field_named(parts: Sequence[Part], name: str) -> EntryField:
             return field
     first = re.match(r"[A-Za-z_]\w*", name)
     places = {part.name for part in parts}
-    candidates = [f"value.{name}"] if "value" in places else []
+    candidates = [f"{place}.{name}" for place in ("value", "key") if place in places]
     if first and first[0] in places:
         candidates.insert(0, name)
     for path in candidates:

@@ -6,11 +6,11 @@ import msgspec
 
 from arenads._core import lib
 from arenads.arena import Arena, flag_list
-from arenads.entries import count_entries
 from arenads.errors import ArenadsError, BudgetError, DamagedError, RemovedError, SchemaError
 from arenads.kinds import KINDS
 from arenads.structure import Counters, Structure
 from arenads.table import Table
+from arenads.walk import count_entries
 
 __all__ = ["ListedArena", "ListedStructure", "list_arena"]
 

@@ -9,11 +9,14 @@ from typing import Any, TypeVar
 from arenads._core import ffi, lib
 from arenads.errors import KeyAbsentError, LinkedError, SchemaError
 from arenads.node import node_members
-from arenads.structure import _BATCH, Collection
+from arenads.structure import Collection
 
 __all__ = ["Pool"]
 
 V = TypeVar("V")
+
+# Objects that iteration copies in one call of the C core.
+_BATCH = 256
 
 
 class Pool(Collection[V]):

@@ -7,11 +7,14 @@ from typing import TypeVar
 
 from arenads._core import ffi, lib
 from arenads.errors import CapacityError
-from arenads.structure import _BATCH, Structure
+from arenads.structure import Structure
 
 __all__ = ["Queue"]
 
 V = TypeVar("V")
+
+# Records that iteration copies in one call of the C core.
+_BATCH = 256
 
 
 class Fifo(Structure[V]):

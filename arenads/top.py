@@ -14,7 +14,6 @@ import msgspec
 
 from arenads.arena import Arena
 from arenads.condition import Condition, all_of
-from arenads.entries import Part, count_entries, entries, parts
 from arenads.errors import (
     BudgetError,
     DamagedError,
@@ -28,6 +27,7 @@ from arenads.ls import failures_text
 from arenads.schema import Scalar, StrType
 from arenads.structure import Structure
 from arenads.table import Live, Table
+from arenads.walk import Part, count_entries, entries, parts
 
 __all__ = ["Request", "show_top"]
 

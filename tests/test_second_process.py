@@ -19,7 +19,7 @@ Python = Callable[..., "subprocess.CompletedProcess[str]"]
 READER = """
 import enum, json, sys
 import arenads
-from arenads.entries import entries, parts
+from arenads.walk import entries, parts
 from arenads.fields import entry_converter
 from arenads.schema import encode_schema
 
