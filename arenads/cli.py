@@ -1,8 +1,8 @@
 """The command line: `arenads`, or `python -m arenads`.
 
 Exit status: 0 all is well; 1 the answer is no (`doctor`: the engine does not work, `demo`: the
-two sides disagree, `check`, `ls`, `dump`: something is damaged or leaked, `header --check`: the file
-is out of date); 2 it could not be done; 130 interrupted.
+two sides disagree, `check`, `ls`, `dump`: something is damaged or leaked, `header --check`: the
+file is out of date); 2 it could not be done; 130 interrupted.
 """
 
 from __future__ import annotations

@@ -6,15 +6,14 @@
 
 from __future__ import annotations
 
-import importlib
 import os
 import re
-import sys
-from typing import Any, Final
+from typing import Final
 
 from arenads.annotations import schema_of
 from arenads.btf import Btf, Kind
 from arenads.btf_schema import from_btf
+from arenads.c_header import find_class
 from arenads.errors import SchemaError
 from arenads.schema import SCALARS, ArrayType, BytesType, CType, Scalar, Schema, StrType
 from arenads.stored import encode_stored
@@ -57,7 +56,7 @@ def schema_text(
 
 def _schema(name: str, types: Btf | None) -> Schema:
     if ":" in name:
-        return _of_class(name)
+        return schema_of(find_class(name))
     plain = _plain(name)
     if plain is not None:
         return Schema(plain)
@@ -88,19 +87,6 @@ def _plain(name: str) -> CType | None:
     if scalar == "char":
         return StrType(count)
     return BytesType(count) if scalar == "u8" else ArrayType(Scalar(scalar), count)
-
-
-def _of_class(name: str) -> Schema:
-    module, _, path = name.partition(":")
-    if os.getcwd() not in sys.path:
-        sys.path.insert(0, os.getcwd())
-    try:
-        found: Any = importlib.import_module(module)
-        for step in path.split("."):
-            found = getattr(found, step)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise SchemaError(f"{name!r} could not be imported: {error}") from None
-    return schema_of(found)
 
 
 def as_c(name: str, text: bytes) -> str:

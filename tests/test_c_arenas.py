@@ -132,7 +132,7 @@ def test_the_schema_command_prints_what_c_programs_store(run: Run, tmp_path: Pat
     [
         ([], "found neither"),
         (["--value", "nonsense"], "expected one such as u32"),
-        (["--value", "no.such.module:Class"], "could not be imported"),
+        (["--value", "no.such.module:Class"], "cannot be imported"),
         (["--value", "json:dumps"], "has no C form"),
         (["--value", "task", "--btf", "absent.o"], "absent.o"),
         (["--value", "u32", "--c", "not a name"], "expected a name for a C variable"),

@@ -179,7 +179,7 @@ def test_a_schema_of_another_size_than_the_structure_s_is_told(native_pin: Path)
     overwrite(native_pin, at + 12, schema[1], 4)
     before = native_pin.read_bytes()
     found = by_name(list_arena(str(native_pin)))
-    assert "describes values of 8 bytes (u64), its header says 72" in found["inbox"].error
+    assert "is of values of 8 bytes, but it has values of 72 bytes" in found["inbox"].error
     assert not found["tasks"].error
     with arenads.open(native_pin) as arena, pytest.raises(arenads.DamagedError, match="inbox"):
         arena.structures["inbox"]
