@@ -212,6 +212,8 @@ def _ls(options: argparse.Namespace) -> int:
 def _dump(options: argparse.Namespace) -> int:
     from arenads.dump import Request, dump_arena
 
+    if options.arrow is not None:
+        return _dump_arrow(options)
     if options.where and options.name is None:
         _say("--where is about the fields of one structure: expected its NAME")
         return FAILED
@@ -228,6 +230,20 @@ def _dump(options: argparse.Namespace) -> int:
         _say(error.message)
         return NO
     return 0 if whole else NO
+
+
+def _dump_arrow(options: argparse.Namespace) -> int:
+    from arenads.arrow_file import write_arrow
+
+    if options.where or options.limit is not None:
+        return _say("an Arrow file has all entries: --arrow goes without --where and --limit")
+    try:
+        write_arrow(options.pin, options.name, options.arrow)
+    except DamagedError as error:
+        _say(error.message)
+        return NO
+    print(options.arrow)
+    return 0
 
 
 def _top(options: argparse.Namespace) -> int:
@@ -421,6 +437,11 @@ def _add_reading_commands(add: Callable[..., Any]) -> None:
     )
     form.add_argument(
         "--csv", action="store_true", help="print a line of names and a line for each entry"
+    )
+    form.add_argument(
+        "--arrow",
+        metavar="FILE",
+        help="write a snapshot of a map, set, list or array as an Arrow IPC file; needs pyarrow",
     )
     dump.add_argument("--limit", type=_count, metavar="N", help="at most N entries of each")
     dump.add_argument(

@@ -24,6 +24,7 @@ from hypothesis import strategies as st
 
 import arenads
 from arenads import Array, u32, u64
+from arenads.arrow_file import write_arrow
 from arenads.condition import read_condition
 from arenads.dump import Request, dump_arena
 from arenads.fields import entry_converter, field_named, fields_of, parsed
@@ -465,3 +466,38 @@ def test_no_damage_makes_reading_crash_or_hang(seed: int) -> None:
         assert place.read_bytes() == before
     finally:
         place.unlink(missing_ok=True)
+
+
+# --- Arrow files ------------------------------------------------------------------------
+
+
+def test_an_arrow_file_has_the_entries_of_a_structure(
+    run: Run, pinned: Path, tmp_path: Path
+) -> None:
+    pyarrow = pytest.importorskip("pyarrow")
+    if not hasattr(arenads.HashMap, "snapshot"):
+        pytest.skip("structures have no snapshots in this version")
+    done = run("dump", pinned, "names", "--arrow", "names.arrow")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "names.arrow\n", "")
+    with pyarrow.ipc.open_file(tmp_path / "names.arrow") as file:
+        table = file.read_all()
+    assert table.to_pylist() == [{"key": "alice", "value": 1}, {"key": "bob", "value": 2}]
+    assert os.listdir(tmp_path) == ["names.arrow"]
+
+
+def test_arrow_files_say_what_they_cannot_have(run: Run, pinned: Path, tmp_path: Path) -> None:
+    pytest.importorskip("pyarrow")
+    assert "expected a map, set, list" in fails(run("dump", pinned, "log", "--arrow", "x"))
+    assert "expected its NAME" in fails(run("dump", pinned, "--arrow", "x"))
+    limited = run("dump", pinned, "names", "--limit", 1, "--arrow", "x")
+    assert "without --where and --limit" in fails(limited)
+    assert os.listdir(tmp_path) == []
+
+
+def test_arrow_files_need_pyarrow(
+    pinned: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("pyarrow", "pyarrow.ipc"):
+        monkeypatch.setitem(sys.modules, name, None)
+    with pytest.raises(arenads.SchemaError, match=r"pip install 'arenads\[arrow\]'"):
+        write_arrow(str(pinned), "names", str(tmp_path / "x"))
