@@ -459,6 +459,61 @@ static __s64 core_queue_len(const core_structure *s)
 	return (__s64)(ads_queue_len(s->arena, s->ref) & ~(1ull << 63));
 }
 
+/* A walk over what waits in a queue or an MPMC ring; the kind says in which. */
+typedef struct { struct ads_queue_cursor queue; struct ads_mpmc_cursor mpmc; } core_fifo_cursor;
+
+static int core_queue_walk(const core_structure *s, core_fifo_cursor *c)
+{
+	CORE_OPEN(s);
+	if (s->kind == ADS_KIND_MPMC)
+		return ads_mpmc_walk(s->arena, s->ref, &c->mpmc);
+	return ads_queue_walk(s->arena, s->ref, &c->queue);
+}
+
+/* Copy up to `count` records of a walk. Fewer at the end; the error if it was with the first. */
+static __s64 core_queue_read(const core_structure *s, core_fifo_cursor *c, char *values, __u64 count)
+{
+	CORE_OPEN(s);
+	__u64 i;
+
+	for (i = 0; i < count; i++) {
+		char *value = values + i * s->ref.value_size;
+		int rc = s->kind == ADS_KIND_MPMC ? ads_mpmc_read(s->arena, s->ref, &c->mpmc, value)
+						  : ads_queue_read(s->arena, s->ref, &c->queue, value);
+
+		if (rc)
+			return i || rc == ADS_ABSENT ? (__s64)i : rc;
+	}
+	return (__s64)count;
+}
+
+/* Bytes of the arena that are the structure's, with those of the block at `schema`. */
+static __s64 core_structure_bytes(const core_structure *s, __u32 schema)
+{
+	CORE_MAPPED(s);
+	return ads_structure_bytes(s->arena, s->kind, s->ref, schema);
+}
+
+/* Copy up to `count` objects in use of a pool: records {offset:8, value rounded up to 8 bytes}. */
+static __s64 core_pool_walk(const core_structure *s, struct ads_pool_walk *walk, char *records, __u64 count)
+{
+	CORE_OPEN(s);
+	__u32 size = 8 + ads_round_up(s->ref.value_size, 8);
+	__u64 i;
+
+	for (i = 0; i < count; i++, records += size) {
+		__u32 object;
+		__u64 word;
+		int rc = ads_pool_next(s->arena, s->ref, walk, &object, records + 8);
+
+		if (rc)
+			return i || rc == ADS_ABSENT ? (__s64)i : rc;
+		word = object;
+		memcpy(records, &word, 8);
+	}
+	return (__s64)count;
+}
+
 /* Where the value is in a record of core_scan(). */
 static __u32 core_record_value(const core_structure *s)
 {
@@ -772,6 +827,12 @@ static int core_array_field(const core_structure *s, __u32 index, __u32 at, int 
 	if (!rc)
 		*before = core_access_word(ads_at(s->arena, __u64, element + at), access, operand, expected);
 	return rc;
+}
+
+static int core_array_next(const core_structure *s, __u32 *index, __u32 *count)
+{
+	CORE_OPEN(s);
+	return ads_array_next(s->arena, s->ref, index, count);
 }
 
 static __s64 core_array_populated(const core_structure *s)

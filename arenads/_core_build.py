@@ -67,7 +67,7 @@ struct ads_arena {
     ...;
 };
 struct ads_ref { __u32 offset, key_size, value_size, flags; };
-struct ads_header { __u32 kind, key_size, value_size, max_entries; ...; };
+struct ads_header { __u32 kind, key_size, value_size, max_entries, flags; ...; };
 struct ads_walk { ...; };
 struct ads_scan { struct ads_walk walk; __u64 hash; ...; };
 struct ads_ring_draft { __u64 ticket, at; ...; };
@@ -92,10 +92,13 @@ int ads_arena_remap(struct ads_arena *);
 void ads_arena_close(struct ads_arena *);
 int ads_arena_populate(struct ads_arena *, __u64 end);
 int ads_arena_provision(struct ads_arena *, __u64 distance);
-int ads_alloc(struct ads_arena *, __u64 bytes, __u32 *offset);
 int ads_bpf_arena_create(__u64 size, __u64 base, const char *name);
 int ads_bpf_pin(int fd, const char *path);
 int ads_bpf_get(const char *path);
+struct ads_bpf_map_info { __u32 type; char name[16]; ...; };
+int ads_bpf_map_info(int fd, struct ads_bpf_map_info *);
+#define ADS_MAP_TYPE_ARENA ...
+#define ADS_MAGIC ...
 int ads_bpf_map_by_id(__u32 id);
 int ads_hashmap_create(struct ads_arena *, __u32 kind, struct ads_ref *, __u32 entries,
                        __u32 first);
@@ -108,6 +111,8 @@ int ads_structure_check(struct ads_arena *, __u32 kind, struct ads_ref);
 __s64 ads_owner_reap(struct ads_arena *, __u32 *threads);
 void ads_owner_leave(struct ads_arena *);
 int ads_directory_add(struct ads_arena *, const char *name, struct ads_directory_value *);
+int ads_directory_describe(struct ads_arena *, const void *schema, __u32 size,
+                           struct ads_directory_value *);
 int ads_directory_find(struct ads_arena *, const char *name, struct ads_directory_value *);
 int ads_directory_remove(struct ads_arena *, const char *name);
 __s64 ads_directory_reclaim(struct ads_arena *);
@@ -181,6 +186,12 @@ int core_queue_pop(const core_structure *, char *value);
 __s64 core_queue_push_many(const core_structure *, const char *values, __u64 count);
 __s64 core_queue_pop_many(const core_structure *, char *values, __u64 count);
 __s64 core_queue_len(const core_structure *);
+typedef struct { ...; } core_fifo_cursor;
+int core_queue_walk(const core_structure *, core_fifo_cursor *);
+__s64 core_queue_read(const core_structure *, core_fifo_cursor *, char *values, __u64 count);
+__s64 core_structure_bytes(const core_structure *, __u32 schema);
+struct ads_pool_walk { ...; };
+__s64 core_pool_walk(const core_structure *, struct ads_pool_walk *, char *records, __u64 count);
 int core_ring_push(const core_structure *, const char *data, __u32 size);
 __s64 core_ring_push_many(const core_structure *, const char *data, const __u32 *sizes,
                           __u64 count);
@@ -242,6 +253,7 @@ int core_view_write(struct ads_arena *, __u64 address, __u32 at, const char *fro
 int core_view_word(struct ads_arena *, __u64 address, __u32 at, int access, __u64 operand,
                    __u64 expected, __u64 *before);
 #define CORE_UNREAD ...
+int core_array_next(const core_structure *, __u32 *index, __u32 *count);
 #define CORE_EXCHANGE ...
 #define CORE_LOAD ...
 #define CORE_STORE ...

@@ -7,6 +7,7 @@ it at the same address, its *base*, so a pointer stored in it means the same eve
 from __future__ import annotations
 
 import contextlib
+import difflib
 import errno
 import os
 import re
@@ -35,6 +36,7 @@ from arenads.errors import (
     DamagedError,
     EndianError,
     EngineError,
+    LayoutError,
     LockdownError,
     NameExistsError,
     NotAPinError,
@@ -46,9 +48,15 @@ from arenads.errors import (
     StructureAbsentError,
     WrongMapTypeError,
 )
-from arenads.kinds import KINDS
+from arenads.kinds import KINDS, KindOfStructure
 from arenads.node import node_offset
-from arenads.schema import Schema, decode_schema, encode_schema, padding_of
+from arenads.schema import (
+    BytesType,
+    Scalar,
+    Schema,
+    padding_of,
+)
+from arenads.stored import decode_stored, encode_stored
 from arenads.structure import CheckReport
 from arenads.view import View, view_at
 from arenads.view_types import view_class
@@ -81,6 +89,7 @@ Reclaim: TypeAlias = Literal["immediate", "grace"]
 T = TypeVar("T")
 
 PAGE: int = lib.ADS_PAGE_SIZE
+_NAMES_SHOWN = 20  # in the message about one that is not there
 _UNITS = {"": 1, "b": 1, "kib": 1 << 10, "mib": 1 << 20, "gib": 1 << 30}
 _UNITS |= {"k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "page": PAGE, "pages": PAGE}
 
@@ -223,13 +232,6 @@ class ArenaReport(msgspec.Struct, frozen=True):
     directory: CheckReport
     """The list of names: an entry leaks where somebody dies who names or removes a structure."""
     heap: HeapReport
-
-
-class _Stored(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What the directory says of a structure's records."""
-
-    value: msgspec.Raw = msgspec.Raw()  # empty: no value
-    key: msgspec.Raw = msgspec.Raw()  # likewise
 
 
 _open_arenas: weakref.WeakSet[Arena] = weakref.WeakSet()
@@ -836,9 +838,14 @@ class Arena:
         self._check(code)
 
     def _absent(self, name: str) -> StructureAbsentError:
-        have = ", ".join(map(repr, self.structures)) or "nothing"
+        names = list(self.structures)
+        have = ", ".join(map(repr, names[:_NAMES_SHOWN])) or "nothing"
+        if len(names) > _NAMES_SHOWN:
+            have += f" and {len(names) - _NAMES_SHOWN} more"
+        close = difflib.get_close_matches(name, names, n=1)
+        meant = f" Did you mean {close[0]!r}?" if close else ""
         return StructureAbsentError(
-            f"no structure {name!r} in this arena; its directory has {have}", name=name
+            f"no structure {name!r} in this arena; its directory has {have}.{meant}", name=name
         )
 
     def reclaim(self) -> int:
@@ -905,8 +912,11 @@ class Arena:
             _check_count("max_entries", max_entries)
             found = self._add(padded, kind, key_schema, value_schema, flags, create)
         offset = self._compared(name, found, kind, key_schema, value_schema, flags, max_entries)
-        make = KINDS[kind].structure_type()
-        return make(self, name, offset, key, value, key_schema, value_schema)
+        made = KINDS[kind].structure_type()(
+            self, name, offset, key, value, key_schema, value_schema
+        )
+        made._schema_offset = int(found.schema_offset)
+        return made
 
     def _add(
         self,
@@ -924,17 +934,10 @@ class Arena:
         ref.flags = flags
         _check_record_size("key", ref.key_size, lib.ADS_MAX_KEY)
         _check_record_size("value", ref.value_size, lib.ADS_MAX_VALUE)
-        stored = {
-            what: msgspec.Raw(encode_schema(schema))
-            for what, schema in (("value", value), ("key", key))
-            if schema is not None
-        }
-        text = msgspec.json.encode(stored)
-        at = ffi.new("__u32 *")
+        text = encode_stored(key, value)
         self._check(create(core, ref))
-        self._check(lib.ads_alloc(core, len(text), at))
-        self._check(lib.core_write(core, at[0], text, len(text)))
-        named = ffi.new("struct ads_directory_value *", (kind, ref.offset, at[0], len(text)))
+        named = ffi.new("struct ads_directory_value *", (kind, ref.offset, 0, 0))
+        self._check(lib.ads_directory_describe(core, text, len(text), named))
         code = lib.ads_directory_add(core, padded, named)
         if code != lib.ADS_EXISTS:  # somebody else made it meanwhile: `named` is theirs
             self._check(code)
@@ -966,10 +969,17 @@ class Arena:
                 name=name,
             )
         found_key, found_value = self._schemas(name, named)
-        if key is not None and found_key is not None:
-            compare(key, found_key, what=f"key of {name!r}")
-        if value is not None and found_value is not None:
-            compare(value, found_value, what=f"value of {name!r}")
+        for what, mine, theirs in (("key", key, found_key), ("value", value, found_value)):
+            if mine is None or theirs is None:
+                continue
+            if not _is_bare(named):
+                compare(mine, theirs, what=f"{what} of {name!r}")
+            # An integer key of an ordered map has no size of its own there.
+            elif mine.size != theirs.size and theirs.type not in (Scalar("u64"), Scalar("i64")):
+                raise LayoutError(
+                    f"{what} of {name!r}: expected {mine.name} of {mine.size} bytes, found"
+                    f" {theirs.size} bytes, whose type nobody has described"
+                )
         found_flags = lib.core_structure_flags(self._open(), named.offset)
         self._check(found_flags)
         if found_flags != flags:
@@ -995,6 +1005,9 @@ class Arena:
             )
 
     def _schemas(self, name: str, named: Any) -> tuple[Schema | None, Schema | None]:
+        """Return the types of a structure's keys and values; None: it has no such thing."""
+        if _is_bare(named):
+            return self._bare_schemas(name, named)
         if not 0 < named.schema_size <= 1 << 20:
             self._damaged(f"the schema of {name!r} claims {named.schema_size} bytes", named.offset)
         text = bytearray(named.schema_size)
@@ -1004,15 +1017,10 @@ class Arena:
             )
         )
         try:
-            stored = msgspec.json.decode(text, type=_Stored)
-            key, value = (
-                decode_schema(bytes(each)) if bytes(each) else None
-                for each in (stored.key, stored.value)
-            )
-        except (msgspec.MsgspecError, SchemaError) as error:
+            key, value = decode_stored(text)
+        except SchemaError as error:
             self._damaged(f"the schema of {name!r} is none: {error}", int(named.schema_offset))
-        header = ffi.new("struct ads_header *")
-        self._check(lib.core_read(self._open(), named.offset, header, ffi.sizeof(header[0])))
+        header = self._header(named)
         for what, schema, size in (
             ("keys", key, int(header.key_size)),
             ("values", value, int(header.value_size)),
@@ -1026,22 +1034,62 @@ class Arena:
                 )
         return key, value
 
-    def _open_structure(self, name: str) -> Structure[Any]:
-        named = self._find(_padded_name(name))
-        if named is None:
-            raise self._absent(name)
-        key, value = self._schemas(name, named)
+    def _bare_schemas(self, name: str, named: Any) -> tuple[Schema | None, Schema | None]:
+        """Return types for records that nobody has described: bytes of the sizes in the header."""
+        kind, header = self._kind(name, named), self._header(named)
+        key = value = None
+        if kind.keyed:
+            integer = kind.number == lib.ADS_KIND_ORDEREDMAP and not header.flags & lib.ADS_BYTES
+            signed = header.flags & lib.ADS_SIGNED
+            key = Schema(
+                Scalar("i64" if signed else "u64") if integer else BytesType(int(header.key_size))
+            )
+        if kind.valued:
+            value = Schema(BytesType(int(header.value_size)))
+        for each in (key, value):
+            if each is not None and not 0 < each.size <= lib.ADS_MAX_VALUE:
+                self._damaged(f"{name!r} claims records of {each.size} bytes", int(named.offset))
+        return key, value
+
+    def _kind(self, name: str, named: Any) -> KindOfStructure:
         kind = KINDS.get(named.kind)
         if kind is None:
             self._damaged(f"{name!r} is of unknown kind {named.kind}", int(named.offset))
+        return kind
+
+    def _header(self, named: Any) -> Any:
+        header = ffi.new("struct ads_header *")
+        size = ffi.sizeof(header[0])
+        self._check(lib.core_read(self._open(), named.offset, header, size))
+        return header
+
+    def _lookup(self, name: str) -> Any:
+        """Return what a name leads to."""
+        named = self._find(_padded_name(name))
+        if named is None:
+            raise self._absent(name)
+        return named
+
+    def _open_structure(self, name: str) -> Structure[Any]:
+        return self._open_named(name, self._lookup(name))
+
+    def _open_named(self, name: str, named: Any) -> Structure[Any]:
+        key, value = self._schemas(name, named)
+        kind = self._kind(name, named)
         if (key is not None, value is not None) != (kind.keyed, kind.valued):
             self._damaged(f"{name!r} has the schema of another kind", int(named.schema_offset))
         opened: Structure[Any] = kind.structure_type()(
             self, name, int(named.offset), key, value, key, value
         )
+        opened.described = not _is_bare(named)
+        opened._schema_offset = int(named.schema_offset)
         return opened
 
     def _names(self) -> Iterator[str]:
+        return (name for name, _ in self._entries())
+
+    def _entries(self) -> Iterator[tuple[str, Any]]:
+        """Yield the names in the directory, with what each of them leads to."""
         scan = ffi.new("struct ads_scan *")
         name = ffi.new("char[]", lib.ADS_NAME_SIZE + 1)
         named = ffi.new("struct ads_directory_value *")
@@ -1050,7 +1098,8 @@ class Arena:
             if code == lib.ADS_ABSENT:
                 return
             self._check(code)
-            yield ffi.string(name).decode(errors="replace")
+            copy = ffi.new("struct ads_directory_value *", named[0])
+            yield ffi.string(name).decode(errors="replace"), copy
 
     # --- closing --------------------------------------------------------------------------
 
@@ -1201,8 +1250,13 @@ class _Provisioner:
 
 def flag_names(flags: int) -> str:
     """Return the options that a structure was made with, for messages."""
+    return ", ".join(flag_list(flags)) or "none"
+
+
+def flag_list(flags: int) -> list[str]:
+    """Return the names of the options that a structure was made with."""
     names = {lib.ADS_GRACE: "grace", lib.ADS_OVERWRITE: "overwrite", lib.ADS_SIGNED: "signed keys"}
-    return ", ".join(name for flag, name in names.items() if flags & flag) or "none"
+    return [name for flag, name in names.items() if flags & flag]
 
 
 def _reclaim_flags(reclaim: object) -> int:
@@ -1237,6 +1291,11 @@ def _padded_name(name: str) -> bytes:
             f"a name has at most {lib.ADS_NAME_SIZE - 1} bytes, {name!r} has {len(text)}"
         )
     return text.ljust(lib.ADS_NAME_SIZE, b"\0")
+
+
+def _is_bare(named: Any) -> bool:
+    """Whether nobody has described the records of what a name leads to."""
+    return not named.schema_size and not named.schema_offset
 
 
 def _check_record_size(what: str, size: int, limit: int) -> None:

@@ -116,6 +116,28 @@ class ArrayMap(Checkable[V], Sequence[V]):
     def __iter__(self) -> Iterator[V]:
         return self._copies(range(self._length))
 
+    def items(self) -> Iterator[tuple[int, V]]:
+        """Iterate over (index, element) pairs of the populated elements, which others may write.
+
+        >>> import arenads
+        >>> with arenads.create("1MiB", engine="native") as arena:
+        ...     counts = arena.array("counts", value=arenads.u64, max_entries=100_000)
+        ...     counts[70_000] = 1
+        ...     sum(1 for _ in counts.items()), dict(counts.items())[70_000]
+        (2048, 1)
+        """
+        index, count = ffi.new("__u32 *"), ffi.new("__u32 *")
+        following = 0
+        while following < self._length:
+            index[0] = following
+            code = lib.core_array_next(self._handle, index, count)
+            if code == lib.ADS_ABSENT:
+                return
+            self._check(code)
+            places = range(int(index[0]), int(index[0]) + int(count[0]))
+            yield from zip(places, self._copies(places), strict=True)
+            following = places.stop
+
     def __reversed__(self) -> Iterator[V]:
         return self._copies(range(self._length)[::-1])
 

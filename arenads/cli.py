@@ -1,8 +1,8 @@
 """The command line: `arenads`, or `python -m arenads`.
 
 Exit status: 0 all is well; 1 the answer is no (`doctor`: the engine does not work, `demo`: the
-two sides disagree, `check`: something is damaged or leaked, `header --check`: the file is out of
-date); 2 the command could not be done; 130 interrupted.
+two sides disagree, `check`, `ls`, `dump`: something is damaged or leaked, `header --check`: the
+file is out of date); 2 it could not be done; 130 interrupted.
 """
 
 from __future__ import annotations
@@ -14,25 +14,14 @@ import shlex
 import signal
 import sys
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any, NoReturn
 
 import msgspec
 
 from arenads import __version__, compiler
-from arenads._core import lib
-from arenads.errors import (
-    ArenadsError,
-    BudgetError,
-    CompileError,
-    DamagedError,
-    SchemaError,
-    StructureAbsentError,
-)
-from arenads.structure import CheckReport, Counters
-from arenads.table import Live, Table, printable, show
-
-if TYPE_CHECKING:
-    from arenads.arena import Arena
+from arenads.condition import read_condition
+from arenads.errors import ArenadsError, CompileError, DamagedError
+from arenads.table import Live, printable, show
 
 __all__ = ["main"]
 
@@ -82,6 +71,10 @@ def _report(error: ArenadsError) -> int:
 def _say(message: str) -> int:
     print(f"arenads: {message}", file=sys.stderr)
     return FAILED
+
+
+def _complain(message: str) -> None:
+    _say(printable(message))
 
 
 def _print_json(value: Any) -> None:
@@ -176,235 +169,110 @@ def _vmlinux(options: argparse.Namespace) -> int:
     return 0
 
 
-class _Checked(msgspec.Struct, frozen=True):
-    """What the check of one structure found; numbers are None where the kind has none."""
-
-    name: str
-    kind: str
-    entries: int
-    max_entries: int
-    deleted: int | None
-    free: int | None
-    leaked: int | None
-    repaired: int | None
-    errors: int
-    error: str
-    counters: Counters | None = None
-
-    @property
-    def failed(self) -> int | None:
-        """Operations that failed since the structure was made."""
-        count = self.counters
-        return (
-            None if count is None else count.full + count.no_memory + count.budget + count.damaged
-        )
-
-    @property
-    def fine(self) -> bool:
-        """Whether nothing is damaged, and nothing stays leaked."""
-        return not self.errors and (self.leaked or 0) <= (self.repaired or 0)
-
-
-class _Heap(msgspec.Struct, frozen=True):
-    """What the check of the blocks found; they are no entries, so a table has no other number."""
-
-    blocks: int
-    unnamed: int
-    unnamed_bytes: int
-    writers: int
-    errors: int
-    error: str
-
-
-class _CheckReport(msgspec.Struct, frozen=True):
-    version: int
-    arena: str
-    engine: str
-    size: int
-    populated: int
-    used: int
-    no_memory: int
-    damaged: int
-    strays: int
-    directory: _Checked | None
-    """None, as `heap`, if one structure was asked for."""
-    heap: _Heap | None
-    structures: list[_Checked]
-
-    @property
-    def complaints(self) -> list[str]:
-        """What the first error of each part is."""
-        parts = [self.directory, self.heap, *self.structures]
-        return [part.error for part in parts if part is not None and part.error]
-
-    @property
-    def fine(self) -> bool:
-        rows = self.structures if self.directory is None else [self.directory, *self.structures]
-        return all(row.fine for row in rows) and not (self.heap and self.heap.errors)
-
-
 def _check(options: argparse.Namespace) -> int:
+    from arenads.check import check_arena
+
     try:
-        report = _check_arena(options)
+        report = check_arena(options.pin, options.name, repair=options.repair)
     except DamagedError as error:  # the root or the directory: nothing can be listed
         _say(error.message)
         return NO
     if options.json:
         _print_json(report)
     else:
-        show(_check_table(report))
+        show(report.table())
         for complaint in report.complaints:
             _say(printable(complaint))
     return 0 if report.fine else NO
 
 
-def _check_arena(options: argparse.Namespace) -> _CheckReport:
-    from arenads.arena import Arena
+def _ls(options: argparse.Namespace) -> int:
+    if options.pin is None:
+        from arenads.pins import find_arenas
 
-    with Arena.open(options.pin, readonly=not options.repair) as arena:
-        directory = heap = None
-        names = [options.name]
-        if options.name is None:
-            directory, heap = _check_books(arena, options.repair)
-            names = _names(arena)
-        checked = []
-        for name in names:
-            try:
-                checked.append(_check_one(arena, name, options.repair))
-            except (StructureAbsentError, SchemaError) as error:
-                if options.name is not None:
-                    raise
-                if name in _names(arena):  # else it was removed meanwhile
-                    checked.append(_uncheckable(name, error))
-        memory = arena.statistics()
-        return _CheckReport(
-            version=1,
-            arena=options.pin,
-            engine=arena.engine,
-            size=memory.size,
-            populated=memory.populated,
-            used=memory.used,
-            no_memory=memory.no_memory,
-            damaged=memory.damaged,
-            strays=memory.strays,
-            directory=directory,
-            heap=heap,
-            structures=checked,
-        )
-
-
-def _names(arena: Arena) -> list[str]:
-    """Return the names of the structures, of a damaged directory those before the damage."""
-    names: list[str] = []
-    try:
-        for name in arena.structures:
-            names.append(name)
-    except (DamagedError, BudgetError):
-        pass  # the check of the directory says where
-    return sorted(names)
-
-
-def _check_books(arena: Arena, repair: bool) -> tuple[_Checked, _Heap]:
-    found = arena.check(repair=repair)
-    directory = _checked("(directory)", "list", lib.ADS_DIRECTORY_ENTRIES, found.directory)
-    heap = found.heap
-    return directory, _Heap(
-        heap.blocks,
-        heap.unnamed,
-        heap.unnamed_bytes,
-        heap.writers,
-        heap.errors,
-        _first_error("(heap)", heap.errors, heap.error_at),
-    )
-
-
-def _first_error(name: str, errors: int, at: int) -> str:
-    return f"{name}: the first error is at offset {at:#x}" if errors else ""
-
-
-def _checked(
-    name: str, kind: str, most: int, found: CheckReport, counters: Counters | None = None
-) -> _Checked:
-    return _Checked(
-        name,
-        kind,
-        found.live,
-        most,
-        found.deleted,
-        found.free + found.unused,
-        found.leaked,
-        found.repaired,
-        found.errors,
-        _first_error(name, found.errors, found.error_at),
-        counters,
-    )
-
-
-def _check_one(arena: Arena, name: str, repair: bool) -> _Checked:
-    from arenads.structure import Checkable
+        found = find_arenas()
+        _print_json(found) if options.json else show(found.table())
+        return 0
+    from arenads.ls import list_arena
 
     try:
-        structure = arena.structures[name]
-        kind, entries, most = structure.kind_name, len(structure), structure.max_entries
-        counters = structure.counters()
-        if not isinstance(structure, Checkable):
-            nothing = (None, None, None, None, 0, "")
-            return _Checked(name, kind, entries, most, *nothing, counters)
-        return _checked(name, kind, most, structure.check(repair=repair), counters)
+        listed = list_arena(options.pin)
+    except DamagedError as error:  # the root: nothing can be listed
+        _say(error.message)
+        return NO
+    _print_json(listed) if options.json else show(listed.table())
+    for each in listed.structures:
+        if each.error:
+            _say(printable(f"{each.name}: {each.error}"))
+    if listed.error:
+        _say(printable(listed.error))
+    return 0 if listed.fine else NO
+
+
+def _dump(options: argparse.Namespace) -> int:
+    from arenads.dump import Request, dump_arena
+
+    if options.arrow is not None:
+        return _dump_arrow(options)
+    if options.where and options.name is None:
+        _say("--where is about the fields of one structure: expected its NAME")
+        return FAILED
+    request = Request(
+        options.pin,
+        options.name,
+        "json" if options.json else "csv" if options.csv else "text",
+        [read_condition(text) for text in options.where],
+        options.limit,
+    )
+    try:
+        whole = dump_arena(request, sys.stdout, sys.stderr, _complain)
+    except DamagedError as error:  # the root or the directory
+        _say(error.message)
+        return NO
+    return 0 if whole else NO
+
+
+def _dump_arrow(options: argparse.Namespace) -> int:
+    from arenads.arrow_file import write_arrow
+
+    if options.where or options.limit is not None:
+        return _say("an Arrow file has all entries: --arrow goes without --where and --limit")
+    try:
+        write_arrow(options.pin, options.name, options.arrow)
     except DamagedError as error:
-        return _uncheckable(name, error)
+        _say(error.message)
+        return NO
+    print(options.arrow)
+    return 0
 
 
-def _uncheckable(name: str, error: ArenadsError) -> _Checked:
-    return _Checked(name, "unknown", 0, 0, None, None, None, None, 1, error.message)
+def _top(options: argparse.Namespace) -> int:
+    from arenads.top import Request, show_top
 
-
-def _check_table(report: _CheckReport) -> Table:
-    def shown(number: int | None) -> str:
-        return "-" if number is None else f"{number:,}"
-
-    rows: list[tuple[str, ...]] = [
-        (
-            each.name,
-            each.kind,
-            shown(each.entries),
-            shown(each.max_entries),
-            shown(each.deleted),
-            shown(each.free),
-            shown(each.leaked),
-            shown(each.repaired),
-            shown(each.errors),
-            shown(each.failed),
-        )
-        for each in report.structures + ([report.directory] if report.directory else [])
-    ]
-    marked = [number for number, each in enumerate(report.structures) if not each.fine]
-    heading = [
-        f"{report.arena}: {report.engine} engine, {report.used:,} bytes used,"
-        f" {report.populated:,} populated, {report.size:,} at most",
-        f"allocations without memory: {report.no_memory:,}; operations that met damage:"
-        f" {report.damaged:,}",
-    ]
-    if report.directory and not report.directory.fine:
-        marked.append(len(report.structures))
-    if report.heap:
-        heap = report.heap
-        heading.append(
-            f"blocks: {heap.blocks:,}, of which {heap.unnamed:,} have no name"
-            f" ({heap.unnamed_bytes:,} bytes); threads that write: {heap.writers:,} registered,"
-            f" {report.strays:,} not"
-        )
-        if heap.errors:
-            marked.append(len(rows))
-        rows.append(("(heap)", "blocks", shown(heap.blocks), *["-"] * 5, shown(heap.errors), "-"))
-    titles = "NAME,KIND,ENTRIES,AT MOST,DELETED,FREE,LEAKED,REPAIRED,ERRORS,FAILED"
-    return Table(
-        titles.split(","),
-        rows,
-        right=range(2, 10),
-        heading=tuple(heading),
-        marked=marked,
+    request = Request(
+        options.pin,
+        options.name,
+        options.sort,
+        options.reverse,
+        [read_condition(text) for text in options.filter],
+        options.interval,
+        1 if options.once else options.count,
+        options.json,
     )
+    try:
+        show_top(request, sys.stdout)
+    except DamagedError as error:
+        _say(error.message)
+        return NO
+    return 0
+
+
+def _schema(options: argparse.Namespace) -> int:
+    from arenads.schema_text import as_c, schema_text
+
+    text = schema_text(options.key, options.value, btf=options.btf)
+    print(text.decode() if options.c is None else as_c(options.c, text).rstrip("\n"))
+    return 0
 
 
 # --- arguments ----------------------------------------------------------------------------------
@@ -418,6 +286,16 @@ def _seconds(text: str) -> float:
     if not (seconds > 0 and math.isfinite(seconds)):
         raise argparse.ArgumentTypeError(f"expected a number above 0, found {text!r}")
     return seconds
+
+
+def _count(text: str) -> int:
+    try:
+        count = int(text)
+    except ValueError:
+        count = 0
+    if count < 1:
+        raise argparse.ArgumentTypeError(f"expected a number of 1 or more, found {text!r}")
+    return count
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -528,4 +406,88 @@ def _parser() -> argparse.ArgumentParser:
         "--repair", action="store_true", help="give leaked entries back; nobody may be writing"
     )
     check.add_argument("--json", action="store_true", help="print one JSON object")
+    _add_reading_commands(add)
     return parser
+
+
+def _add_reading_commands(add: Callable[..., Any]) -> None:
+    listing = add(
+        "ls",
+        _ls,
+        "list the structures of a pinned arena, or the arenas that are pinned",
+        "The arena is opened read-only. Exit status 1 if something is damaged.",
+    )
+    listing.add_argument(
+        "pin", metavar="PIN", nargs="?", help="path of the pinned arena; default: find all"
+    )
+    listing.add_argument("--json", action="store_true", help="print one JSON object")
+
+    dump = add(
+        "dump",
+        _dump,
+        "print the entries of a pinned arena's structures",
+        "The arena is opened read-only, and what waits in queues and rings stays there. Exit"
+        " status 1 if something is damaged, or was removed meanwhile.",
+    )
+    dump.add_argument("pin", metavar="PIN", help="path of the pinned arena")
+    dump.add_argument("name", metavar="NAME", nargs="?", help="one structure; default: all")
+    form = dump.add_mutually_exclusive_group()
+    form.add_argument(
+        "--json", action="store_true", help="print one JSON object, with an entry on each line"
+    )
+    form.add_argument(
+        "--csv", action="store_true", help="print a line of names and a line for each entry"
+    )
+    form.add_argument(
+        "--arrow",
+        metavar="FILE",
+        help="write a snapshot of a map, set, list or array as an Arrow IPC file; needs pyarrow",
+    )
+    dump.add_argument("--limit", type=_count, metavar="N", help="at most N entries of each")
+    dump.add_argument(
+        "--where",
+        metavar="FIELD=VALUE",
+        action="append",
+        default=[],
+        help="only entries for which this holds (also != < <= > >=); may be repeated",
+    )
+
+    top = add(
+        "top",
+        _top,
+        "watch the entries of a structure, or the structures of an arena, and their rates",
+        "Drawn in place on a terminal; q quits. The arena is opened read-only.",
+    )
+    top.add_argument("pin", metavar="PIN", help="path of the pinned arena")
+    top.add_argument("name", metavar="NAME", nargs="?", help="one structure; default: all of them")
+    top.add_argument(
+        "--sort",
+        metavar="FIELD",
+        help="numbers from the largest on, text from A; FIELD/s is a rate; default: the first rate",
+    )
+    top.add_argument("--reverse", action="store_true", help="the other way round")
+    top.add_argument(
+        "--filter",
+        metavar="FIELD>VALUE",
+        action="append",
+        default=[],
+        help="only rows for which this holds (= != < <= > >=); may be repeated",
+    )
+    top.add_argument(
+        "--interval", type=_seconds, default=1.0, metavar="S", help="seconds; default: 1"
+    )
+    times = top.add_mutually_exclusive_group()
+    times.add_argument("--count", type=_count, metavar="N", help="end after N frames with rates")
+    times.add_argument("--once", action="store_true", help="one frame with rates")
+    top.add_argument("--json", action="store_true", help="print one JSON object for each frame")
+
+    schema = add(
+        "schema",
+        _schema,
+        "print what an arena's directory says of types, for C programs that make structures",
+        "TYPE is a C type such as u32 or char[16], module:Class, or with --btf a struct's name.",
+    )
+    schema.add_argument("--key", metavar="TYPE", help="type of the keys")
+    schema.add_argument("--value", metavar="TYPE", help="type of the values")
+    schema.add_argument("--btf", metavar="OBJECT", help="a BPF object that has the types")
+    schema.add_argument("--c", metavar="NAME", help="print the definition of a C string")

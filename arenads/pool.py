@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from bisect import bisect_right, insort
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from arenads._core import ffi, lib
-from arenads.errors import KeyAbsentError, LinkedError
+from arenads.errors import KeyAbsentError, LinkedError, SchemaError
 from arenads.node import node_members
 from arenads.structure import Collection
 
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
 __all__ = ["Pool"]
 
 V = TypeVar("V")
+
+# Objects that iteration copies in one call of the C core.
+_BATCH = 256
 
 
 class Pool(Collection[V]):
@@ -53,6 +57,7 @@ class Pool(Collection[V]):
         ------
         CapacityError, ArenaFullError
         """
+        self._check_described()
         packed = self._value_codec.pack(value)
         offset = ffi.new("__u32 *")
         count = len(self._nodes)
@@ -95,6 +100,7 @@ class Pool(Collection[V]):
 
     def __setitem__(self, address: int | View[Any], value: V) -> None:
         """Store an object anew, 8-byte word by word, but for its nodes."""
+        self._check_described()
         packed = self._value_codec.pack(value)
         offset, count = self._offset(address), len(self._nodes)
         self._check(lib.core_pool_store(self._handle, offset, packed, self._nodes, count))
@@ -121,9 +127,47 @@ class Pool(Collection[V]):
         """
         return self._view(self._offset(address))
 
+    def items(self) -> Iterator[tuple[int, V]]:
+        """Iterate over (address, object) pairs of what is in use, in no particular order.
+
+        Works on a read-only arena, and while others allocate and free: each object that stays in
+        use is seen once.
+
+        >>> import arenads
+        >>> with arenads.create("1MiB", engine="native") as arena:
+        ...     numbers = arena.pool("numbers", value=arenads.u64)
+        ...     address = numbers.alloc(42)
+        ...     list(numbers.items()) == [(address, 42)]
+        True
+        """
+        handle, base = self._handle, self.arena.base
+        size = 8 + -(-self._value_codec.size // 8) * 8
+        walk = ffi.new("struct ads_pool_walk *")
+        memory = ffi.new("char[]", size * _BATCH)
+        while True:
+            self.arena._open()
+            count = lib.core_pool_walk(handle, walk, memory, _BATCH)
+            self._check(count)
+            # Not at a short batch: that ends before an error, which the next call returns.
+            if not count:
+                return
+            view = ffi.buffer(memory)
+            words = memoryview(view)[: count * size].cast("Q")
+            offsets = words[:: size // 8].tolist()
+            values = self._value_codec.unpack_many(view, size, 8, int(count))
+            yield from zip([base + each for each in offsets], values, strict=True)
+
     # An address is not a position: no walking by counting up, no searching for values.
     __iter__ = None
     __contains__ = None
+
+    def _check_described(self) -> None:
+        """Refuse to write records whose nodes nobody has told us of."""
+        if not self.described:
+            raise SchemaError(
+                f"pool {self.name!r} was made without a schema, so the nodes in its records are not"
+                " known, and writing could break lists: open it with Arena.pool(name, value=...)"
+            )
 
     def _offset(self, address: object) -> int:
         """Return the offset of an object in use, KeyAbsentError if it is none of this pool's."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import TypeVar
 
 from arenads._core import ffi, lib
@@ -12,6 +12,9 @@ from arenads.structure import Structure
 __all__ = ["Queue"]
 
 V = TypeVar("V")
+
+# Records that iteration copies in one call of the C core.
+_BATCH = 256
 
 
 class Fifo(Structure[V]):
@@ -63,6 +66,37 @@ class Fifo(Structure[V]):
         taken = lib.core_queue_pop_many(self._handle, memory, count)
         self._check(taken)
         return self._value_codec.unpack_many(ffi.buffer(memory), size, 0, int(taken))
+
+    def records(self) -> Iterator[V]:
+        """Iterate over what waits now, the oldest first, and take nothing.
+
+        Works on a read-only arena, and while others push and pop: each record is whole, and those
+        that are taken meanwhile may be left out.
+
+        >>> import arenads
+        >>> with arenads.create("1MiB", engine="native") as arena:
+        ...     jobs = arena.queue("jobs", value=arenads.u32)
+        ...     jobs.push_many([1, 2])
+        ...     list(jobs.records()), len(jobs)
+        2
+        ([1, 2], 2)
+        """
+        handle, size = self._handle, self._value_codec.size
+        self.arena._open()
+        cursor = ffi.new("core_fifo_cursor *")
+        code = lib.core_queue_walk(handle, cursor)
+        if code == lib.ADS_ABSENT:
+            return
+        self._check(code)
+        memory = ffi.new("char[]", size * _BATCH)
+        while True:
+            self.arena._open()
+            count = lib.core_queue_read(handle, cursor, memory, _BATCH)
+            self._check(count)
+            # Not at a short batch: that ends before an error, which the next call returns.
+            if not count:
+                return
+            yield from self._value_codec.unpack_many(ffi.buffer(memory), size, 0, int(count))
 
     def __len__(self) -> int:
         """Count the records that wait."""

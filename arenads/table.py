@@ -110,10 +110,12 @@ class Live:
     """A table that is drawn again in place while something runs.
 
     Where that cannot be done, nothing is shown until the end; then the last table is printed once.
+    With `screen` it has the whole screen of the terminal, which is as it was afterwards.
     """
 
-    def __init__(self, file: TextIO | None = None) -> None:
+    def __init__(self, file: TextIO | None = None, *, screen: bool = False) -> None:
         self._file = sys.stdout if file is None else file
+        self._screen = screen
         self._live: Any = None
         self._last: Table | None = None
 
@@ -122,9 +124,17 @@ class Live:
         if console is not None:
             from rich.live import Live as RichLive
 
-            self._live = RichLive(console=console, auto_refresh=False)
+            self._live = RichLive(console=console, auto_refresh=False, screen=self._screen)
             self._live.start()
         return self
+
+    @property
+    def size(self) -> tuple[int, int] | None:
+        """Columns and lines of the terminal, as it is now; None where nothing is drawn in place."""
+        if self._live is None:
+            return None
+        size = self._live.console.size
+        return int(size.width), int(size.height)
 
     def update(self, table: Table) -> None:
         """Show this table instead of the one before."""

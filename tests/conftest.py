@@ -18,6 +18,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from history_checker import Checker, build_checker
@@ -31,6 +32,8 @@ PROGRAMS = TESTS / "programs"
 BPFFS = Path("/sys/fs/bpf")
 # Children run the same package as this process, wherever that lies.
 PACKAGE_PARENT = Path(arenads.__file__).parents[1]
+
+Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
 settings.register_profile(
     "arenads",
@@ -271,6 +274,32 @@ def start_python() -> Iterator[Callable[..., subprocess.Popen[str]]]:
     for child in running:
         child.kill()
         child.communicate()
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Run:
+    """Run a command in an empty directory: run("check", path)."""
+
+    def run(*arguments: object, **more: Any) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "arenads", *map(str, arguments)],
+            cwd=more.pop("cwd", tmp_path),
+            env=child_environment(**more),
+            capture_output=True,
+            text=True,
+            timeout=300,
+            check=False,
+        )
+
+    return run
+
+
+def fails(done: subprocess.CompletedProcess[str], status: int = 2) -> str:
+    """Assert that a command failed as commands do; return what it said."""
+    assert done.returncode == status, done.stdout + done.stderr
+    assert done.stdout == ""
+    assert "Traceback" not in done.stderr
+    return done.stderr
 
 
 @pytest.fixture(scope="session")

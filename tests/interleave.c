@@ -559,6 +559,32 @@ static const struct exploration *exploration; /* the one that subject OTHERS is 
 
 /* --- operations -------------------------------------------------------------------- */
 
+static __u64 fifo_start; /* the position at which a queue begins */
+
+/* Read all that waits in a queue and take nothing, as through a read-only mapping. */
+static void read_queue(struct op *op)
+{
+	struct ads_arena view = arena;
+	struct ads_queue_cursor c;
+	__u64 value[2];
+	int rc;
+
+	view.flags |= ADS_READONLY;
+	rc = ads_queue_walk(&view, ref, &c);
+	for (op->count = 0; !rc; op->count++) {
+		rc = ads_queue_read(&view, ref, &c, value);
+		if (rc)
+			break;
+		if (op->count == RECORDS || value[1] != ~value[0]) {
+			rc = ADS_DAMAGED;
+			break;
+		}
+		op->ids[op->count] = c.at - 1 - fifo_start;
+		op->values[op->count] = value[0];
+	}
+	op->rc = rc == ADS_ABSENT ? ADS_OK : rc;
+}
+
 static void scan_all(struct op *op)
 {
 	struct ads_scan scan;
@@ -653,7 +679,10 @@ static void run_op(struct op *op, __u32 *object)
 	}
 	switch (op->verb) {
 	case 'S':
-		scan_all(op);
+		if (subject == QUEUE)
+			read_queue(op);
+		else
+			scan_all(op);
 		return;
 	case 'L':
 		op->value = ads_collection_len(&arena, ref);
@@ -775,7 +804,7 @@ static void model_copy(struct model *to, const struct model *from)
 	to->count = from->count;
 	memcpy(to->ids, from->ids, (size_t)from->count * sizeof(from->ids[0]));
 	memcpy(to->values, from->values, (size_t)from->count * sizeof(from->values[0]));
-	if (exploration)
+	if (exploration || subject == QUEUE)
 		memcpy(to->more, from->more, sizeof(from->more));
 }
 
@@ -925,7 +954,8 @@ static int model_apply(struct model *m, const struct op *op)
 	case 'Q':
 		if (full)
 			return op->rc == ADS_FULL;
-		return (pending || !op->rc) && model_add(m, 0, op->value);
+		/* Known by its position. */
+		return (pending || !op->rc) && model_add(m, m->more[0]++, op->value);
 	case 'q':
 		if (!m->count)
 			return op->rc == ADS_ABSENT;
@@ -1110,6 +1140,7 @@ static void set_up(const struct state *chosen)
 
 	state = chosen;
 	setting_up = 1;
+	fifo_start = 0;
 	create_subject();
 	forget_history();
 	object_count = 0;
@@ -1132,7 +1163,8 @@ static void set_up(const struct state *chosen)
 		if (*word == '%') {
 			struct ads_queue *ring = ads_at(&arena, struct ads_queue, ref.offset);
 
-			ring->head = ring->tail = ring->head_seen = ring->tail_seen = 0 - (__u64)(word[1] - '0');
+			fifo_start = 0 - (__u64)(word[1] - '0');
+			ring->head = ring->tail = ring->head_seen = ring->tail_seen = fifo_start;
 			continue;
 		}
 		snprintf(actor->program, sizeof(actor->program), "%.*s", length, word);
@@ -1920,7 +1952,14 @@ static void explore_queue(void)
 	static const char *const producers[] = {"Q", "Q Q", "Q Q Q", NULL};
 	static const char *const consumers[] = {"q", "q q", "q q q", NULL};
 
+	static const char *const readers[] = {"S", NULL};
+	int i;
+
 	explore_pairs(queue_states, COUNT(queue_states), producers, consumers);
+	explore_pairs(queue_states, COUNT(queue_states), producers, readers);
+	explore_pairs(queue_states, COUNT(queue_states), consumers, readers);
+	for (i = 0; i < COUNT(queue_states); i++)
+		run_scenario(&queue_states[i], "Q Q", "q q", "S", other_cpus, &three_actors);
 }
 
 static void explore_names(void)

@@ -2,7 +2,7 @@
 /*
  * interleave_mpmc.h - what interleave.c explores of the MPMC ring (mpmc.h).
  *
- * Verbs: Q, q push and pop; L length; X reap. In a setup only: Yk, Zk, Vk let the positions begin
+ * Verbs: Q, q push and pop; L length; S read all without taking; X reap. In a setup only: Yk, Zk, Vk let the positions begin
  * at k, at 2^32 laps - k, at 2^64 - k; Hk puts both hints k back.
  *
  * A state's `room` is the number of entries for hands: with few of them a ring runs out of entries
@@ -32,9 +32,33 @@ static void mpmc_start_at(__u64 start)
 	__u64 *slots = (__u64 *)(ring + 1);
 	__u64 i;
 
-	ring->head = ring->tail = start;
+	fifo_start = ring->head = ring->tail = start;
 	for (i = 0; i < state->capacity; i++)
 		slots[(start + i) & (state->capacity - 1)] = (start + i) >> bits << 32;
+}
+
+/* Read all that waits and take nothing, as through a read-only mapping. */
+static void mpmc_read_all(struct op *op)
+{
+	struct ads_arena view = arena;
+	struct ads_mpmc_cursor c;
+	__u64 value[2];
+	int rc;
+
+	view.flags |= ADS_READONLY;
+	rc = ads_mpmc_walk(&view, ref, &c);
+	for (op->count = 0; !rc; op->count++) {
+		rc = ads_mpmc_read(&view, ref, &c, value);
+		if (rc)
+			break;
+		if (op->count == RECORDS || value[1] != ~value[0]) {
+			rc = ADS_DAMAGED;
+			break;
+		}
+		op->ids[op->count] = c.at.position - 1 - fifo_start;
+		op->values[op->count] = value[0];
+	}
+	op->rc = rc == ADS_ABSENT ? ADS_OK : rc;
 }
 
 static void mpmc_run(struct op *op, __u32 *object)
@@ -58,6 +82,9 @@ static void mpmc_run(struct op *op, __u32 *object)
 	case 'L':
 		op->value = ads_mpmc_len(&arena, ref);
 		break;
+	case 'S':
+		mpmc_read_all(op);
+		return;
 	case 'Y':
 		mpmc_start_at(number);
 		break;
@@ -105,7 +132,7 @@ static int mpmc_apply(struct model *m, const struct op *op)
 			return op->rc == ADS_FULL;
 		if (op->rc == ADS_FULL)
 			return count + (__u64)held_by_others(op) >= mpmc_entries();
-		return (pending || !op->rc) && model_add(m, 0, op->value);
+		return (pending || !op->rc) && model_add(m, m->more[0]++, op->value);
 	case 'q':
 		if (!count)
 			return op->rc == ADS_ABSENT;
@@ -179,14 +206,16 @@ static void explore_mpmc(void)
 {
 	static const char *const single[] = {"Q", "q", "L", NULL};
 	static const char *const all[] = {"Q", "q", "L", "Q Q", "q q", "Q q", "q Q", NULL};
-	static const char *const reaper[] = {"X", NULL};
+	static const char *const reaper[] = {"X", NULL}, *const readers[] = {"S", NULL};
 	static const char *const triples[][3] = {
-		{"Q", "Q", "Q"}, {"Q", "Q", "q"}, {"Q", "q", "q"}, {"q", "q", "q"}, {"Q", "q", "L"},
+		{"Q", "Q", "Q"}, {"Q", "Q", "q"}, {"Q", "q", "q"}, {"q", "q", "q"}, {"Q", "q", "L"}, {"Q", "q", "S"},
 	};
 	int i, j;
 
 	explore_pairs(mpmc_states, COUNT(mpmc_states), long_run ? all : single, all);
 	explore_pairs(mpmc_deaths, COUNT(mpmc_deaths), reaper, all);
+	explore_pairs(mpmc_states, COUNT(mpmc_states), all, readers);
+	explore_pairs(mpmc_deaths, COUNT(mpmc_deaths), all, readers);
 	for (j = 0; j < COUNT(mpmc_states); j++)
 		for (i = 0; i < COUNT(triples); i++)
 			run_scenario(&mpmc_states[j], triples[i][0], triples[i][1], triples[i][2], other_cpus,

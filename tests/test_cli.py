@@ -12,16 +12,13 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
-from conftest import child_environment
+from conftest import Run, child_environment, fails
 
 import arenads
 from arenads import table
 from arenads.table import Live, Table, printable, show
-
-Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
 GOOD = """\
 #include <arenads/bpf.h>
@@ -34,32 +31,6 @@ SEC("syscall") int nothing(void *ctx) { return 0; }
 """
 
 
-@pytest.fixture
-def run(tmp_path: Path) -> Run:
-    """Run a command in an empty directory: run("check", path)."""
-
-    def run(*arguments: object, **more: Any) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-m", "arenads", *map(str, arguments)],
-            cwd=more.pop("cwd", tmp_path),
-            env=child_environment(**more),
-            capture_output=True,
-            text=True,
-            timeout=300,
-            check=False,
-        )
-
-    return run
-
-
-def fails(done: subprocess.CompletedProcess[str], status: int = 2) -> str:
-    """Assert that a command failed as commands do; return what it said."""
-    assert done.returncode == status, done.stdout + done.stderr
-    assert done.stdout == ""
-    assert "Traceback" not in done.stderr
-    return done.stderr
-
-
 # --- what every command shares ----------------------------------------------------------
 
 
@@ -69,7 +40,18 @@ def test_the_version_is_that_of_the_package(run: Run) -> None:
 
 def test_help_names_every_command(run: Run) -> None:
     text = run("--help").stdout
-    for command in ("doctor", "demo", "compile", "cflags", "vmlinux", "check"):
+    for command in (
+        "doctor",
+        "demo",
+        "compile",
+        "cflags",
+        "vmlinux",
+        "check",
+        "ls",
+        "dump",
+        "top",
+        "schema",
+    ):
         assert command in text
         assert run(command, "--help").returncode == 0
 

@@ -680,6 +680,16 @@ MISTAKES = (
         {"if (ads_mpmc_helped(a, at.slot, at.word)) continue;": ""},
     ),
     Mistake(
+        "who only reads an MPMC ring does not look whether the record is still there",
+        "mpmc",
+        {"if (ads_load(ads_at(a, __u64, c->at.slot)) == c->at.word) {": "if (1) {"},
+    ),
+    Mistake(
+        "who only reads a queue does not look whether the record was taken",
+        "queue",
+        {"if (head - c->at - 1 >= 1ull << 62) {": "if (1) {"},
+    ),
+    Mistake(
         "an entry is reaped though its link has changed meanwhile",
         "mpmc",
         {

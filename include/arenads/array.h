@@ -194,6 +194,31 @@ static ADS_INLINE int ads_array_set(struct ads_arena *a, struct ads_ref ref, __u
 }
 
 #if !ADS_BPF
+/*
+ * Go on to the first element from *index on whose chunk exists; *count tells how many the chunk has
+ * from there. ADS_ABSENT: there is none.
+ */
+static inline int ads_array_next(struct ads_arena *a, struct ads_ref ref, __u32 *index, __u32 *count)
+{
+	__u64 entries = ads_array_entries(a, ref);
+	__u64 size = 1ull << ads_array_shift(ref.value_size);
+	__u64 at = *index;
+
+	while (at < entries) {
+		__u64 end = (at & ~(size - 1)) + size;
+
+		if (ads_bad(a, ads_array_word(ref.offset, (__u32)(at / size)), 8))
+			return ads_count(a, ref.offset, ADS_DAMAGED);
+		if (ads_array_chunk(a, ref, (__u32)at)) {
+			*index = (__u32)at;
+			*count = (__u32)((end < entries ? end : entries) - at);
+			return ADS_OK;
+		}
+		at = end;
+	}
+	return ADS_ABSENT;
+}
+
 /* Whether the chunk of element `index`, which is in range, exists. */
 static inline int ads_array_exists(struct ads_arena *a, struct ads_ref ref, __u32 index)
 {

@@ -532,6 +532,38 @@ static inline int ads_directory_add(struct ads_arena *a, const char *name, struc
 	return rc ? ads_count(a, ref.offset, rc) : rc;
 }
 
+/*
+ * Say what the records of a structure are: a copy of `schema`, `size` bytes of the text that `arenads
+ * schema` prints, for ads_directory_add().
+ */
+static inline int ads_directory_describe(struct ads_arena *a, const void *schema, __u32 size,
+					 struct ads_directory_value *value)
+{
+	int rc = ads_alloc(a, size, &value->schema_offset);
+
+	if (rc)
+		return rc;
+	if (ads_bad(a, value->schema_offset, ads_round_up(size, 8)))
+		return ADS_DAMAGED;
+	ads_copy_in(a, value->schema_offset, schema, size);
+	value->schema_size = size;
+	return ADS_OK;
+}
+
+/*
+ * Name a structure that ads_..._create() has made. `schema`: text that `arenads schema` prints, which
+ * tells others the types of its records; NULL: they see keys and values as bytes, by their sizes.
+ * ADS_EXISTS: something else has the name, and the structure stays without.
+ */
+static inline int ads_structure_name(struct ads_arena *a, const char *name, __u32 kind, struct ads_ref ref,
+				     const char *schema)
+{
+	struct ads_directory_value value = {kind, ref.offset, 0, 0};
+	int rc = schema ? ads_directory_describe(a, schema, (__u32)strlen(schema), &value) : ADS_OK;
+
+	return rc ? rc : ads_directory_add(a, name, &value);
+}
+
 /* What has a name; ADS_ABSENT if nothing has. */
 static inline int ads_directory_find(struct ads_arena *a, const char *name, struct ads_directory_value *value)
 {

@@ -454,8 +454,8 @@ ADS_STATIC_ASSERT(sizeof(struct ads_mpmc) == sizeof(struct ads_collection) + 256
 struct ads_directory_value {
 	__u32 kind;
 	__u32 offset;        /* of the structure */
-	__u32 schema_offset; /* of its schema: JSON text, see the Python package */
-	__u32 schema_size;
+	__u32 schema_offset; /* of its schema: JSON text, as `arenads schema` prints it */
+	__u32 schema_size;   /* 0: its records are not described */
 };
 
 ADS_STATIC_ASSERT(sizeof(struct ads_directory_value) == 16, "ABI");

@@ -56,7 +56,8 @@
  * 8 slots that are looked at instead lie in that line.
  *
  * Who may call     BPF (any program, any nesting, not sleepable too) and user space, all at once.
- *                  ads_mpmc_len() works through a read-only mapping.
+ *                  ads_mpmc_len(), ads_mpmc_walk() and ads_mpmc_read() write nothing through a
+ *                  read-only mapping.
  * Cost             push and pop: 2 CAS (slot; pool) and every 8th time a third, in user space 5;
  *                  the line of the tail or head (read), of the slot, of the pool's shard, those of
  *                  the record.
@@ -326,6 +327,66 @@ static ADS_INLINE __u64 ads_mpmc_len(struct ads_arena *a, struct ads_ref ref)
 }
 
 #if !ADS_BPF
+/* Where a walk over what waits stands, and where it ends. Private to who reads. */
+struct ads_mpmc_cursor {
+	struct ads_mpmc_place at;
+	__u64 end;
+};
+
+/* Begin to read all that waits and take nothing, also through a read-only mapping. ADS_ABSENT: nothing. */
+static inline int ads_mpmc_walk(struct ads_arena *a, struct ads_ref ref, struct ads_mpmc_cursor *c)
+{
+	struct ads_mpmc_place tail;
+	int rc;
+
+	memset(c, 0, sizeof(*c));
+	if (ads_bad(a, ref.offset, sizeof(struct ads_mpmc)))
+		return ADS_DAMAGED;
+	ads_mpmc_start(a, ref, ADS_MPMC_HEAD, &c->at);
+	rc = ads_mpmc_seek(a, ref, ADS_MPMC_HEAD, &c->at);
+	if (rc)
+		return rc == ADS_ABSENT ? rc : ads_count(a, ref.offset, rc);
+	ads_mpmc_start(a, ref, ADS_MPMC_TAIL, &tail);
+	rc = ads_mpmc_seek(a, ref, ADS_MPMC_TAIL, &tail);
+	if (rc && rc != ADS_FULL)
+		return ads_count(a, ref.offset, rc);
+	c->end = tail.position;
+	return ADS_OK;
+}
+
+/*
+ * Copy the next record of a walk; those that were popped since it began are left out. ADS_ABSENT:
+ * the end.
+ */
+static inline int ads_mpmc_read(struct ads_arena *a, struct ads_ref ref, struct ads_mpmc_cursor *c, void *value)
+{
+	__u32 i;
+
+	for (ads_loop(i)) {
+		__u64 from = c->at.position;
+		__u32 entry;
+		int rc;
+
+		if ((__s64)(c->end - from) <= 0)
+			return ADS_ABSENT;
+		rc = ads_mpmc_seek(a, ref, ADS_MPMC_HEAD, &c->at);
+		if (rc == ADS_ABSENT || (__s64)(c->end - c->at.position) <= 0)
+			return ADS_ABSENT;
+		entry = (__u32)c->at.word & ~ADS_MPMC_FLAGS;
+		if (!rc && ((__s64)(c->at.position - from) < 0 || ads_bad(a, entry, ads_mpmc_pool(ref).stride)))
+			rc = ADS_DAMAGED;
+		if (rc)
+			return ads_count(a, ref.offset, rc);
+		ads_copy_out(a, value, entry + 16, ref.value_size);
+		ads_fence_acquire(); /* F41: the record before its slot again */
+		if (ads_load(ads_at(a, __u64, c->at.slot)) == c->at.word) { /* it was there all the time */
+			c->at.position++;
+			return ADS_OK;
+		}
+	}
+	return ads_count(a, ref.offset, ADS_BUDGET);
+}
+
 /* Finish what user space has begun at any slot. */
 static inline void ads_mpmc_help(struct ads_arena *a, struct ads_ref ref)
 {

@@ -68,14 +68,16 @@
  *
  * 4  ring.tail: the records before it are whole.
  *	R4   store   queue.h: ads_queue_push
- *	A4   load    queue.h: ads_queue_pop
+ *	A4   load    queue.h: ads_queue_pop, ads_queue_walk
  *	Without it the consumer copies a slot before its record is there.
  *
  * 5  ring.head: the slots before it have been read.
  *	R5   store   queue.h: ads_queue_pop
- *	A5   load    queue.h: ads_queue_push, ads_queue_len
+ *	A5   load    queue.h: ads_queue_push, ads_queue_len, ads_queue_walk
+ *	F5   fence   queue.h: ads_queue_read
  *	Without it the producer overwrites a record that is still being copied; and a length is
- *	taken from a tail of before the head, and is below 0.
+ *	taken from a tail of before the head, and is below 0. Without the fence one who only reads
+ *	takes halves of two records for one.
  *
  * 6  header.table: the newest table names the one before it.
  *	R6   cas     alloc.h: ads_block_finish
@@ -109,6 +111,7 @@
  *	A10  load    check.h: ads_heap_blocks
  *	A10  load    directory.h: ads_structure_check, ads_array_check_header, ads_mpmc_check
  *	A10  load    ring.h: ads_ring_believe
+ *	A10  load    heap.h: ads_heap_next
  *	Without it one who finishes the claim of another reads an owner without a stride, and
  *	reports damage.
  *
@@ -132,6 +135,7 @@
  *	R13  cas     intrusive.h: ads_node_claim
  *	F13  fence   list.h: ads_walk_look, ads_walk_find, ads_list_get_from, ads_list_first, ads_scan_next (2)
  *	F13  fence   intrusive.h: ads_node_settle
+ *	F13  fence   heap.h: ads_pool_next
  *	F13  fence   orderedmap.h: ads_orderedmap_descend (2)
  *	The words themselves are ads_store and ads_load; a reader that sees one of the next owner's
  *	then sees that the link through which it came, or the entry's own, is another.
@@ -209,7 +213,9 @@
  *	R41  cas     mpmc.h: ads_mpmc_push, ads_mpmc_pop, ads_mpmc_helped
  *	A41  load    mpmc.h: ads_mpmc_seek, ads_mpmc_help, ads_mpmc_holds
  *	A41  load    check.h: ads_check_slots
- *	Without it a consumer copies an entry before its record is there.
+ *	F41  fence   mpmc.h: ads_mpmc_read
+ *	Without it a consumer copies an entry before its record is there. Without the fence one who
+ *	only reads takes what the entry's next owner writes for the record.
  *
  * 42  head and tail of an MPMC ring: the slots before it have been popped, or pushed to.
  *	R42  cas     mpmc.h: ads_mpmc_passed

@@ -17,7 +17,9 @@
  *                  "One program" is not one producer: an instance can nest in another on
  *                  the same CPU and run on many CPUs. Let one task, one CPU of a non-nesting
  *                  hook, or a syscall program produce.
- * Cost             push and pop: own line, the record's lines; no atomics.
+ *                  Any number that read (walk).
+ * Cost             push and pop: own line, the record's lines; no atomics. walk, read: head's and
+ *                  tail's line, the record's; nothing is written, so a read-only mapping will do.
  * Commit           push: the store of tail. pop: the store of head.
  * Death            before the commit nothing has happened, after it everything has.
  * Memory runs out  never: all slots exist from the start. Full: ADS_FULL, counted.
@@ -104,5 +106,68 @@ static ADS_INLINE __u64 ads_queue_len(struct ads_arena *a, struct ads_ref ref)
 	(void)a;
 	return ads_load(&ring->tail) - head;
 }
+
+#if !ADS_BPF
+/* Records from `at` to `end`. Private to who reads them. */
+struct ads_queue_cursor {
+	__u64 at, end;
+};
+
+/* Begin to read all that waits and take nothing, also through a read-only mapping. ADS_ABSENT: nothing. */
+static inline int ads_queue_walk(struct ads_arena *a, struct ads_ref ref, struct ads_queue_cursor *c)
+{
+	const struct ads_queue *ring = ads_at(a, struct ads_queue, ref.offset);
+	__u32 i;
+
+	c->at = c->end = 0;
+	if (ads_bad(a, ref.offset, sizeof(struct ads_queue)))
+		return ADS_DAMAGED;
+	for (ads_loop(i)) {
+		__u64 head = ads_load_acquire(&ring->head); /* A5: no tail from before it */
+		__u64 tail = ads_load_acquire(&ring->tail); /* A4: the records before it are whole */
+
+		if (tail - head > ring->header.max_entries && ads_load(&ring->head) != head)
+			continue; /* the head has gone on between the two */
+		if (tail - head > ring->header.max_entries) {
+			a->damaged_at = ref.offset + (__u32)__builtin_offsetof(struct ads_queue, head);
+			return ads_count(a, ref.offset, ADS_DAMAGED);
+		}
+		c->at = head;
+		c->end = tail;
+		return head == tail ? ADS_ABSENT : ADS_OK;
+	}
+	return ads_count(a, ref.offset, ADS_BUDGET);
+}
+
+/*
+ * Copy the next record of a walk. Those that were taken since it began are left out, since they may
+ * have been written over. ADS_ABSENT: the end.
+ */
+static inline int ads_queue_read(struct ads_arena *a, struct ads_ref ref, struct ads_queue_cursor *c, void *value)
+{
+	const struct ads_queue *ring = ads_at(a, struct ads_queue, ref.offset);
+	__u32 i;
+
+	for (ads_loop(i)) {
+		__u32 slot = ads_queue_slot(a, ref, c->at);
+		__u64 head;
+
+		if (c->at == c->end)
+			return ADS_ABSENT;
+		if (ads_bad(a, slot, ads_round_up(ref.value_size, 8)))
+			return ads_count(a, ref.offset, ADS_DAMAGED);
+		ads_copy_out(a, value, slot, ref.value_size);
+		ads_fence_acquire(); /* F5: the record before the head again */
+		head = ads_load(&ring->head);
+		if (head - c->at - 1 >= 1ull << 62) { /* not passed: nobody writes there */
+			c->at++;
+			return ADS_OK;
+		}
+		/* Go on with what is oldest now, if the walk gets as far. */
+		c->at = c->end - c->at < head - c->at ? c->end : head;
+	}
+	return ads_count(a, ref.offset, ADS_BUDGET);
+}
+#endif
 
 #endif /* ARENADS_QUEUE_H */

@@ -16,8 +16,21 @@
  *	if (!rc)
  *		rc = ads_hashmap_get(&arena, ages, &key, &value);
  *
+ * An arena of one's own, in a file that others open by its path (with fd -1: in the kernel, and
+ * ads_bpf_pin(arena.fd, path) gives it a path):
+ *
+ *	int fd = open("/dev/shm/people", O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+ *
+ *	rc = ads_arena_create(&arena, 16 * ADS_MIB, 0, fd, ADS_MIB);
+ *	if (!rc)
+ *		rc = ads_collection_create(&arena, ADS_KIND_HASHMAP, &ages, 1024);
+ *	if (!rc)
+ *		rc = ads_structure_name(&arena, "ages", ADS_KIND_HASHMAP, ages, ages_schema);
+ *
+ * where ages_schema comes from `arenads schema --key u64 --value u64 --c ages_schema`, or is NULL.
+ *
  * Compile with `arenads cflags`. Every function returns 0 or a negative enum ads_error; those
- * that open also other negative errno's. ads_arena_create() makes an arena of one's own.
+ * that open also other negative errno's.
  */
 #ifndef ARENADS_USER_H
 #define ARENADS_USER_H
@@ -27,6 +40,7 @@
 #include "check.h"
 #include "directory.h"
 #include "hashmap.h"
+#include "heap.h"
 #include "intrusive.h"
 #include "orderedmap.h"
 #include "mpmc.h"

@@ -1,0 +1,403 @@
+"""`arenads top`: rates between two samples, sorted and filtered; drawn in place on a terminal."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import pty
+import re
+import select
+import signal
+import struct
+import subprocess
+import sys
+import termios
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import everything
+import msgspec
+import pytest
+from conftest import Run, child_environment, fails
+
+import arenads
+from arenads import u32, u64
+from arenads.condition import read_condition
+from arenads.top import Request, _Frames, _OfArena, _OfStructure, _table
+
+
+class Stat(msgspec.Struct, frozen=True):
+    calls: u64
+    errors: u64
+
+
+@pytest.fixture
+def arena(engine: str) -> Iterator[arenads.Arena]:
+    with arenads.create("4MiB", engine=engine) as made:
+        yield made
+
+
+@pytest.fixture
+def stats(arena: arenads.Arena) -> Any:
+    made = arena.hashmap("stats", key=u32, value=Stat, max_entries=1000)
+    made.update({1: Stat(10, 3), 2: Stat(20, 2), 3: Stat(30, 1)})
+    return made
+
+
+def frames_of(arena: arenads.Arena, name: str | None = "stats", **more: Any) -> _Frames:
+    more["filters"] = [read_condition(text) for text in more.pop("filters", ())]
+    request = Request("pin", name, **more)
+    source = _OfArena(arena, request) if name is None else _OfStructure(arena, request, name)
+    return _Frames(source, request)
+
+
+def keys_of(frames: _Frames) -> list[Any]:
+    return [row.values[0] for row in frames.take().rows]
+
+
+# --- rates ------------------------------------------------------------------------------
+
+
+def test_a_rate_is_the_change_a_second(arena: arenads.Arena, stats: Any) -> None:
+    frames = frames_of(arena)
+    first = frames.take()
+    assert first.seconds is None
+    assert all(row.rates == (None, None, None) for row in first.rows)
+    stats.fetch_add(2, 500, "calls")
+    stats.fetch_add(3, -1, "errors")
+    frame = frames.take()
+    assert frame.seconds is not None
+    changes = {
+        row.values[0]: [rate and round(rate * frame.seconds, 6) for rate in row.rates]
+        for row in frame.rows
+    }
+    assert changes[1] == [None, 0, 0]
+    assert changes[2] == [None, 500, 0]
+    assert changes[3][1] == 0 and changes[3][2] is not None
+    assert frame.rows[0].values[0] == 2  # by default by the first rate
+
+
+def test_an_entry_that_is_new_has_no_rate_yet(arena: arenads.Arena, stats: Any) -> None:
+    frames = frames_of(arena)
+    frames.take()
+    stats[9] = Stat(1, 1)
+    del stats[1]
+    found = {row.values[0]: row.rates for row in frames.take().rows}
+    assert set(found) == {2, 3, 9}
+    assert found[9] == (None, None, None)
+
+
+def test_structures_have_rates_of_entries_and_failures(arena: arenads.Arena) -> None:
+    made = everything.fill(arena)
+    frames = frames_of(arena, None)
+    assert {row.values[0] for row in frames.take().rows} == set(everything.KINDS)
+    made["muted"].update({4, 5})
+    made["inbox"].push_many([everything.TASKS[everything.Key(1, 0)]])
+    frame = frames.take()
+    found = {row.values[0]: row for row in frame.rows}
+    names = [field.name for field in frame.sample.fields]
+    entries, failures = names.index("entries"), names.index("failures")
+    assert frame.seconds is not None
+    assert round(found["muted"].rates[entries] * frame.seconds, 6) == 2  # type: ignore[operator]
+    assert round(found["inbox"].rates[failures] * frame.seconds, 6) == 1  # type: ignore[operator]
+    assert found["inbox"].values[names.index("which")] == "full 2"
+    assert frame.rows[0].values[0] == "muted"
+
+
+def test_structures_come_and_go(arena: arenads.Arena, stats: Any) -> None:
+    frames = frames_of(arena, None, sort="name")
+    assert keys_of(frames) == ["stats"]
+    arena.hashmap("more", key=u32, value=u32)
+    assert keys_of(frames) == ["more", "stats"]
+    arena.remove("stats")
+    assert keys_of(frames) == ["more"]
+
+
+def test_a_structure_that_was_removed_is_waited_for(arena: arenads.Arena, stats: Any) -> None:
+    frames = frames_of(arena)
+    frames.take()
+    arena.remove("stats")
+    gone = frames.take()
+    assert gone.rows == []
+    assert "removed" in gone.sample.heading[0]
+    again = arena.hashmap("stats", key=u32, value=Stat, max_entries=1000)
+    again[7] = Stat(1, 1)
+    assert keys_of(frames) == [7]
+    other = frames_of(arena)
+    arena.remove("stats")
+    arena.list("stats", value=u64).push(5)
+    assert [row.values[1] for row in other.take().rows] == [5]
+
+
+def test_an_arena_that_grows_is_read_on(engine: str, pin: Path) -> None:
+    with arenads.create("64MiB", engine=engine, populate="64KiB", provision=None) as arena:
+        numbers = arena.hashmap("numbers", key=u64, value=u64, max_entries=100_000)
+        numbers[0] = 0
+        frames = frames_of(arena, "numbers")
+        assert len(frames.take().rows) == 1
+        numbers.update({number: number for number in range(20_000)})
+        assert len(frames.take().rows) == 20_000
+
+
+def test_what_waits_in_a_queue_stays_there(arena: arenads.Arena) -> None:
+    made = everything.fill(arena)
+    for name in ("inbox", "jobs", "log"):
+        before = len(made[name])
+        assert len(frames_of(arena, name).take().rows) == before
+        assert len(made[name]) == before
+
+
+# --- order and choice -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("options", "keys"),
+    [
+        ({"sort": "calls"}, [3, 2, 1]),
+        ({"sort": "calls", "reverse": True}, [1, 2, 3]),
+        ({"sort": "errors"}, [1, 2, 3]),
+        ({"sort": "key"}, [1, 2, 3]),
+        ({"sort": "key", "reverse": True}, [3, 2, 1]),
+        ({"sort": "calls", "filters": ["calls>10"]}, [3, 2]),
+        ({"sort": "calls", "filters": ["calls>10", "errors=1"]}, [3]),
+        ({"filters": ["key=2"]}, [2]),
+        ({"filters": ["calls/s>0"]}, []),
+    ],
+)
+def test_rows_are_sorted_and_filtered(
+    arena: arenads.Arena, stats: Any, options: dict[str, Any], keys: list[int]
+) -> None:
+    assert keys_of(frames_of(arena, **options)) == keys
+
+
+def test_rates_are_sorted_and_filtered_too(arena: arenads.Arena, stats: Any) -> None:
+    by_rate = frames_of(arena, sort="errors/s")
+    only = frames_of(arena, filters=["calls/s>0"])
+    by_rate.take()
+    only.take()
+    stats.fetch_add(2, 10, "calls")
+    stats.fetch_add(3, 10, "errors")
+    assert keys_of(by_rate)[0] == 3
+    assert keys_of(only) == [2]
+
+
+@pytest.mark.parametrize(
+    "options", [{"sort": "nothing"}, {"sort": "nothing/s"}, {"filters": ["nothing>1"]}]
+)
+def test_a_field_that_is_not_there_is_told(
+    arena: arenads.Arena, stats: Any, options: dict[str, Any]
+) -> None:
+    with pytest.raises(arenads.SchemaError, match="there are key, calls, errors"):
+        frames_of(arena, **options)
+
+
+def test_a_rate_of_what_does_not_count_is_refused(arena: arenads.Arena, stats: Any) -> None:
+    with pytest.raises(arenads.SchemaError, match="no number that could have a rate"):
+        frames_of(arena, sort="key/s")
+
+
+def test_elements_of_arrays_are_columns_if_they_are_asked_for(arena: arenads.Arena) -> None:
+    everything.fill(arena)
+    frames = frames_of(arena, "tasks", sort="last[1]")
+    frame = frames.take()
+    assert [field.name for field in frame.sample.fields][-1] == "last[1]"
+    assert [row.values[0] for row in frame.rows] == [3, 2, 1]
+
+
+# --- how it looks -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("size", [(100, 24), (60, 10), (30, 8), (10, 5)])
+def test_a_frame_fits_the_terminal(arena: arenads.Arena, size: tuple[int, int]) -> None:
+    made = everything.fill(arena)
+    task = everything.TASKS[everything.Key(1, 0)]
+    made["tasks"].update({everything.Key(number, 0): task for number in range(100)})
+    table = _table(frames_of(arena, "tasks").take(), ["heading"], "delta", size)
+    assert len(table.rows) <= max(size[1] - 6, 1)
+    assert all(len(line) <= size[0] for line in table.heading)
+    assert "delta" in table.titles  # what is sorted by is always there
+    assert any("102 rows" in line[: size[0]] or size[0] < 30 for line in table.heading)
+
+
+# --- the command ------------------------------------------------------------------------
+
+
+@pytest.fixture
+def pinned(arena: arenads.Arena, stats: Any, pin: Path) -> Path:
+    arena.pin(pin)
+    return pin
+
+
+def test_frames_are_printed_one_after_the_other_in_a_pipe(run: Run, pinned: Path) -> None:
+    done = run("top", pinned, "stats", "--count", "2", "--interval", "0.05", "--sort", "key")
+    assert (done.returncode, done.stderr) == (0, "")
+    first, second = done.stdout.split("\n\n")
+    for frame in (first, second):
+        lines = frame.splitlines()
+        assert lines[0].startswith(f"{pinned}: ")
+        assert lines[2].split() == ["key", "calls", "calls/s", "errors", "errors/s"]
+        assert [line.split()[0] for line in lines[3:]] == ["1", "2", "3"]
+    assert "\x1b" not in done.stdout
+
+
+def test_json_is_one_object_for_each_frame(run: Run, pinned: Path) -> None:
+    done = run("top", pinned, "stats", "--once", "--json", "--interval", "0.05", "--sort", "calls")
+    report = json.loads(done.stdout)
+    assert (report["version"], report["name"], report["total"]) == (1, "stats", 3)
+    assert report["seconds"] >= 0.05
+    assert [row["key"] for row in report["rows"]] == [3, 2, 1]
+    assert set(report["rows"][0]) == {"key", "calls", "calls/s", "errors", "errors/s"}
+    everywhere = json.loads(run("top", pinned, "--once", "--json", "--interval", "0.05").stdout)
+    assert [row["name"] for row in everywhere["rows"]] == ["stats"]
+
+
+def test_mistakes_are_told(run: Run, pinned: Path) -> None:
+    assert "Did you mean 'stats'?" in fails(run("top", pinned, "stat"))
+    assert "there are key, calls, errors" in fails(run("top", pinned, "stats", "--sort", "x"))
+    assert "expected a condition" in fails(run("top", pinned, "stats", "--filter", "calls"))
+    assert "above 0" in fails(run("top", pinned, "--interval", "0"))
+
+
+# --- on a terminal ----------------------------------------------------------------------
+
+
+class Terminal:
+    """A child on a pseudo-terminal, and what it has written there."""
+
+    def __init__(self, size: tuple[int, int], *arguments: object) -> None:
+        self._master, slave = pty.openpty()
+        self.before = termios.tcgetattr(slave)
+        self.resize(size)
+        self._slave = slave
+        self.child = subprocess.Popen(
+            [sys.executable, "-m", "arenads", "top", *map(str, arguments)],
+            env=child_environment(TERM="xterm"),
+            stdin=slave,
+            stdout=slave,
+            stderr=subprocess.PIPE,
+            start_new_session=True,
+            preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+        )
+        self.text = ""
+
+    def resize(self, size: tuple[int, int]) -> None:
+        packed = struct.pack("HHHH", size[1], size[0], 0, 0)
+        fcntl.ioctl(self._master, termios.TIOCSWINSZ, packed)
+
+    def read_until(self, pattern: str) -> str:
+        """Wait until what was written has the pattern; return it all, and start anew."""
+        deadline = time.monotonic() + 30
+        while not re.search(pattern, self.text, re.DOTALL):
+            assert time.monotonic() < deadline, f"no {pattern!r} in {self.text!r}"
+            ready, _, _ = select.select([self._master], [], [], 1)
+            if ready:
+                self.text += os.read(self._master, 65536).decode(errors="replace")
+            else:
+                assert self.child.poll() is None, self.text
+        text, self.text = self.text, ""
+        return text
+
+    def write(self, text: str) -> None:
+        os.write(self._master, text.encode())
+
+    def end(self) -> tuple[int, str]:
+        """Wait for the child; return its status and what it wrote to standard error."""
+        assert self.child.stderr is not None
+        # What it writes last must have room.
+        while self.child.poll() is None:
+            if select.select([self._master], [], [], 0.05)[0]:
+                self.text += os.read(self._master, 65536).decode(errors="replace")
+        return self.child.wait(60), self.child.stderr.read().decode()
+
+    def modes(self) -> list[Any]:
+        return termios.tcgetattr(self._slave)
+
+    def close(self) -> None:
+        self.child.kill()
+        self.child.communicate()
+        os.close(self._master)
+        os.close(self._slave)
+
+
+@pytest.fixture
+def terminal() -> Iterator[Callable[..., Terminal]]:
+    pytest.importorskip("rich")
+    with contextlib.ExitStack() as stack:
+
+        def terminal(size: tuple[int, int], *arguments: object) -> Terminal:
+            made = Terminal(size, *arguments)
+            stack.callback(made.close)
+            return made
+
+        yield terminal
+
+
+SCREEN_ON, SCREEN_OFF = r"\x1b\[\?1049h", r"\x1b\[\?1049l"
+HOME = r"\x1b\[H"
+
+
+def test_frames_are_drawn_in_place_until_q(
+    terminal: Callable[..., Terminal], pinned: Path, stats: Any
+) -> None:
+    screen = terminal((100, 20), pinned, "stats", "--interval", "0.1")
+    text = screen.read_until(SCREEN_ON + r".*errors/s")
+    assert "q quits" in text
+    stats[1] = Stat(123_456, 0)
+    screen.read_until(HOME + r".*123,456")  # the next frame begins where this one did
+    stats[1] = Stat(654_321, 0)
+    screen.read_until(HOME + r".*654,321")
+    screen.write("q")
+    assert screen.end() == (0, "")
+    assert re.search(SCREEN_OFF, screen.text)
+    assert screen.modes() == screen.before
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_ends_it_and_leaves_the_terminal_as_it_was(
+    terminal: Callable[..., Terminal], pinned: Path, number: int, status: int
+) -> None:
+    screen = terminal((100, 20), pinned)
+    screen.read_until(SCREEN_ON + r".*stats")
+    if number == signal.SIGINT:
+        screen.write("\x03")  # Ctrl-C
+    else:
+        screen.child.send_signal(number)
+    assert screen.end() == (status, "")
+    assert screen.modes() == screen.before
+
+
+def test_more_rows_than_lines_are_counted_and_a_resize_shows_more(
+    terminal: Callable[..., Terminal], pinned: Path, stats: Any
+) -> None:
+    stats.update({number: Stat(number, number) for number in range(1, 101)})
+    screen = terminal((100, 14), pinned, "stats", "--interval", "600", "--sort", "key")
+    text = screen.read_until(r"6 of 100 rows.*errors/s.*\b6\b")
+    assert not re.search(r"\b60\b", text)
+    # No other frame is due for ten minutes: it is the resize that draws.
+    screen.resize((100, 100))
+    screen.read_until(r"92 of 100 rows.*errors/s.*\b92\b")
+    screen.resize((40, 12))
+    screen.read_until(r"not shown: errors")
+    screen.write("q")
+    assert screen.end() == (0, "")
+
+
+@pytest.mark.kernel
+def test_rates_are_those_of_programs_that_run(
+    compiled: Callable[..., Path], bpf_file_system: Path, run: Run
+) -> None:
+    pin = bpf_file_system / "top"
+    with arenads.load(compiled("traffic", "kernel"), engine="kernel") as program:
+        program.arena.pin(pin)
+        program.attach()
+        try:
+            done = run("top", pin, "--once", "--json", "--interval", "0.2")
+            assert (done.returncode, done.stderr) == (0, "")
+            names = {row["name"] for row in json.loads(done.stdout)["rows"]}
+            assert names == set(program.arena.structures)
+        finally:
+            pin.unlink()
