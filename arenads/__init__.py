@@ -62,6 +62,7 @@ from arenads.queue import Queue
 from arenads.ring import Ring
 from arenads.schema import Schema
 from arenads.set import Set
+from arenads.snapshot import Snapshot
 from arenads.structure import CheckReport, Counters
 from arenads.view import ArrayView, View
 
@@ -118,6 +119,7 @@ __all__ = [
     "Schema",
     "Set",
     "Size",
+    "Snapshot",
     "Statistics",
     "Str",
     "View",

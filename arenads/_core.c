@@ -5,12 +5,22 @@
  * sizes as constants, as BPF programs have them; and loops over them for bulk work.
  */
 #include <arenads/user.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
 #ifdef ADS_POINTS
 #include <signal.h>
 #endif
 
-/* key_width: of an ordered map's integers, which stores their order and not their bytes. */
-typedef struct { struct ads_arena *arena; struct ads_ref ref; __u32 kind, key_width; } core_structure;
+/*
+ * key_width: of a key that is stored as an order and not as its bytes: an ordered map's integer, a
+ * list's order. A record is struct { key, value }: value_at and record_size as C lays it out.
+ */
+typedef struct {
+	struct ads_arena *arena;
+	struct ads_ref ref;
+	__u32 kind, key_width, value_at, record_size;
+} core_structure;
 typedef struct { char name[64]; char record[64]; __u32 size, offset; } core_layout;
 
 /* Closing an arena takes its base away; EBADF, without asking Python before each operation. */
@@ -26,6 +36,12 @@ typedef struct { char name[64]; char record[64]; __u32 size, offset; } core_layo
 		if (ads_load(&ads_at((s)->arena, struct ads_header, (s)->ref.offset)->removed)) \
 			return ADS_REMOVED;                                    \
 	} while (0)
+
+static int core_is_open(const core_structure *s)
+{
+	CORE_OPEN(s);
+	return ADS_OK;
+}
 
 static struct ads_root *core_root(struct ads_arena *a)
 {
@@ -514,12 +530,6 @@ static __s64 core_pool_walk(const core_structure *s, struct ads_pool_walk *walk,
 	return (__s64)count;
 }
 
-/* Where the value is in a record of core_scan(). */
-static __u32 core_record_value(const core_structure *s)
-{
-	return 8 + ads_round_up(s->ref.key_size, 8);
-}
-
 static int core_ring_push(const core_structure *s, const char *data, __u32 size)
 {
 	CORE_OPEN(s);
@@ -685,31 +695,236 @@ static int core_scan_after(const core_structure *s, struct ads_scan *scan, __u64
 	return ads_scan_after(s->arena, scan, ads_list_head(s->ref), order);
 }
 
+/* Fill in what a scan leaves out: a key that is kept as its order. Padding is zero, nothing of ours
+ * gets out with it. */
+static inline void core_finish_record(const core_structure *s, char *record, __u64 order)
+{
+	__u32 key = s->ref.key_size + s->key_width, end = s->value_at + s->ref.value_size;
+
+	if (s->key_width)
+		ads_integer_of_order(record, s->key_width, s->ref.flags, order);
+	if (ADS_UNLIKELY(key != s->value_at))
+		memset(record + key, 0, s->value_at - key);
+	if (ADS_UNLIKELY(end != s->record_size))
+		memset(record + end, 0, s->record_size - end);
+}
+
 /*
- * Up to `count` records {hash:8, key, value; key and value rounded up to 8 bytes}. Fewer at the
- * end; the error if there was one before the first.
+ * Up to `count` records. Fewer at the end; the error if there was one before the first. `last_key`: of
+ * the record before, if any.
  */
 static __s64 core_scan(const core_structure *s, struct ads_scan *scan, const char *last_key, char *records,
 			 __u64 count)
 {
 	CORE_OPEN(s);
-	__u32 value_at = core_record_value(s);
-	__u32 size = value_at + ads_round_up(s->ref.value_size, 8);
 	__u64 i;
 
-	for (i = 0; i < count; i++, records += size) {
+	for (i = 0; i < count; i++, records += s->record_size) {
 		__u32 entry;
 		int rc = s->kind == ADS_KIND_ORDEREDMAP
-				 ? ads_orderedmap_next(s->arena, s->ref, ads_orderedmap_seek, scan, last_key, records + 8,
-						       records + value_at, &entry)
-				 : ads_scan_next(s->arena, scan, s->ref, last_key, records + 8, records + value_at, &entry);
+				 ? ads_orderedmap_next(s->arena, s->ref, ads_orderedmap_seek, scan, last_key, records,
+						       records + s->value_at, &entry)
+				 : ads_scan_next(s->arena, scan, s->ref, last_key, records, records + s->value_at, &entry);
 
 		if (rc)
 			return i || rc == ADS_ABSENT ? (__s64)i : ads_count(s->arena, s->ref.offset, rc);
-		memcpy(records, &scan->hash, 8);
-		last_key = records + 8;
+		core_finish_record(s, records, scan->hash);
+		last_key = records;
 	}
 	return (__s64)count;
+}
+
+/*
+ * All records, in calls that append some each time. Of a hash map several iterations run at once,
+ * each over its part of the map. `last` is the record that each has returned last.
+ */
+#define CORE_LANES_BITS 5u
+#define CORE_LANES (1u << CORE_LANES_BITS)
+
+typedef struct {
+	struct ads_scan scan;
+	__u64 last;
+	__u32 part, steps;
+} core_lane;
+
+typedef struct {
+	core_lane lanes[CORE_LANES];
+	__u32 live, bits;
+} core_sweep;
+
+static int core_sweep_start(const core_structure *s, core_sweep *w)
+{
+	CORE_OPEN(s);
+	__u32 part;
+
+	memset(w, 0, sizeof(*w));
+	w->live = 1;
+	if (!ads_kind_is_hashed(s->kind))
+		return ads_scan_start(s->arena, &w->lanes[0].scan, ads_list_head(s->ref));
+	w->bits = ads_table_bits(ads_table_newest(s->arena, s->ref.offset));
+	if (w->bits > CORE_LANES_BITS)
+		w->bits = CORE_LANES_BITS;
+	w->live = 1u << w->bits;
+	for (part = 0; part < w->live; part++) {
+		int rc = ads_hashmap_scan_part(s->arena, s->ref, &w->lanes[part].scan, part, w->bits);
+
+		if (rc)
+			return ads_count(s->arena, s->ref.offset, rc);
+		w->lanes[part].part = part;
+	}
+	return ADS_OK;
+}
+
+/* The body of core_sweep() for hash maps. With `ref` of constant sizes the loops over words disappear. */
+static inline __attribute__((always_inline)) __s64 core_sweep_lanes(const core_structure *s, struct ads_ref ref,
+								    __u32 value_at, __u32 size, core_sweep *w,
+								    char *records, __u64 at, __u64 end)
+{
+	__u32 stride = ads_entry_stride(ref), number = 0;
+	__u64 from = at;
+
+	while (at < end && w->live) {
+		core_lane *lane = &w->lanes[number];
+		char *record = records + at * size;
+		__u32 entry;
+		int rc = ads_scan_step(s->arena, &lane->scan, ref, records + lane->last * size, record,
+				       record + value_at, &entry);
+
+		if (ADS_LIKELY(rc == ADS_OK && ads_part_of(lane->scan.hash, w->bits) == lane->part)) {
+			core_finish_record(s, record, lane->scan.hash);
+			lane->last = at++;
+			lane->steps = 0;
+		} else if (rc == ADS_ABSENT || (rc == ADS_OK && ads_part_of(lane->scan.hash, w->bits) > lane->part)) {
+			*lane = w->lanes[--w->live];
+		} else if (rc == ADS_OK) {
+			lane->scan.started = 0; /* of the part before: as if it had not been met */
+		} else if (rc != ADS_BUDGET || ++lane->steps > ADS_USER_STEPS) {
+			return ads_count(s->arena, s->ref.offset, rc);
+		}
+		if (rc == ADS_OK || rc == ADS_BUDGET)
+			ads_scan_prefetch(s->arena, &lane->scan, stride);
+		number = number + 1 < w->live ? number + 1 : 0;
+	}
+	return (__s64)(at - from);
+}
+
+/* Append up to `count` records behind the first `at`; 0: there are no more. */
+static __s64 core_sweep_on(const core_structure *s, core_sweep *w, char *records, __u64 at, __u64 count)
+{
+	CORE_OPEN(s);
+	struct ads_ref ref = s->ref;
+
+	if (!ads_kind_is_hashed(s->kind))
+		return core_scan(s, &w->lanes[0].scan, at ? records + (at - 1) * s->record_size : 0,
+				 records + at * s->record_size, count);
+	if (ref.key_size == 8 && ref.value_size == 8) {
+		ref.key_size = ref.value_size = 8;
+		return core_sweep_lanes(s, ref, 8, 16, w, records, at, at + count);
+	}
+	return core_sweep_lanes(s, ref, s->value_at, s->record_size, w, records, at, at + count);
+}
+
+/* --- blocks: memory of records that Python and consumers of Arrow data hold together ---------- */
+
+typedef struct { __u64 holders, unused; } core_block;
+#define CORE_BLOCK(bytes) ((core_block *)(void *)(bytes) - 1)
+
+/* The bytes of a block, held once; a block that exists, held once, gets another size. NULL: no memory. */
+static char *core_block_resize(char *bytes, __u64 size)
+{
+	core_block *block = size > ~0ull / 2 ? 0 : realloc(bytes ? CORE_BLOCK(bytes) : 0, sizeof(core_block) + size);
+
+	if (!block)
+		return 0;
+	block->holders = 1;
+	return (char *)(block + 1);
+}
+
+static void core_block_hold(const char *bytes)
+{
+	__atomic_add_fetch(&CORE_BLOCK(bytes)->holders, 1, __ATOMIC_RELAXED);
+}
+
+static void core_block_release(char *bytes)
+{
+	if (bytes && !__atomic_sub_fetch(&CORE_BLOCK(bytes)->holders, 1, __ATOMIC_ACQ_REL))
+		free(CORE_BLOCK(bytes));
+}
+
+/* --- many keys in one call ------------------------------------------------------------------------ */
+
+static __u32 core_key_size(const core_structure *s)
+{
+	return s->ref.key_size + s->key_width;
+}
+
+/* Before each group of keys: ask the cache for what they need. */
+#define CORE_GROUP 16u
+static void core_prefetch(const core_structure *s, const char *keys, __u64 i, __u64 count)
+{
+	if (!(i % CORE_GROUP) && ads_kind_is_hashed(s->kind))
+		ads_hashmap_prefetch(s->arena, s->ref, keys, (__u32)(count - i < CORE_GROUP ? count - i : CORE_GROUP));
+}
+
+/* For each key whether it is there, and its value if `values` is not NULL (zeros if it is not). */
+static int core_get_many(const core_structure *s, const char *keys, char *values, char *found, __u64 count)
+{
+	__u32 key_size = core_key_size(s), entry;
+	__u64 i;
+
+	for (i = 0; i < count; i++, keys += key_size) {
+		int rc;
+
+		core_prefetch(s, keys, i, count);
+		if (s->kind == ADS_KIND_ORDEREDMAP)
+			rc = values ? core_orderedmap_get(s, keys, values) : core_orderedmap_find(s, keys, &entry);
+		else
+			rc = values ? core_hashmap_get(s, keys, values) : core_hashmap_find(s, keys, &entry);
+		if (rc && rc != ADS_ABSENT)
+			return rc;
+		found[i] = !rc;
+		if (values && rc)
+			memset(values, 0, s->ref.value_size);
+		if (values)
+			values += s->ref.value_size;
+	}
+	return count ? ADS_OK : core_is_open(s);
+}
+
+/* Store many; *done: how many before the first error. */
+static int core_update_many(const core_structure *s, const char *keys, const char *values, __u64 count, __u64 *done)
+{
+	__u32 key_size = core_key_size(s);
+
+	for (; *done < count; ++*done) {
+		const char *key = keys + *done * key_size, *value = values + *done * s->ref.value_size;
+		int rc;
+
+		core_prefetch(s, key, *done, count);
+		rc = s->kind == ADS_KIND_ORDEREDMAP ? core_orderedmap_update(s, key, value, ADS_ANY)
+						    : core_hashmap_update(s, key, value, s->ref.value_size ? ADS_ANY : ADS_INSERT);
+		if (rc && rc != ADS_EXISTS)
+			return rc;
+	}
+	return count ? ADS_OK : core_is_open(s);
+}
+
+/* Delete many; *done: how many keys before the first error, *deleted: how many of them were there. */
+static int core_delete_many(const core_structure *s, const char *keys, __u64 count, __u64 *done, __u64 *deleted)
+{
+	__u32 key_size = core_key_size(s);
+
+	for (; *done < count; ++*done) {
+		const char *key = keys + *done * key_size;
+		int rc;
+
+		core_prefetch(s, key, *done, count);
+		rc = s->kind == ADS_KIND_ORDEREDMAP ? core_orderedmap_pop(s, key, 0) : core_hashmap_pop(s, key, 0);
+		if (rc && rc != ADS_ABSENT)
+			return rc;
+		*deleted += !rc;
+	}
+	return count ? ADS_OK : core_is_open(s);
 }
 
 /* An aligned 8-byte field of the value in `entry`, NULL if there is none. */
@@ -804,6 +1019,54 @@ static int core_array_set_many(const core_structure *s, __u32 index, __s64 step,
 	for (; count && !rc; count--, values += s->ref.value_size, index = (__u32)(index + step))
 		rc = ads_array_set(s->arena, s->ref, entries, index, values);
 	return rc;
+}
+
+/* `count` elements by index, up to the first error. */
+static int core_array_get_at(const core_structure *s, const __u32 *indices, char *values, __u64 count)
+{
+	CORE_OPEN(s);
+	__u32 entries = ads_array_entries(s->arena, s->ref);
+	int rc = ADS_OK;
+
+	for (; count && !rc; count--, values += s->ref.value_size)
+		rc = ads_array_get(s->arena, s->ref, entries, *indices++, values);
+	return rc;
+}
+
+/* The same to store them; *done: how many before the first error. */
+static int core_array_set_at(const core_structure *s, const __u32 *indices, const char *values, __u64 count, __u64 *done)
+{
+	CORE_OPEN(s);
+	__u32 entries = ads_array_entries(s->arena, s->ref);
+
+	for (; *done < count; ++*done) {
+		int rc = ads_array_set(s->arena, s->ref, entries, indices[*done], values + *done * s->ref.value_size);
+
+		if (rc)
+			return rc;
+	}
+	return ADS_OK;
+}
+
+/* Records {index, value} of `count` elements from `first` on, at their places in `records`. */
+static int core_array_records(const core_structure *s, char *records, __u64 first, __u64 count)
+{
+	CORE_OPEN(s);
+	__u32 entries = ads_array_entries(s->arena, s->ref);
+	__u32 i, end = (__u32)(first + count);
+
+	for (i = (__u32)first; i < end; i++) {
+		char *record = records + (__u64)i * s->record_size;
+		int rc = ads_array_get(s->arena, s->ref, entries, i, record + s->value_at);
+
+		if (rc)
+			return rc;
+		memcpy(record, &i, 4);
+		memset(record + 4, 0, s->value_at - 4);
+		memset(record + s->value_at + s->ref.value_size, 0,
+		       s->record_size - s->value_at - s->ref.value_size);
+	}
+	return ADS_OK;
 }
 
 /* Work on one 8-byte field of an element, as core_hashmap_field(). To load makes no memory exist. */

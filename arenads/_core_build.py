@@ -1,4 +1,4 @@
-"""Describe the C core (_core.c) to cffi, which makes the extension `arenads._core` of it."""
+"""Describe the C core (_core.c, _arrow.c) to cffi, which makes the extension `arenads._core` of it."""
 
 from __future__ import annotations
 
@@ -126,8 +126,9 @@ int ads_collection_check(struct ads_arena *, __u32 kind, struct ads_ref, int rep
 int ads_directory_check(struct ads_arena *, int repair, struct ads_check_report *);
 int ads_heap_check(struct ads_arena *, struct ads_heap_report *);
 
-typedef struct { struct ads_arena *arena; struct ads_ref ref; __u32 kind, key_width; }
-    core_structure;
+typedef struct {
+    struct ads_arena *arena; struct ads_ref ref; __u32 kind, key_width, value_at, record_size;
+} core_structure;
 typedef struct { char name[64]; char record[64]; __u32 size, offset; } core_layout;
 
 struct ads_root *core_root(struct ads_arena *);
@@ -137,7 +138,6 @@ int core_structure_flags(struct ads_arena *, __u32 offset);
 __u32 core_max_entries(const core_structure *);
 int core_counters(const core_structure *, struct ads_counters *);
 __s64 core_len(const core_structure *);
-__u32 core_record_value(const core_structure *);
 __u32 core_layouts(const core_layout **);
 
 __s64 core_hashmap_buckets(const core_structure *);
@@ -210,6 +210,35 @@ int core_scan_start(const core_structure *, struct ads_scan *);
 int core_scan_after(const core_structure *, struct ads_scan *, __u64 order);
 __s64 core_scan(const core_structure *, struct ads_scan *, const char *last_key, char *records,
                   __u64 count);
+typedef struct { ...; } core_sweep;
+int core_sweep_start(const core_structure *, core_sweep *);
+__s64 core_sweep_on(const core_structure *, core_sweep *, char *records, __u64 at, __u64 count);
+typedef struct {
+    __u32 kind, children, at, size, count, bit, bits, is_signed, metadata_size;
+    const char *format, *name, *metadata;
+    const __u64 *values;
+    const char *names;
+} core_column;
+#define ARROW_STRUCT ...
+#define ARROW_LIST ...
+#define ARROW_COPY ...
+#define ARROW_NUMBER ...
+#define ARROW_BOOL ...
+#define ARROW_TEXT ...
+#define ARROW_ENUM ...
+void *core_arrow_schema(const core_column *, __u32 count);
+void *core_arrow_stream(const core_column *, __u32 nodes, char *records, __u64 count, __u32 size,
+                        __u64 batch);
+void core_arrow_schema_end(void *capsule);
+void core_arrow_stream_end(void *capsule);
+char *core_block_resize(char *bytes, __u64 size);
+void core_block_release(char *bytes);
+int core_get_many(const core_structure *, const char *keys, char *values, char *found,
+                  __u64 count);
+int core_update_many(const core_structure *, const char *keys, const char *values, __u64 count,
+                     __u64 *done);
+int core_delete_many(const core_structure *, const char *keys, __u64 count, __u64 *done,
+                     __u64 *deleted);
 int core_map_field(const core_structure *, const char *key, __u32 at, int access,
                        __u64 operand, __u64 expected, __u64 *before);
 int core_array_get(const core_structure *, __u32 index, char *value);
@@ -218,6 +247,10 @@ int core_array_get_many(const core_structure *, __u32 index, __s64 step, char *v
                         __u64 count);
 int core_array_set_many(const core_structure *, __u32 index, __s64 step, const char *values,
                         __u64 count);
+int core_array_get_at(const core_structure *, const __u32 *indices, char *values, __u64 count);
+int core_array_set_at(const core_structure *, const __u32 *indices, const char *values,
+                      __u64 count, __u64 *done);
+int core_array_records(const core_structure *, char *records, __u64 first, __u64 count);
 int core_array_field(const core_structure *, __u32 index, __u32 at, int access, __u64 operand,
                      __u64 expected, __u64 *before);
 __s64 core_array_populated(const core_structure *);
@@ -275,6 +308,7 @@ def builder(*, points: bool = False) -> cffi.FFI:
     """
     ffi = cffi.FFI()
     ffi.cdef(DECLARATIONS + (POINTS_DECLARATIONS if points else ""))
-    source = Path(__file__).with_name("_core.c").read_text()
+    sources = (Path(__file__).with_name(name) for name in ("_core.c", "_arrow.c"))
+    source = "\n".join(path.read_text() for path in sources)
     ffi.set_source(MODULE, ("#define ADS_POINTS 1\n" if points else "") + source)
     return ffi

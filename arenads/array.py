@@ -7,12 +7,25 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from arenads._core import ffi, lib
-from arenads.errors import RangeError, SchemaError
-from arenads.schema import Schema
-from arenads.structure import _BATCH, Checkable
+from arenads.bulk import (
+    PIECE,
+    Packed,
+    is_array,
+    not_all,
+    pack_many,
+    same_length,
+    unpacked_array,
+)
+from arenads.codec import Codec
+from arenads.errors import ArenadsError, RangeError, SchemaError
+from arenads.schema import Scalar, Schema
+from arenads.snapshot import Layout, Records, Snapshot
+from arenads.structure import Checkable
 from arenads.words import from_word, to_word, wrapped
 
 if TYPE_CHECKING:
+    import numpy
+
     from arenads.arena import Arena
     from arenads.view import View
 
@@ -20,6 +33,9 @@ __all__ = ["ArrayMap"]
 
 V = TypeVar("V")
 
+# Elements that iteration copies in one call of the C core.
+_BATCH = 256
+_INDEX: Codec[int] = Codec(Schema(Scalar("u32")))
 # As a global: looking a constant up in the extension costs a third of an operation.
 _ADD = lib.CORE_ADD
 
@@ -56,6 +72,11 @@ class ArrayMap(Checkable[V], Sequence[V]):
     ) -> None:
         super().__init__(arena, name, offset, key, value, key_schema, value_schema)
         self._length = int(lib.core_max_entries(self._handle))
+        self._layout = Layout(
+            (self.kind_name, name), ("index", _INDEX), ("value", self._value_codec)
+        )
+        self._handle.value_at = self._layout.columns[1].offset
+        self._handle.record_size = self._layout.size
 
     def __len__(self) -> int:
         """Return the number of elements, touched or not."""
@@ -184,6 +205,117 @@ class ArrayMap(Checkable[V], Sequence[V]):
                     self._handle, places[0], places.step, b"".join(packed), len(packed)
                 )
             )
+
+    # --- many elements ------------------------------------------------------------------------
+
+    @overload
+    def get_many(self, indices: numpy.ndarray[Any, Any]) -> numpy.ndarray[Any, Any]: ...
+    @overload
+    def get_many(self, indices: Iterable[int]) -> list[V]: ...
+    def get_many(self, indices: Any) -> Any:
+        """Return copies of many elements, made in one call.
+
+        A NumPy array of indices, integers of any width, gives an array of the values' dtype; any
+        other iterable a list. Negative ones count from the end.
+
+        >>> import arenads
+        >>> with arenads.create("1MiB", engine="native") as arena:
+        ...     counts = arena.array("counts", value=arenads.u64, max_entries=10)
+        ...     counts.update_many([1, 2, -1], [10, 20, 90])
+        ...     counts.get_many([9, 1, 0])
+        [90, 10, 0]
+
+        Raises
+        ------
+        RangeError, SchemaError
+        """
+        places, codec = self._places(indices), self._value_codec
+        memory = ffi.new("char[]", max(places.count * codec.size, 1))
+        for start in range(0, max(places.count, 1), PIECE):
+            self.arena._open()
+            code = lib.core_array_get_at(
+                self._handle,
+                ffi.cast("__u32 *", places.pointer) + start,
+                memory + start * codec.size,
+                min(PIECE, places.count - start),
+            )
+            self._check(code)
+        view = ffi.buffer(memory, places.count * codec.size)
+        if places.array:
+            return unpacked_array(codec, view, places.count)
+        return codec.unpack_many(view, codec.size, 0, places.count)
+
+    def update_many(self, indices: Any, values: Any) -> None:
+        """Store many elements in one call; see `get_many`. Of equal indices the last one stays.
+
+        Raises
+        ------
+        RangeError, SchemaError
+            An index or a value does not fit, or the lengths differ: nothing is stored.
+        ArenaFullError
+            No memory for an element; `done` says how many are stored, which are the first.
+        """
+        places = self._places(indices)
+        packed = pack_many(self._value_codec, values, f"values of {self.name!r}")
+        same_length(places, packed, "indexes")
+        done = ffi.new("__u64 *")
+        while done[0] < places.count:
+            self.arena._open()
+            code = lib.core_array_set_at(
+                self._handle,
+                ffi.cast("__u32 *", places.pointer),
+                packed.pointer,
+                min(done[0] + PIECE, places.count),
+                done,
+            )
+            try:
+                self._check(code)
+            except ArenadsError as error:
+                not_all(error, int(done[0]), places.count, "elements")
+                raise
+
+    def snapshot(self) -> Snapshot[tuple[int, V]]:
+        """Copy all elements with their indexes, in few calls.
+
+        Elements that nobody has touched are zero. Of an element that others write meanwhile each
+        aligned 8-byte field is whole.
+
+        >>> import arenads
+        >>> with arenads.create("1MiB", engine="native") as arena:
+        ...     counts = arena.array("counts", value=arenads.u64, max_entries=3)
+        ...     counts[1] = 7
+        ...     list(counts.snapshot())
+        [(0, 0), (1, 7), (2, 0)]
+        """
+        with Records(self._layout.size) as records:
+            records.reserve(max(self._length, 1))
+            while records.count < self._length:
+                room = records.more()
+                self.arena._open()
+                code = lib.core_array_records(self._handle, records.memory, records.count, room)
+                self._check(code)
+                records.count += room
+            return Snapshot(records.finish(), records.count, self._layout)
+
+    def _places(self, indices: Any) -> Packed:
+        """Return indices as they count from the front, as the C core takes them."""
+        if not is_array(indices):
+            if isinstance(indices, str | bytes) or not isinstance(indices, Iterable):
+                raise SchemaError(f"expected an array or a sequence of indexes, found {indices!r}")
+            return pack_many(_INDEX, [self._place(index) for index in indices], "indexes")
+        if indices.ndim != 1 or indices.dtype.kind not in "iu":
+            raise SchemaError(
+                f"expected indexes as an array of shape (n) and of integers, found one of shape"
+                f" {indices.shape} and dtype {indices.dtype}",
+                found=indices.dtype,
+            )
+        if len(indices):
+            # Of both ends: whatever lies between them is in range if they are.
+            self._place(int(indices.min())), self._place(int(indices.max()))
+        if indices.dtype.kind == "i":
+            indices = indices.astype("i8")
+            indices[indices < 0] += self._length
+        return pack_many(_INDEX, indices, "indexes")
 
     # --- in place -------------------------------------------------------------------------
 

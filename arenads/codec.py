@@ -14,6 +14,7 @@ from .errors import SchemaError
 from .python_class import generated
 from .schema import (
     CTYPES,
+    SCALARS,
     CType,
     EnumType,
     PointerType,
@@ -58,6 +59,8 @@ class Codec(Generic[T]):
         `pack(value) -> bytes`. Takes an instance of the class, any object with the
         same attributes, a mapping or a tuple; for a scalar a number. Padding is zero.
         Raises `SchemaError` that names the member, what was expected and what was found.
+    number : str
+        Of an integer or float its code of the struct module, else empty.
     unpack : callable
         `unpack(buffer, offset=0) -> value`. Raises `SchemaError` if the buffer is too short.
 
@@ -97,6 +100,10 @@ class Codec(Generic[T]):
         self.compiled = compiled = compile_codec(self.schema.type, shape)
         self.pack: Callable[[Any], bytes] = compiled.pack
         self.unpack: _Unpack[T] = compiled.unpack
+        # Plain numbers, whose code of the struct module `memoryview` knows too.
+        ctype = self.schema.type
+        number = isinstance(ctype, Scalar) and ctype.name not in ("bool", "char")
+        self.number = SCALARS[ctype.name][0] if number else ""  # type: ignore[union-attr]
         self._strided: dict[int, struct.Struct] = {self.size: compiled.form}
 
     def __repr__(self) -> str:
@@ -131,6 +138,11 @@ class Codec(Generic[T]):
                 f"expected {last + self.size} bytes for {count} records {stride} bytes apart "
                 f"from {offset} on, found a buffer of {len(view)} bytes"
             )
+        if self.number and not (stride | offset) % self.size and len(view) % self.size == 0:
+            every: Any = view.cast(self.number)  # type: ignore[call-overload]
+            every = every[offset // self.size :: stride // self.size]
+            numbers: list[Any] = every[:count].tolist()
+            return numbers
         form = self._strided.get(stride)
         if form is None:
             if len(self._strided) > 16:

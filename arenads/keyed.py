@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from arenads._core import ffi, lib
-from arenads.codec import Codec
-from arenads.errors import KeyAbsentError
+from arenads.bulk import PIECE, Packed, not_all, pack_many
+from arenads.entries import Entries
+from arenads.errors import ArenadsError, KeyAbsentError
 from arenads.schema import Schema
-from arenads.structure import Collection, _codec
 
 if TYPE_CHECKING:
     from arenads.arena import Arena
@@ -24,7 +25,7 @@ V = TypeVar("V")
 _ABSENT, _FULL = lib.ADS_ABSENT, lib.ADS_FULL
 
 
-class Keyed(Collection[V], Generic[K, V]):
+class Keyed(Entries[V], Generic[K, V]):
     """Base of maps and sets; not made directly."""
 
     # Functions of the C core, one a kind.
@@ -44,7 +45,6 @@ class Keyed(Collection[V], Generic[K, V]):
     ) -> None:
         assert key_schema is not None
         super().__init__(arena, name, offset, key, value, key_schema, value_schema)
-        self._key_codec: Codec[K] = _codec(key, key_schema)
         self._entries = ffi.new("__u32 *")  # written by __contains__, never read
 
     @classmethod
@@ -70,9 +70,111 @@ class Keyed(Collection[V], Generic[K, V]):
     def __iter__(self) -> Iterator[K]:
         return self._scan(self._decode_keys)
 
-    def _decode_keys(self, buffer: Any, size: int, count: int) -> list[K]:
-        """Return the keys of a batch of records."""
-        return self._key_codec.unpack_many(buffer, size, 8, count)
+    # --- many keys --------------------------------------------------------------------------
+
+    def contains_many(self, keys: Any) -> Any:
+        """Whether each key is there, for many in one call.
+
+        A NumPy array of keys gives an array of bools, any other iterable a list. See `get_many`.
+
+        >>> import arenads
+        >>> with arenads.create("1MiB", engine="native") as arena:
+        ...     seen = arena.set("seen", key=arenads.u32)
+        ...     seen.update([1, 3])
+        ...     seen.contains_many([1, 2, 3])
+        [True, False, True]
+
+        Raises
+        ------
+        SchemaError
+        """
+        packed = pack_many(self._key_codec, keys, f"keys of {self.name!r}")
+        return self._found(packed, self._get_packed(packed, ffi.NULL))
+
+    def delete_many(self, keys: Any) -> int:
+        """Delete many keys in one call; return how many of them were there.
+
+        Each is deleted in one step, all of them in no single one.
+
+        >>> import arenads
+        >>> with arenads.create("1MiB", engine="native") as arena:
+        ...     ages = arena.hashmap("ages", key=arenads.u32, value=arenads.u64)
+        ...     ages.update_many([1, 2, 3], [10, 20, 30])
+        ...     ages.delete_many([3, 4, 1]), dict(ages)
+        (2, {2: 20})
+
+        Raises
+        ------
+        SchemaError
+            A key does not fit: nothing is deleted.
+        ArenadsError
+            Something else: `done` says how many keys had been dealt with.
+        """
+        packed = pack_many(self._key_codec, keys, f"keys of {self.name!r}")
+        deleted = ffi.new("__u64 *")
+        for done, end in self._pieces(packed.count):
+            code = lib.core_delete_many(self._handle, packed.pointer, end, done, deleted)
+            self._check_done(code, done, packed.count)
+        return int(deleted[0])
+
+    def _pieces(self, count: int) -> Iterator[tuple[Any, int]]:
+        """Yield how far a batch has come, which C moves on, and how far it shall come next."""
+        done = ffi.new("__u64 *")
+        while True:
+            self.arena._open()
+            yield done, min(done[0] + PIECE, count)
+            if done[0] >= count:
+                return
+
+    def _check_done(self, code: int, done: Any, count: int) -> None:
+        try:
+            self._check(code)
+        except ArenadsError as error:
+            not_all(error, int(done[0]), count, "keys")
+            raise
+
+    def _get_packed(self, keys: Packed, values: Any) -> Any:
+        """Look keys up; values, if wanted, come one after the other. Which were found, as bytes."""
+        found = ffi.new("char[]", max(keys.count, 1))
+        for start in range(0, max(keys.count, 1), PIECE):
+            self.arena._open()
+            code = lib.core_get_many(
+                self._handle,
+                keys.pointer + start * self._key_codec.size,
+                values and values + start * self._handle.ref.value_size,
+                found + start,
+                min(PIECE, keys.count - start),
+            )
+            self._check(code)
+        return found
+
+    def _found(self, keys: Packed, found: Any) -> Any:
+        """Return which were found in the form in which the keys came."""
+        view = ffi.buffer(found, keys.count)
+        if not keys.array:
+            return list(map(bool, view[:]))
+        import numpy
+
+        return numpy.frombuffer(view, bool, keys.count) if keys.count else numpy.empty(0, bool)
+
+    def _update_packed(self, keys: Packed, values: Any) -> None:
+        """Store many in one call; those that are not there are inserted."""
+        for done, end in self._pieces(keys.count):
+            store = partial(lib.core_update_many, self._handle, keys.pointer, values, end, done)
+            code = self._again_if_full(store(), store)
+            self._check_done(code, done, keys.count)
+
+    # --- packed keys ------------------------------------------------------------------------
+
+    def _again_if_full(self, code: int, store: Callable[[], int]) -> int:
+        """If it is full, store again when entries that wait for a grace period are back."""
+        if code == _FULL and self._handle.ref.flags & lib.ADS_GRACE:
+            for _ in range(2):  # they wait in two batches, an older and a younger
+                self.reclaim()
+                code = int(store())
+                if code != _FULL:
+                    break
+        return code
 
     def _store_packed(self, key: bytes, value: bytes, mode: int) -> int:
         """Store in one call; if full, entries that wait for a grace period are waited for."""
@@ -81,13 +183,7 @@ class Keyed(Collection[V], Generic[K, V]):
 
     def _after_grace(self, key: bytes, value: bytes, mode: int, code: int) -> int:
         """Store again once entries that wait for a grace period are free, if it was full."""
-        if code == _FULL and self._handle.ref.flags & lib.ADS_GRACE:
-            for _ in range(2):  # they wait in two batches, an older and a younger
-                self.reclaim()
-                code = int(self._core_update(self._handle, key, value, mode))
-                if code != _FULL:
-                    break
-        return code
+        return self._again_if_full(code, partial(self._core_update, self._handle, key, value, mode))
 
     def _delete_packed(self, key: bytes) -> bool:
         """Delete a key; whether it was there."""
@@ -105,4 +201,4 @@ class Keyed(Collection[V], Generic[K, V]):
     def _raw_keys(self, buffer: Any, size: int, count: int) -> list[bytes]:
         """Return the keys as they are stored, which need not be what packing their text gives."""
         width = self._key_codec.size
-        return [buffer[at : at + width] for at in range(8, count * size, size)]
+        return [buffer[at : at + width] for at in range(0, count * size, size)]

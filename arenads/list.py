@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import builtins
 from collections.abc import Collection as AbstractCollection
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from arenads._core import ffi, lib
+from arenads.entries import Entries
 from arenads.errors import KeyAbsentError, KeyExistsError, SchemaError
-from arenads.structure import Collection
 
 if TYPE_CHECKING:
     from arenads.view import View
@@ -19,7 +18,7 @@ __all__ = ["List"]
 V = TypeVar("V")
 
 
-class List(Collection[V], AbstractCollection[V]):
+class List(Entries[V], AbstractCollection[V]):
     """A list that BPF programs and processes read and write at the same time.
 
     Each entry has a unique 64-bit *order*, and iteration goes from the lowest up. `push` puts
@@ -37,6 +36,7 @@ class List(Collection[V], AbstractCollection[V]):
 
     kind = lib.ADS_KIND_LIST
     kind_name = "list"
+    _key_name = "order"
 
     def push(self, value: V) -> int:
         """Put a value at the head; return its order.
@@ -167,23 +167,16 @@ class List(Collection[V], AbstractCollection[V]):
 
     def items(self, after: int | None = None) -> Iterator[tuple[int, V]]:
         """Iterate over (order, value) pairs, from the head or from behind an order."""
-        values = self._value_codec
-
-        def decode(buffer: Any, size: int, count: int) -> builtins.list[tuple[int, V]]:
-            words = memoryview(buffer)[: count * size].cast("Q")
-            orders = words[:: size // 8].tolist() if count else []
-            return builtins.list(
-                zip(orders, values.unpack_many(buffer, size, 8, count), strict=True)
-            )
-
         if after is None:
-            return self._scan(decode)
+            return self._scan(self._decode_pairs)
         order = checked_order(after)
-        return self._scan(decode, lambda scan: int(lib.core_scan_after(self._handle, scan, order)))
+        return self._scan(
+            self._decode_pairs,
+            lambda scan: int(lib.core_scan_after(self._handle, scan, order)),
+        )
 
     def __iter__(self) -> Iterator[V]:
-        values = self._value_codec
-        return self._scan(lambda buffer, size, count: values.unpack_many(buffer, size, 8, count))
+        return self._scan(self._decode_values)
 
     def __contains__(self, value: object) -> bool:
         return any(each == value for each in self)

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import ItemsView, Iterator, MutableMapping, ValuesView
+import sys
+from collections.abc import ItemsView, Iterable, Iterator, Mapping, MutableMapping, ValuesView
 from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar, overload
 
 from arenads._core import ffi, lib
-from arenads.errors import KeyAbsentError, KeyExistsError
+from arenads.bulk import is_array, pack_many, same_length, unpacked_array
+from arenads.errors import KeyAbsentError, KeyExistsError, SchemaError
 from arenads.fused import fuse_map, specialize
 from arenads.keyed import Keyed
+from arenads.snapshot import Snapshot
 from arenads.structure import buffer_maker
 from arenads.words import from_word, to_word, wrapped
 
 if TYPE_CHECKING:
+    import numpy
+
     from arenads.view import View
 
 __all__ = ["Map"]
@@ -161,6 +166,86 @@ class Map(Keyed[K, V], MutableMapping[K, V], Generic[K, V]):
                 return self._key_codec.unpack(packed), self._value_codec.unpack(view)
         raise KeyAbsentError(f"{self.kind_name} {self.name!r} is empty")
 
+    # --- many keys --------------------------------------------------------------------------
+
+    @overload
+    def get_many(  # type: ignore[overload-overlap]
+        self, keys: numpy.ndarray[Any, Any], default: Any = None
+    ) -> tuple[numpy.ndarray[Any, Any], numpy.ndarray[Any, Any]]: ...
+    @overload
+    def get_many(self, keys: Iterable[K]) -> list[V | None]: ...
+    @overload
+    def get_many(self, keys: Iterable[K], default: V | D) -> list[V | D]: ...
+    def get_many(self, keys: Any, default: Any = None) -> Any:
+        """Look many keys up in one call; each value is whole.
+
+        A NumPy array of keys gives (values, found): an array of the values' dtype, and one of
+        bools. Where a key is absent the value is zero, or `default`. Any other iterable gives a
+        list of values, with `default` for the absent ones.
+
+        An array must have the dtype that `numpy_dtype` gives for the keys. Integers of another
+        width are taken if all are in range; so are shorter byte strings, and the same
+        members at other places. Constraints of annotations are not checked in arrays.
+
+        >>> import arenads, numpy
+        >>> with arenads.create("1MiB", engine="native") as arena:
+        ...     ages = arena.hashmap("ages", key=arenads.u32, value=arenads.u64)
+        ...     ages.update({1: 30, 3: 50})
+        ...     listed = ages.get_many([1, 2, 3], default=0)
+        ...     values, found = ages.get_many(numpy.array([3, 2]))
+        >>> listed, values.tolist(), found.tolist()
+        ([30, 0, 50], [50, 0], [True, False])
+
+        Raises
+        ------
+        SchemaError
+        """
+        packed = pack_many(self._key_codec, keys, f"keys of {self.name!r}")
+        codec, count = self._value_codec, packed.count
+        memory = ffi.new("char[]", max(count * codec.size, 1))
+        found = self._get_packed(packed, memory)
+        there = self._found(packed, found)
+        view = ffi.buffer(memory, count * codec.size)
+        if packed.array:
+            values = unpacked_array(codec, view, count)
+            if default is not None:
+                values[~there] = unpacked_array(codec, codec.pack(default), 1)
+            return values, there
+        decoded: list[Any] = codec.unpack_many(view, codec.size, 0, count)
+        if not all(there):
+            decoded = [value if one else default for value, one in zip(decoded, there, strict=True)]
+        return decoded
+
+    def update_many(self, keys: Any, values: Any = None) -> None:
+        """Store many keys in one call, whether they are there or not.
+
+        `keys` and `values` are arrays (see `get_many`) or iterables of the same length. Without
+        `values`, `keys` is a mapping, an iterable of pairs, a snapshot, or a structured array with
+        the fields `key` and `value`. Each key is stored in one step, all of them in no single
+        one; of equal keys the last one stays.
+
+        >>> import arenads
+        >>> with arenads.create("1MiB", engine="native") as arena:
+        ...     ages = arena.hashmap("ages", key=arenads.u32, value=arenads.u64)
+        ...     ages.update_many([1, 2], [30, 40])
+        ...     ages.update_many({2: 41, 3: 50})
+        ...     sorted(ages.items())
+        [(1, 30), (2, 41), (3, 50)]
+
+        Raises
+        ------
+        SchemaError
+            The lengths differ, or something does not fit: nothing is stored.
+        CapacityError, ArenaFullError
+            There is no room for all; `done` says how many keys are stored, which are the first.
+        """
+        if values is None:
+            keys, values = _parts(keys)
+        packed = pack_many(self._key_codec, keys, f"keys of {self.name!r}")
+        stored = pack_many(self._value_codec, values, f"values of {self.name!r}")
+        same_length(packed, stored, "keys")
+        self._update_packed(packed, stored.pointer)
+
     # --- in place -------------------------------------------------------------------------
 
     def _access(self, key: K, field: str, access: int, operand: int = 0, expected: int = 0) -> int:
@@ -250,26 +335,34 @@ class Map(Keyed[K, V], MutableMapping[K, V], Generic[K, V]):
         return _Values(self)
 
 
+def _parts(pairs: Any) -> tuple[Any, Any]:
+    """Return the keys and the values of what has both."""
+    if isinstance(pairs, Snapshot) and "numpy" in sys.modules:
+        pairs = pairs.array
+    if is_array(pairs) and pairs.dtype.names == ("key", "value"):
+        return pairs["key"], pairs["value"]
+    if isinstance(pairs, Mapping):
+        pairs = pairs.items()
+    try:
+        keys, values = [], []
+        for key, value in pairs:
+            keys.append(key)
+            values.append(value)
+    except (TypeError, ValueError):
+        raise SchemaError(
+            "expected keys and values, a mapping, or an iterable of pairs, found"
+            f" {type(pairs).__name__}"
+        ) from None
+    return keys, values
+
+
 class _Items(ItemsView[K, V]):
     """Pairs, without a lookup for each key."""
 
     _mapping: Map[K, V]
 
     def __iter__(self) -> Iterator[tuple[K, V]]:
-        mapping = self._mapping
-        values = mapping._value_codec
-        value_at = int(lib.core_record_value(mapping._handle))
-
-        def decode(buffer: Any, size: int, count: int) -> list[tuple[K, V]]:
-            return list(
-                zip(
-                    mapping._decode_keys(buffer, size, count),
-                    values.unpack_many(buffer, size, value_at, count),
-                    strict=True,
-                )
-            )
-
-        return mapping._scan(decode)
+        return self._mapping._scan(self._mapping._decode_pairs)
 
 
 class _Values(ValuesView[V]):
@@ -278,9 +371,4 @@ class _Values(ValuesView[V]):
     _mapping: Map[Any, V]
 
     def __iter__(self) -> Iterator[V]:
-        mapping = self._mapping
-        values = mapping._value_codec
-        value_at = int(lib.core_record_value(mapping._handle))
-        return mapping._scan(
-            lambda buffer, size, count: values.unpack_many(buffer, size, value_at, count)
-        )
+        return self._mapping._scan(self._mapping._decode_values)

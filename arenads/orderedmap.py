@@ -78,19 +78,6 @@ class OrderedMap(Map[K, V]):
         super().__init__(arena, name, offset, key, value, key_schema, value_schema)
         self._bytes = bool(self._handle.ref.flags & lib.ADS_BYTES)
 
-    def _decode_keys(self, buffer: Any, size: int, count: int) -> list[K]:
-        if self._bytes or not count:
-            return super()._decode_keys(buffer, size, count)
-        orders: list[Any] = memoryview(buffer)[: count * size].cast("Q")[:: size // 8].tolist()
-        if self._handle.ref.flags & lib.ADS_SIGNED:
-            return [order - (1 << 63) for order in orders]
-        return orders
-
-    def _raw_keys(self, buffer: Any, size: int, count: int) -> list[bytes]:
-        if self._bytes:
-            return super()._raw_keys(buffer, size, count)
-        return [self._key_codec.pack(key) for key in self._decode_keys(buffer, size, count)]
-
     # --- in order ---------------------------------------------------------------------------
 
     def first(self) -> tuple[K, V]:
@@ -153,17 +140,10 @@ class OrderedMap(Map[K, V]):
             yield key, value
 
     def _pairs_from(self, packed: bytes | None) -> Iterator[tuple[K, V]]:
-        values = self._value_codec
-        value_at = int(lib.core_record_value(self._handle))
-
-        def decode(buffer: Any, size: int, count: int) -> list[tuple[K, V]]:
-            keys = self._decode_keys(buffer, size, count)
-            return list(zip(keys, values.unpack_many(buffer, size, value_at, count), strict=True))
-
         if packed is None:
-            return self._scan(decode)
+            return self._scan(self._decode_pairs)
 
         def begin(scan: Any) -> int:
             return int(lib.core_orderedmap_scan_from(self._handle, scan, packed, _FROM))
 
-        return self._scan(decode, begin, packed)
+        return self._scan(self._decode_pairs, begin, packed)

@@ -6,7 +6,8 @@ from collections.abc import Iterable, MutableSet
 from collections.abc import Set as AbstractSet
 from typing import Any, TypeVar
 
-from arenads._core import lib
+from arenads._core import ffi, lib
+from arenads.bulk import pack_many
 from arenads.errors import KeyAbsentError
 from arenads.hashed import Hashed
 
@@ -61,10 +62,18 @@ class Set(Hashed[K, Any], MutableSet[K]):
         self.insert(key)
 
     def update(self, *others: Iterable[K]) -> None:
-        """Add all keys of others."""
+        """Add all keys of others, arrays or iterables, in one call for each.
+
+        Raises
+        ------
+        SchemaError
+            A key does not fit: none of that other is added.
+        CapacityError, ArenaFullError
+            There is no room for all; `done` says how many keys are in, which are the first.
+        """
         for other in others:
-            for key in other:
-                self.add(key)
+            packed = pack_many(self._key_codec, other, f"keys of {self.name!r}")
+            self._update_packed(packed, ffi.NULL)
 
     def discard(self, key: K) -> None:
         """Delete a key, if it is there."""
@@ -90,7 +99,8 @@ class Set(Hashed[K, Any], MutableSet[K]):
         """
         for packed in self._scan(self._raw_keys):
             if self._delete_packed(packed):
-                return self._key_codec.unpack(packed)
+                key: K = self._key_codec.unpack(packed)
+                return key
         raise KeyAbsentError(f"{self.kind_name} {self.name!r} is empty")
 
     def __eq__(self, other: object) -> bool:

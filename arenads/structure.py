@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import msgspec
@@ -30,9 +30,6 @@ if TYPE_CHECKING:
 __all__ = ["CheckReport", "Counters", "Structure"]
 
 V = TypeVar("V")
-
-# Records that iteration copies in one call of the C core.
-_BATCH = 256
 
 
 class Counters(msgspec.Struct, frozen=True):
@@ -291,7 +288,7 @@ class Collection(Checkable[V]):
         """Count the entries: exact while nobody changes them."""
         count = int(lib.core_len(self._handle))
         self._check(count)
-        if count > self._core.size // self._record_size:
+        if count > self._core.size // lib.core_entry_stride(self._handle):
             self.arena._damaged(f"{self.kind_name} {self.name!r} counts {count}", self.offset)
         return count
 
@@ -309,41 +306,6 @@ class Collection(Checkable[V]):
         given = int(lib.ads_collection_reclaim(self._core, self._handle.ref))
         self._check(given)
         return given
-
-    def _scan(
-        self,
-        decode: Callable[[Any, int, int], list[Any]],
-        begin: Callable[[Any], int] | None = None,
-        first: bytes = b"",
-    ) -> Iterator[Any]:
-        """Yield what `decode(buffer, record size, count)` makes of each batch of records.
-
-        `begin(scan)` starts elsewhere than at the first entry: at the packed key `first`.
-        """
-        handle, size = self._handle, self._record_size
-        self.arena._open()
-        scan = ffi.new("struct ads_scan *")
-        self._check(lib.core_scan_start(handle, scan) if begin is None else begin(scan))
-        batches = [ffi.new("char[]", size * _BATCH) for _ in range(2)]
-        last = batches[1] if begin is None else ffi.new("char[]", first)
-        while True:
-            self.arena._open()
-            batch = batches[0]
-            count = lib.core_scan(handle, scan, last, batch, _BATCH)
-            self._check(count)
-            # Not at a short batch: that ends before an error, which the next call returns.
-            if not count:
-                return
-            yield from decode(ffi.buffer(batch), size, count)
-            # The last key is where the next batch goes on; it must outlive this batch.
-            last = batch + (size * (count - 1) + 8)
-            batches.reverse()
-
-    @property
-    def _record_size(self) -> int:
-        """Bytes of {hash, key, value} as `core_scan` lays them out."""
-        value_size = -(-int(self._handle.ref.value_size) // 8) * 8
-        return int(lib.core_record_value(self._handle)) + value_size
 
 
 def _codec(declared: object, schema: Schema) -> Codec[Any]:

@@ -278,7 +278,11 @@ def test_many_entries_are_not_held_in_memory(large_pin: Path, form: Any) -> None
     assert peak < 3 << 20
 
 
-def test_progress_is_told_on_a_terminal_if_the_entries_go_elsewhere(large_pin: Path) -> None:
+def test_progress_is_told_on_a_terminal_if_the_entries_go_elsewhere(
+    large_pin: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("arenads.dump._PROGRESS_SECONDS", 0)  # however fast the entries come
+
     class Terminal(io.StringIO):
         def isatty(self) -> bool:
             return True

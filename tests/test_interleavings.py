@@ -251,11 +251,6 @@ MISTAKES = (
         {"if (!owner) return ADS_EXISTS;": ""},
     ),
     Mistake(
-        "a newer shortcut goes before an older one of the same hash",
-        "map-programs",
-        {"|| (its_first == first && its_table >> 32 > table >> 32)": ""},
-    ),
-    Mistake(
         "a shortcut is used before it is linked",
         "map",
         {"return (__u32)link && !(link & ADS_LINK_PENDING);": "return (__u32)link;"},

@@ -120,6 +120,29 @@ def test_the_example_runs_and_prints_what_it_found(example: Path, engine: str) -
     assert re.fullmatch(rf"{engine} \d+ task\(calls=\d{{4,}}, comm='.*'\)", last), last
 
 
+def test_the_example_of_bulk_verbs_prints_what_it_says(
+    text: str, engine: str, tmp_path: Path
+) -> None:
+    (tmp_path / "bulk.py").write_text(block(text, "example: bulk.py"))
+    done = subprocess.run(
+        [sys.executable, "bulk.py"],
+        cwd=tmp_path,
+        env=child_environment(),
+        preexec_fn=drop_capabilities if engine == "native" else None,
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.splitlines() == [
+        "[70, 80, 0] [True, True, False]",
+        "[Task(calls=80, comm='task 8'), None] 499",
+        "501 3757500",
+        "['key', 'calls', 'comm']",
+    ]
+
+
 def test_the_tree_of_the_example_is_built_by_one_side_and_walked_by_the_other(
     example: Path, engine: str
 ) -> None:

@@ -73,7 +73,8 @@ static ADS_INLINE __u64 ads_hash(const void *key, __u32 size, __u64 seed)
  * shortcut that nobody links, a death before 3 one that the next who looks for it finds in
  * the list and releases. Until then the bucket is reached from the older table: a longer
  * walk, never a wrong one. Shortcuts of older tables stay in the list; at the same hash
- * the older comes first, so that a walk from the newest misses nothing.
+ * the older comes first, so that a walk from the newest misses nothing: a shortcut is linked
+ * only when that of the next older table which covers it is ready, and behind that.
  */
 
 /*
@@ -128,7 +129,7 @@ static ADS_INLINE int ads_shortcut_link(struct ads_arena *a, __u32 map, __u32 st
 			if (!its_table || ads_bad(a, other, 8))
 				return ADS_DAMAGED;
 			its_first = ads_table_hash(its_table, other);
-			if (its_first < first || (its_first == first && its_table >> 32 > table >> 32)) {
+			if (its_first < first) {
 				ads_walk_enter(a, &w, other);
 				continue;
 			}
@@ -156,27 +157,32 @@ static ADS_INLINE int ads_shortcut_link(struct ads_arena *a, __u32 map, __u32 st
 }
 
 /*
- * The slow way to a bucket: its shortcut in the newest table is not ready. Link it, or find
- * the one of an older table that covers it. The offset of the link word to begin at, 0: damaged.
+ * The slow way to a bucket: its shortcut in the newest table is not ready. Find the one of an older
+ * table that covers it, and link the shortcut one table newer. The next who comes is sent one table
+ * further, so that the walk halves each time; linking the newest table's at once would leave what is
+ * between without shortcuts for ever, and long walks for all of its buckets. The offset of the link
+ * word to begin at, 0: damaged.
  */
 ADS_GLOBAL __u32 ads_hashmap_detour(struct ads_arena *a, __u32 map, __u32 stride, __u64 hash)
 {
-	__u64 newest = ads_table_newest(a, map);
-	__u64 table = newest;
-	__u64 first = hash >> (newest >> 32 & 63) << (newest >> 32 & 63);
+	__u64 table = ads_table_newest(a, map);
+	__u64 newer = table;
+	__u64 first;
 	__u32 at = 0;
 	__u32 i;
 
 	for (ads_each(i, 32)) {
+		newer = table;
 		table = ads_table_previous(a, table);
-		at = ads_table_link(table, first);
+		at = ads_table_link(table, hash);
 		if (!table || ads_bad(a, at, 8))
 			return 0;
 		if (ads_link_ready(ads_load_acquire(ads_at(a, __u64, at)))) /* A3, pairs with R3 */
 			break;
 	}
-	if (ads_writable(a) && !ads_shortcut_link(a, map, stride, newest, first, at))
-		return ads_table_link(newest, first);
+	first = hash >> (newer >> 32 & 63) << (newer >> 32 & 63);
+	if (ads_writable(a) && !ads_shortcut_link(a, map, stride, newer, first, at))
+		return ads_table_link(newer, first);
 	return at;
 }
 
@@ -286,5 +292,79 @@ static ADS_INLINE int ads_hashmap_scan(struct ads_arena *a, struct ads_ref ref, 
 {
 	return ads_scan_start(a, s, ads_at(a, struct ads_header, ref.offset)->first);
 }
+
+/* --- hints -------------------------------------------------------------------------------------- */
+/*
+ * Keys and entries lie anywhere, so one lookup after another waits for memory each time. Where many
+ * are known before, the cache is asked for all of them first and they wait together (group
+ * prefetching: Chen, Ailamaki, Gibbons, Mowry, Improving Hash Join Performance through
+ * Prefetching, 2004). Hints only: what is read here may be stale or damaged, and decides nothing.
+ * BPF has no such instruction.
+ */
+#if !ADS_BPF
+
+/* Whether these bytes can be looked at; unlike ads_bad() it is no damage if not. */
+static inline int ads_within(struct ads_arena *a, __u32 offset, __u64 bytes)
+{
+	return !(offset & 7) && offset >= ADS_LINE && offset + bytes <= __atomic_load_n(&a->limit, __ATOMIC_RELAXED);
+}
+
+/* Ask for the entry that a link word leads to, if it is one. */
+static inline int ads_prefetch_entry(struct ads_arena *a, __u64 link, __u32 bytes)
+{
+	__u32 at = ads_link_next(link), i;
+
+	if (!ads_within(a, at, 16))
+		return 0;
+	for (i = 0; i < bytes && i < 4 * ADS_LINE; i += ADS_LINE)
+		__builtin_prefetch((const char *)ads_at(a, char, at) + i);
+	return 1;
+}
+
+/* Ask for what looking up `count` keys that lie one after the other will need, 32 at most. */
+static inline void ads_hashmap_prefetch(struct ads_arena *a, struct ads_ref ref, const void *keys, __u32 count)
+{
+	__u64 table = ads_table_newest(a, ref.offset);
+	__u32 stride = ads_entry_stride(ref), words[32], i;
+
+	if (!table)
+		return;
+	for (i = 0; i < count && i < 32; i++) {
+		words[i] = ads_table_link(table, ads_hashmap_hash(a, ref, (const char *)keys + i * ref.key_size));
+		__builtin_prefetch((const void *)ads_at(a, __u64, words[i]));
+	}
+	for (i = 0; i < count && i < 32; i++)
+		if (ads_within(a, words[i], 8))
+			ads_prefetch_entry(a, ads_load(ads_at(a, __u64, words[i])), stride);
+}
+
+/*
+ * Iterations over parts of the map, to be advanced in turn by ads_scan_step(): each asks for what it
+ * needs next and lets the others go first, so that they wait together (Kocberber, Falsafi, Grot,
+ * Asynchronous Memory Access Chaining, 2015). Part p of 2^bits has the keys whose hash begins with
+ * the bits of p. A walk may meet keys of the part before it first: ads_part_of() tells.
+ */
+static inline int ads_hashmap_scan_part(struct ads_arena *a, struct ads_ref ref, struct ads_scan *s, __u32 part,
+					__u32 bits)
+{
+	return ads_scan_start(a, s, ads_hashmap_bucket(a, ref, bits ? (__u64)part << (64 - bits) : 0));
+}
+
+static inline __u32 ads_part_of(__u64 hash, __u32 bits)
+{
+	return bits ? (__u32)(hash >> (64 - bits)) : 0;
+}
+
+/* Ask for what an iteration looks at next. */
+static inline void ads_scan_prefetch(struct ads_arena *a, const struct ads_scan *s, __u32 stride)
+{
+	const char *at = ads_at(a, char, s->walk.entry & ~7u);
+	__u32 i;
+
+	for (i = 0; i < stride && i < 4 * ADS_LINE; i += ADS_LINE)
+		__builtin_prefetch(at + i);
+}
+
+#endif
 
 #endif /* ARENADS_HASHMAP_H */

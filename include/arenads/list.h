@@ -626,6 +626,65 @@ static ADS_INLINE int ads_scan_after(struct ads_arena *a, struct ads_scan *s, __
 	return rc;
 }
 
+/* One step towards the next entry; as ads_scan_next(), and ADS_BUDGET if it takes another one. */
+static ADS_INLINE int ads_scan_step(struct ads_arena *a, struct ads_scan *s, struct ads_ref ref,
+				    const void *last_key, void *key, void *value, __u32 *entry)
+{
+	struct ads_pool_ref pool = ads_pool_of(ref);
+	struct ads_walk *w = &s->walk;
+	enum ads_look seen = ads_walk_look(a, w, pool, ADS_READ);
+	__u32 life;
+
+	if (seen == ADS_LOOK_AGAIN)
+		return ADS_BUDGET;
+	if (seen == ADS_LOOK_DAMAGED)
+		return ADS_DAMAGED;
+	if (seen == ADS_LOOK_LOST)
+		return ADS_LOST;
+	if (seen == ADS_LOOK_END) {
+		if (w->entry == ADS_LINK_END)
+			return ADS_ABSENT;
+		/* A shortcut's word is never deleted: later restarts may begin here. */
+		w->start = w->entry & ~ADS_LINK_TAG;
+		if (ads_bad(a, w->start, 8))
+			return ADS_DAMAGED;
+		ads_walk_restart(a, w, pool);
+		return ADS_BUDGET;
+	}
+	if (s->started && w->hash <= s->hash) {
+		int order = -1;
+
+		if (w->hash == s->hash) {
+			order = ads_compare_key(a, w->entry, last_key, ref);
+			ads_fence_acquire(); /* F13: the key's words before the link again */
+			if (ads_load(ads_link_of(a, w->entry)) != w->link)
+				return ADS_BUDGET;
+		}
+		if (order < 0 || (order == 0 && !s->inclusive)) {
+			ads_walk_advance(w);
+			return ADS_BUDGET;
+		}
+	}
+	if (key)
+		ads_copy_out(a, key, w->entry + 16, ref.key_size);
+	if (value)
+		ads_copy_out(a, value, w->entry + ads_entry_value_offset(ref), ref.value_size);
+	life = pool.life ? (__u32)ads_load(ads_at(a, __u64, w->entry + pool.life)) + 1 : 0;
+	ads_fence_acquire(); /* F13: key, value and life before the link again */
+	if (ads_load(ads_link_of(a, w->entry)) != w->link)
+		return ADS_BUDGET; /* deleted or reused while we copied: look again */
+	s->hash = w->hash;
+	s->started = 1;
+	s->inclusive = 0;
+	*entry = w->entry;
+	if (life) { /* go on from here if the way is disturbed */
+		w->start = w->entry;
+		w->life = life;
+	}
+	ads_walk_advance(w);
+	return ADS_OK;
+}
+
 /*
  * The next entry in order, crossing shortcuts. `last_key` is the key returned last (not
  * looked at before the first); key and value, other memory, receive whole copies, either
@@ -634,61 +693,13 @@ static ADS_INLINE int ads_scan_after(struct ads_arena *a, struct ads_scan *s, __
 static ADS_INLINE int ads_scan_next(struct ads_arena *a, struct ads_scan *s, struct ads_ref ref,
 				    const void *last_key, void *key, void *value, __u32 *entry)
 {
-	struct ads_pool_ref pool = ads_pool_of(ref);
-	struct ads_walk *w = &s->walk;
-	__u32 life, i;
+	__u32 i;
 
 	for (ads_loop(i)) {
-		enum ads_look seen = ads_walk_look(a, w, pool, ADS_READ);
+		int rc = ads_scan_step(a, s, ref, last_key, key, value, entry);
 
-		if (seen == ADS_LOOK_AGAIN)
-			continue;
-		if (seen == ADS_LOOK_DAMAGED)
-			return ADS_DAMAGED;
-		if (seen == ADS_LOOK_LOST)
-			return ADS_LOST;
-		if (seen == ADS_LOOK_END) {
-			if (w->entry == ADS_LINK_END)
-				return ADS_ABSENT;
-			/* A shortcut's word is never deleted: later restarts may begin here. */
-			w->start = w->entry & ~ADS_LINK_TAG;
-			if (ads_bad(a, w->start, 8))
-				return ADS_DAMAGED;
-			ads_walk_restart(a, w, pool);
-			continue;
-		}
-		if (s->started && w->hash <= s->hash) {
-			int order = -1;
-
-			if (w->hash == s->hash) {
-				order = ads_compare_key(a, w->entry, last_key, ref);
-				ads_fence_acquire(); /* F13: the key's words before the link again */
-				if (ads_load(ads_link_of(a, w->entry)) != w->link)
-					continue;
-			}
-			if (order < 0 || (order == 0 && !s->inclusive)) {
-				ads_walk_advance(w);
-				continue;
-			}
-		}
-		if (key)
-			ads_copy_out(a, key, w->entry + 16, ref.key_size);
-		if (value)
-			ads_copy_out(a, value, w->entry + ads_entry_value_offset(ref), ref.value_size);
-		life = pool.life ? (__u32)ads_load(ads_at(a, __u64, w->entry + pool.life)) + 1 : 0;
-		ads_fence_acquire(); /* F13: key, value and life before the link again */
-		if (ads_load(ads_link_of(a, w->entry)) != w->link)
-			continue; /* deleted or reused while we copied: look again */
-		s->hash = w->hash;
-		s->started = 1;
-		s->inclusive = 0;
-		*entry = w->entry;
-		if (life) { /* go on from here if the way is disturbed */
-			w->start = w->entry;
-			w->life = life;
-		}
-		ads_walk_advance(w);
-		return ADS_OK;
+		if (rc != ADS_BUDGET)
+			return rc;
 	}
 	return ADS_BUDGET;
 }

@@ -133,7 +133,7 @@
  *	R13  store   alloc.h: ads_shard_push
  *	R13  cas     alloc.h: ads_shard_pop_top (2)
  *	R13  cas     intrusive.h: ads_node_claim
- *	F13  fence   list.h: ads_walk_look, ads_walk_find, ads_list_get_from, ads_list_first, ads_scan_next (2)
+ *	F13  fence   list.h: ads_walk_look, ads_walk_find, ads_list_get_from, ads_list_first, ads_scan_step (2)
  *	F13  fence   intrusive.h: ads_node_settle
  *	F13  fence   heap.h: ads_pool_next
  *	F13  fence   orderedmap.h: ads_orderedmap_descend (2)

@@ -1,0 +1,143 @@
+"""Many keys, values or indexes in one call: from arrays and sequences to bytes, and back."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from arenads._core import ffi
+from arenads.codec import Codec
+from arenads.errors import ArenadsError, SchemaError
+from arenads.numpy_dtype import numpy_dtype
+
+if TYPE_CHECKING:
+    import numpy
+
+    NDArray: TypeAlias = numpy.ndarray[Any, Any]
+
+__all__ = ["PIECE", "Packed", "is_array", "not_all", "pack_many", "same_length", "unpacked_array"]
+
+# Records in one call of the C core: signals and a close are seen in between.
+PIECE = 1 << 16
+
+
+class Packed:
+    """Records as bytes, one after the other; `memory` keeps them alive, `pointer` is for C."""
+
+    def __init__(self, memory: Any, count: int, *, array: bool) -> None:
+        self.memory = memory
+        self.pointer = ffi.from_buffer(memory)
+        self.count = count
+        self.array = array
+
+
+def is_array(values: object) -> bool:
+    """Whether this is a NumPy array; does not import NumPy."""
+    numpy = sys.modules.get("numpy")
+    return numpy is not None and isinstance(values, numpy.ndarray)
+
+
+def pack_many(codec: Codec[Any], values: Any, what: str) -> Packed:
+    """Return many values as records; `what` they are for messages.
+
+    >>> import arenads
+    >>> pack_many(Codec(arenads.u16), [1, 2], "keys").memory
+    b'\\x01\\x00\\x02\\x00'
+
+    Raises
+    ------
+    SchemaError
+        One does not fit, or an array is of a dtype from which nothing safe can be made.
+    """
+    if is_array(values):
+        array = _fitted(codec, values, what)
+        return Packed(array, len(array), array=True)
+    if isinstance(values, str | bytes | bytearray) or not isinstance(values, Iterable):
+        raise SchemaError(f"{what}: expected an array or a sequence, found {values!r:.80}")
+    packed = [codec.pack(value) for value in values]
+    return Packed(b"".join(packed), len(packed), array=False)
+
+
+def _fitted(codec: Codec[Any], array: NDArray, what: str) -> NDArray:
+    """Return an array of the codec's own dtype, contiguous."""
+    import numpy
+
+    wanted = numpy_dtype(codec.schema)
+    tail = wanted.shape
+    if array.ndim != 1 + len(tail) or array.shape[1:] != tail:
+        words = ", ".join(map(str, ("n", *tail)))
+        raise SchemaError(
+            f"{what}: expected an array of shape ({words}), found {array.shape}",
+            expected=("n", *tail),
+            found=array.shape,
+        )
+    if array.dtype != wanted.base:
+        array = _converted(array, wanted.base, what)
+    return numpy.ascontiguousarray(array)
+
+
+def _converted(array: NDArray, wanted: numpy.dtype[Any], what: str) -> NDArray:
+    """Return an array in another dtype of the same values, if there is one."""
+    import numpy
+
+    found = array.dtype
+    if wanted.kind in "iu" and found.kind in "iu":
+        limits = numpy.iinfo(wanted)
+        for extreme in (array.min(), array.max()) if array.size else ():
+            if not limits.min <= int(extreme) <= limits.max:
+                raise SchemaError(
+                    f"{what}: expected integers from {limits.min} to {limits.max} ({wanted}), found"
+                    f" {int(extreme)} in an array of dtype {found}",
+                    expected=wanted,
+                    found=found,
+                )
+        return array.astype(wanted)
+    if wanted.kind == found.kind == "S" and found.itemsize <= wanted.itemsize:
+        return array.astype(wanted)
+    if wanted.names is not None and wanted.names == found.names:
+        # The same members elsewhere: as in a packed record. Not where they overlap, as in unions.
+        members = [(wanted[name], found[name]) for name in wanted.names]
+        if all(one == other for one, other in members) and not _overlap(wanted):
+            moved = numpy.zeros(array.shape, wanted)
+            for name in wanted.names:
+                moved[name] = array[name]
+            return moved
+    raise SchemaError(
+        f"{what}: expected an array of dtype {wanted}, found one of dtype {found}. Convert it with"
+        " astype, or pass a list.",
+        expected=wanted,
+        found=found,
+    )
+
+
+def _overlap(dtype: numpy.dtype[Any]) -> bool:
+    assert dtype.fields is not None
+    return sum(field[0].itemsize for field in dtype.fields.values()) > dtype.itemsize
+
+
+def unpacked_array(codec: Codec[Any], memory: Any, count: int) -> NDArray:
+    """Return records as an array on the same memory."""
+    import numpy
+
+    dtype = numpy_dtype(codec.schema)
+    if not count:
+        return numpy.empty((0, *dtype.shape), dtype.base)
+    return numpy.frombuffer(memory, dtype.base).reshape(count, *dtype.shape)
+
+
+def same_length(keys: Packed, values: Packed, what: str) -> None:
+    """Raise SchemaError if there are not as many values as keys."""
+    if keys.count != values.count:
+        raise SchemaError(
+            f"expected as many values as {what}: found {keys.count} {what} and"
+            f" {values.count} values",
+            expected=keys.count,
+            found=values.count,
+        )
+
+
+def not_all(error: ArenadsError, done: int, count: int, what: str) -> None:
+    """Add to an error that ended a batch how far it came: as `done`, and in words."""
+    error.facts["done"] = done
+    error.message += f" Done before: {done} of {count} {what}; they stay done."

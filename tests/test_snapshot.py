@@ -1,0 +1,309 @@
+"""Snapshots: what is in them, in which form, and while BPF changes everything."""
+
+from __future__ import annotations
+
+import enum
+import os
+import struct
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy
+import pytest
+
+import arenads
+from arenads import Bytes, Str, i16, i64, u8, u32, u64
+
+KEYS = 20_000
+CONTEXT = struct.Struct("<3Q")
+LAST_CPU = max(os.sched_getaffinity(0))
+
+
+class Colour(enum.IntEnum):
+    RED = 1
+    GREEN = 7
+
+
+class Point(msgspec.Struct, frozen=True):
+    x: u8
+    y: u32
+
+
+class Task(msgspec.Struct):
+    x: u64
+    name: Str[12]
+    colour: Colour
+    points: arenads.Array[Point, 2]
+
+
+@pytest.fixture
+def arena(engine: str) -> Iterator[arenads.Arena]:
+    with arenads.create("32MiB", engine=engine) as arena:  # type: ignore[arg-type]
+        yield arena
+
+
+def task(number: int) -> Task:
+    return Task(number, f"task {number}", Colour.GREEN, [Point(1, number), Point(2, 3)])
+
+
+# --- what is in them --------------------------------------------------------------------
+
+
+def test_a_snapshot_of_a_hash_map_has_its_pairs(arena: arenads.Arena) -> None:
+    numbers = arena.hashmap("numbers", key=u32, value=u64, max_entries=5000)
+    numbers.update_many(range(3000), [number * 7 for number in range(3000)])
+    taken = numbers.snapshot()
+    assert len(taken) == 3000
+    assert sorted(taken) == sorted(numbers.items()) == [(n, n * 7) for n in range(3000)]
+
+
+@pytest.mark.parametrize("entries", [0, 1, 2, 31, 32, 33, 1000])
+def test_a_snapshot_has_every_key_whatever_the_size(arena: arenads.Arena, entries: int) -> None:
+    numbers = arena.hashmap("numbers", key=u64, value=u64, max_entries=2000)
+    numbers.update_many(range(entries), range(entries))
+    taken = numbers.snapshot()
+    assert sorted(taken) == [(number, number) for number in range(entries)]
+    assert len(taken.array) == entries
+
+
+@pytest.mark.parametrize("size", [1, 3, 8, 24, 100, 512])
+def test_a_snapshot_has_keys_of_any_size(arena: arenads.Arena, size: int) -> None:
+    places = arena.hashmap("places", key=Bytes[size], value=i16, max_entries=300)
+    model = {number.to_bytes(size, "little"): -number for number in range(200)}
+    places.update_many(model)
+    assert dict(places.snapshot()) == model
+
+
+def test_a_snapshot_of_a_set_has_its_keys(arena: arenads.Arena) -> None:
+    numbers = arena.set("numbers", key=u32, max_entries=1000)
+    numbers.update(range(500))
+    taken = numbers.snapshot()
+    assert sorted(taken) == list(range(500))
+    assert taken.array.dtype.names == ("key",)
+
+
+def test_a_snapshot_of_an_ordered_map_is_in_order(arena: arenads.Arena) -> None:
+    due = arena.orderedmap("due", key=i64, value=u8, max_entries=1000)
+    due.update(dict.fromkeys(range(-200, 200, 3), 1))
+    taken = due.snapshot()
+    assert [key for key, _ in taken] == list(range(-200, 200, 3))
+    assert taken.array["key"].tolist() == list(range(-200, 200, 3))
+    words = arena.orderedmap("words", key=Str[9], value=u8, max_entries=10)
+    words.update({"pear": 1, "apple": 2, "fig": 3})
+    assert list(words.snapshot()) == [("apple", 2), ("fig", 3), ("pear", 1)]
+
+
+def test_a_snapshot_of_a_list_has_orders_and_values(arena: arenads.Arena) -> None:
+    events = arena.list("events", value=u32)
+    for order in (9, 2, 5):
+        events.insert(order, order * 10)
+    taken = events.snapshot()
+    assert list(taken) == [(2, 20), (5, 50), (9, 90)]
+    assert taken.array.dtype.names == ("order", "value")
+
+
+def test_a_snapshot_of_an_array_has_indexes_and_values(arena: arenads.Arena) -> None:
+    counts = arena.array("counts", value=Point, max_entries=70_000)
+    counts[69_999] = Point(1, 2)
+    taken = counts.snapshot()
+    assert (len(taken), taken[0], taken[-1]) == (70_000, (0, Point(0, 0)), (69_999, Point(1, 2)))
+    assert taken.array["index"].tolist() == list(range(70_000))
+
+
+def test_a_snapshot_reads_through_a_read_only_arena(
+    arena: arenads.Arena, pin: Path, python: Callable[..., Any]
+) -> None:
+    numbers = arena.hashmap("numbers", key=u32, value=u32, max_entries=5000)
+    numbers.update_many(range(4000), range(4000))
+    arena.pin(pin)
+    done = python(
+        """
+        import sys, arenads
+        with arenads.open(sys.argv[1], readonly=True) as arena:
+            print(sorted(arena.structures["numbers"].snapshot()) == [(n, n) for n in range(4000)])
+        """,
+        pin,
+    )
+    assert done.stdout == "True\n"
+
+
+def test_a_snapshot_outlives_its_arena(engine: str) -> None:
+    with arenads.create("1MiB", engine=engine) as arena:  # type: ignore[arg-type]
+        numbers = arena.hashmap("numbers", key=u32, value=u32)
+        numbers[1] = 2
+        taken = numbers.snapshot()
+        array = taken.array
+    assert list(taken) == [(1, 2)]
+    del taken
+    assert array.tolist() == [(1, 2)]
+
+
+def test_a_snapshot_of_a_closed_or_removed_structure_says_so(arena: arenads.Arena) -> None:
+    numbers = arena.hashmap("numbers", key=u32, value=u32)
+    arena.remove("numbers")
+    with pytest.raises(arenads.RemovedError):
+        numbers.snapshot()
+    arena.close()
+    with pytest.raises(arenads.ClosedError):
+        numbers.snapshot()
+
+
+def test_growth_makes_room_for_more_records_than_were_counted(
+    arena: arenads.Arena, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    numbers = arena.hashmap("numbers", key=u32, value=u64, max_entries=20_000)
+    numbers.update_many(range(20_000), range(20_000))
+    monkeypatch.setattr(type(numbers), "__len__", lambda self: 3)
+    assert sorted(numbers.snapshot()) == [(number, number) for number in range(20_000)]
+
+
+# --- in which form ----------------------------------------------------------------------
+
+
+def test_a_snapshot_is_a_sequence(arena: arenads.Arena) -> None:
+    due = arena.orderedmap("due", key=u32, value=u32)
+    due.update({1: 10, 2: 20, 3: 30})
+    taken = due.snapshot()
+    assert (taken[0], taken[-1], taken[1:], taken[::-2]) == (
+        (1, 10),
+        (3, 30),
+        [(2, 20), (3, 30)],
+        [(3, 30), (1, 10)],
+    )
+    assert (2, 20) in taken
+    with pytest.raises(IndexError):
+        taken[3]
+    assert repr(taken) == "<Snapshot of ordered map 'due', 3 records>"
+
+
+def test_the_array_is_typed_and_on_the_same_memory(arena: arenads.Arena) -> None:
+    tasks = arena.hashmap("tasks", key=u32, value=Task, max_entries=100)
+    tasks[5] = task(5)
+    taken = tasks.snapshot()
+    array = taken.array
+    assert array["value"]["name"].tolist() == [b"task 5"]
+    assert array["value"]["points"]["y"].tolist() == [[5, 3]]
+    assert array.itemsize * len(array) == taken.nbytes
+    assert taken.array is array
+    assert not array.flags.owndata
+    with pytest.raises(ValueError, match="read-only"):
+        array["key"][0] = 6
+
+
+def test_numpy_takes_a_snapshot_as_it_is(arena: arenads.Arena) -> None:
+    numbers = arena.hashmap("numbers", key=u32, value=u64)
+    numbers[1] = 2
+    taken = numbers.snapshot()
+    assert numpy.asarray(taken).tolist() == [(1, 2)]
+    copied = numpy.array(taken)
+    copied["value"] = 3
+    assert list(taken) == [(1, 2)]
+
+
+def test_padding_of_records_is_zero(arena: arenads.Arena) -> None:
+    numbers = arena.hashmap("numbers", key=u8, value=arenads.Bytes[3], max_entries=10)
+    bytes_of_ones = arena.hashmap("wide", key=u8, value=u64, max_entries=10)
+    for number in range(10):
+        numbers[number] = b"\xff\xff\xff"
+        bytes_of_ones[number] = (1 << 64) - 1
+    assert numbers.snapshot().array.itemsize == 4
+    raw = bytes_of_ones.snapshot()
+    padding = raw.array.view(numpy.uint8).reshape(len(raw), raw.array.itemsize)[:, 1:8]
+    assert not padding.any()
+
+
+def test_flattening_makes_members_columns(arena: arenads.Arena) -> None:
+    tasks = arena.hashmap("tasks", key=u32, value=Task)
+    tasks[5] = task(5)
+    flat = tasks.snapshot().flatten()
+    assert flat.array.dtype.names == ("key", "x", "name", "colour", "points")
+    assert (flat.array["key"][0], flat.array["name"][0]) == (5, b"task 5")
+    assert list(flat) == [(5, task(5))]
+
+
+# --- while BPF changes everything -------------------------------------------------------
+
+
+class Churn:
+    """Runs `churn` again and again in a thread, on the last CPU."""
+
+    def __init__(self, program: arenads.Program) -> None:
+        self.runner: Any = program.runner("churn", CONTEXT.size)
+        self.round = 1
+        self.refused = 0
+        self.stop = threading.Event()
+        self.thread = threading.Thread(target=self.loop)
+
+    def loop(self) -> None:
+        os.sched_setaffinity(threading.get_native_id(), {LAST_CPU})
+        while not self.stop.is_set():
+            assert self.runner(CONTEXT.pack(100_000, self.round, 0)) == 0
+            _, self.round, refused = CONTEXT.unpack(self.runner.context)
+            self.refused += refused
+
+    def __enter__(self) -> Churn:
+        self.thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop.set()
+        self.thread.join()
+
+
+def watch(program: arenads.Program, seconds: float) -> tuple[int, int, int]:
+    """Take snapshots of what BPF changes and check each; how many, of how many records, rounds."""
+    records: Any = program["records"]
+    assert program.run("fill", CONTEXT.pack(KEYS, 0, 0)).value == 0
+    stable = numpy.arange(0, KEYS, 4)
+    newest = numpy.zeros(KEYS, "u8")
+    snapshots = seen = 0
+    with Churn(program) as churn:
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline or churn.round < 500_000:
+            array = records.snapshot().array
+            keys, words = array["key"], array["value"]["words"]
+            assert (words == words[:, :1]).all(), "a record of two writers"
+            assert (words[:, 0] >> 40 == keys).all(), "a value of another key"
+            order = numpy.argsort(keys)
+            keys, rounds = keys[order], words[order, 0] & ((1 << 40) - 1)
+            assert (keys[1:] > keys[:-1]).all(), "a key twice"
+            assert numpy.isin(stable, keys, assume_unique=True).all(), (
+                "a key that was there throughout is not"
+            )
+            assert (rounds >= newest[keys]).all(), "an older value than one seen before"
+            newest[keys] = rounds
+            snapshots += 1
+            seen += len(array)
+    assert churn.refused == 0
+    assert records.check().errors == 0
+    return snapshots, seen, churn.round
+
+
+def changed_at_full_speed(
+    compiled: Callable[..., Path], engine: str, structure: str, seconds: float
+) -> None:
+    path = compiled("snapshot", engine, (f"STRUCTURE={structure}",))
+    with arenads.load(path, engine=engine) as program:  # type: ignore[arg-type]
+        program.arena.populate(32 << 20)
+        snapshots, seen, rounds = watch(program, seconds)
+    print(f"\n{engine} {structure}: {snapshots} snapshots, {seen} records, {rounds} operations")
+    assert snapshots >= 3
+
+
+@pytest.mark.parametrize("structure", ["ADS_HASHMAP", "ADS_ORDEREDMAP"])
+def test_snapshots_are_whole_while_bpf_changes_everything(
+    compiled: Callable[..., Path], engine: str, structure: str
+) -> None:
+    changed_at_full_speed(compiled, engine, structure, 1.5)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("structure", ["ADS_HASHMAP", "ADS_ORDEREDMAP"])
+def test_snapshots_are_whole_for_a_long_time(
+    compiled: Callable[..., Path], engine: str, structure: str
+) -> None:
+    changed_at_full_speed(compiled, engine, structure, 60)
