@@ -10,7 +10,6 @@ from __future__ import annotations
 import enum
 import math
 import re
-from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
@@ -35,6 +34,7 @@ from arenads.schema import (
     spell,
 )
 from arenads.shape import Shape
+from arenads.snapshot import joined_names
 from arenads.walk import Part
 
 __all__ = ["EntryField", "entry_converter", "field_named", "fields_of", "parsed", "text_of"]
@@ -170,12 +170,11 @@ def fields_of(parts: Sequence[Part]) -> list[EntryField]:
     ['key']
     """
     paths = [(part.name, path) for part in parts for path in _paths(part.type, "")]
-    times = Counter(path or part for part, path in paths)
+    names = joined_names([(part, path) if path else ("", part) for part, path in paths])
     found = []
-    for part, path in paths:
-        whole = f"{part}.{path}" if path else part
-        name = whole if times[path or part] > 1 else path or part
-        found.append(msgspec.structs.replace(_resolve(parts, whole), name=name))
+    for (part, path), name in zip(paths, names, strict=True):
+        field = _resolve(parts, f"{part}.{path}" if path else part)
+        found.append(msgspec.structs.replace(field, name=name))
     return found
 
 
