@@ -7,6 +7,7 @@ attribute up a tenth, so that the parts together took twice as long.
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -14,17 +15,28 @@ from .compiled import Compiled
 
 __all__ = ["fuse_map", "specialize"]
 
-_SOURCE: Final = """\
-def __getitem__(self, key):
+# An integer is taken as it is by the C core, which saves packing it; what does not fit takes the
+# way of other keys, where it is said why. In `__setitem__` that was no faster.
+_GET_PACKED: Final = """\
     try:
         packed = pack_key({key})
     except Exception as error:
         packed = explain_key(key, error)
+    code = core_get(handle, packed, memory)
+"""
+_GET_INTEGER: Final = """\
+    try:
+        code = core_get_integer(handle, key if type(key) is int else index(key), memory)
+    except Exception as error:
+        code = core_get(handle, explain_key(key, error), memory)
+"""
+_SOURCE: Final = """\
+def __getitem__(self, key):
     try:
         memory, view = buffer = take()
     except IndexError:
         memory, view = buffer = make()
-    code = core_get(handle, packed, memory)
+{find}
     if code:
         give(buffer)
         failed(self, key, code)
@@ -34,14 +46,10 @@ def __getitem__(self, key):
 
 def get(self, key, default=None, /):
     try:
-        packed = pack_key({key})
-    except Exception as error:
-        packed = explain_key(key, error)
-    try:
         memory, view = buffer = take()
     except IndexError:
         memory, view = buffer = make()
-    code = core_get(handle, packed, memory)
+{find}
     if code:
         give(buffer)
         if code == absent:
@@ -73,6 +81,7 @@ def fuse_map(
     handle: Any,
     core_get: Any,
     core_update: Any,
+    core_get_integer: Any,
     absent: int,
     buffers: list[tuple[Any, Any]],
     make: Callable[[], tuple[Any, Any]],
@@ -85,6 +94,8 @@ def fuse_map(
     ----------
     key, value : Compiled
     handle, core_get, core_update : cdata and functions of the C core
+    core_get_integer : function of the C core, optional
+        The same as `core_get` for keys that are integers and are given as such.
     absent : int
         What `core_get` returns if the key is not there.
     buffers, make : list, callable
@@ -106,6 +117,8 @@ def fuse_map(
         "handle": handle,
         "core_get": core_get,
         "core_update": core_update,
+        "index": operator.index,
+        "core_get_integer": core_get_integer,
         "absent": absent,
         "take": buffers.pop,
         "give": buffers.append,
@@ -113,7 +126,9 @@ def fuse_map(
         "failed": failed,
         "refused": refused,
     }
+    find = _GET_PACKED if core_get_integer is None else _GET_INTEGER
     source = _SOURCE.format(
+        find=find.format(key=key.arguments("key")),
         key=key.arguments("key"),
         data=value.arguments("value"),
         target=value.target,

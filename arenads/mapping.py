@@ -11,6 +11,7 @@ from arenads.bulk import is_array, pack_many, same_length, unpacked_array
 from arenads.errors import KeyAbsentError, KeyExistsError, SchemaError
 from arenads.fused import fuse_map, specialize
 from arenads.keyed import Keyed
+from arenads.schema import INTEGERS, Scalar
 from arenads.snapshot import Snapshot
 from arenads.structure import buffer_maker
 from arenads.words import from_word, to_word, wrapped
@@ -30,6 +31,8 @@ D = TypeVar("D")
 _ABSENT, _EXISTS = lib.ADS_ABSENT, lib.ADS_EXISTS
 _ANY, _INSERT, _REPLACE = lib.ADS_ANY, lib.ADS_INSERT, lib.ADS_REPLACE
 _ADD = lib.CORE_ADD
+_UNFIT = lib.CORE_UNFIT
+_GET_UNSIGNED, _GET_SIGNED = lib.core_map_get_unsigned, lib.core_map_get_signed
 _MISSING: Any = object()
 
 
@@ -60,13 +63,21 @@ class Map(Keyed[K, V], MutableMapping[K, V], Generic[K, V]):
         self[key] = value
 
     def _fuse(self) -> None:
+        key = self._key_codec.compiled
+        kind = self.key_type.type
+        core_get_integer = None
+        # As it is: constraints would have to be looked at first.
+        if isinstance(kind, Scalar) and kind.name in INTEGERS and key.arguments("key") == "key":
+            core_get_integer = _GET_SIGNED if kind.name[0] == "i" else _GET_UNSIGNED
+
         def make() -> dict[str, Any]:
             return fuse_map(
-                self._key_codec.compiled,
+                key,
                 self._value_codec.compiled,
                 handle=self._handle,
                 core_get=self._core_get,
                 core_update=self._core_update,
+                core_get_integer=core_get_integer,
                 absent=_ABSENT,
                 buffers=self._buffers,
                 make=buffer_maker(self._value_codec.size),
@@ -79,6 +90,8 @@ class Map(Keyed[K, V], MutableMapping[K, V], Generic[K, V]):
     def _failed(self, key: K, code: int) -> NoReturn:
         if code == _ABSENT:
             raise self._absent(key)
+        if code == _UNFIT:
+            self._key_codec.pack(key)  # says what does not fit
         self._check(code)
         raise AssertionError(f"the C core returned {code}")
 

@@ -6,9 +6,11 @@ import gc
 import threading
 import weakref
 from collections.abc import Iterator, MutableMapping
+from fractions import Fraction
 from typing import Annotated, Any
 
 import msgspec
+import numpy
 import pytest
 
 import arenads
@@ -154,3 +156,39 @@ def test_threads_never_get_each_others_records() -> None:
         for thread in threads:
             thread.join()
         assert wrong == []
+
+
+# --- keys that are integers ---------------------------------------------------------------------
+
+WIDTHS = ("u8", "u16", "u32", "u64", "i8", "i16", "i32", "i64")
+
+
+def limits(name: str) -> tuple[int, int]:
+    bits = int(name[1:])
+    return (-(1 << bits - 1), (1 << bits - 1) - 1) if name[0] == "i" else (0, (1 << bits) - 1)
+
+
+@pytest.mark.parametrize("kind", ["hashmap", "orderedmap"])
+@pytest.mark.parametrize("name", WIDTHS)
+def test_keys_of_each_width_are_taken_to_their_limits_and_no_further(kind: str, name: str) -> None:
+    low, high = limits(name)
+    with arenads.create("1MiB", engine="native") as arena:
+        numbers = getattr(arena, kind)("numbers", key=getattr(arenads, name), value=u64)
+        for key in (low, high, 1, True, numpy.int64(5)):
+            numbers[key] = int(key) & 0xFF
+            assert numbers[key] == numbers.get(key) == int(key) & 0xFF
+        assert set(numbers) == {low, high, 1, 5}
+        for key in (low - 1, high + 1, 1 << 70, -(1 << 70), 1.0, Fraction(1), "1", None):
+            for use in (numbers.__getitem__, numbers.get, lambda key: numbers.update({key: 7})):
+                with pytest.raises(SchemaError, match="expected an integer"):
+                    use(key)
+        assert set(numbers) == {low, high, 1, 5}
+
+
+def test_the_constraints_of_integer_keys_are_enforced() -> None:
+    with arenads.create("1MiB", engine="native") as arena:
+        few = arena.hashmap("few", key=Annotated[u32, msgspec.Meta(le=9)], value=u64)
+        few[9] = 1
+        for use in (few.__getitem__, few.get, lambda key: few.update({key: 7})):
+            with pytest.raises(SchemaError, match="at most 9"):
+                use(10)
