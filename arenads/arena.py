@@ -62,6 +62,8 @@ from arenads.view import View, view_at
 from arenads.view_types import view_class
 
 if TYPE_CHECKING:
+    from typing_extensions import TypeForm
+
     from arenads.array import ArrayMap
     from arenads.hashmap import HashMap
     from arenads.intrusive import IntrusiveList
@@ -87,6 +89,8 @@ __all__ = [
 Engine: TypeAlias = Literal["auto", "kernel", "native"]
 Reclaim: TypeAlias = Literal["immediate", "grace"]
 T = TypeVar("T")
+K = TypeVar("K")
+V = TypeVar("V")
 
 PAGE: int = lib.ADS_PAGE_SIZE
 _NAMES_SHOWN = 20  # in the message about one that is not there
@@ -538,12 +542,12 @@ class Arena:
         heap = ffi.new("struct ads_heap_report *")
         self._check(lib.ads_heap_check(core, heap))
         return ArenaReport(
-            CheckReport.of(names),
+            CheckReport._of(names),
             HeapReport(*(int(getattr(heap, name)) for name in HeapReport.__struct_fields__)),
         )
 
     @overload
-    def view(self, address: int | View[Any], type: type[T]) -> View[T]: ...
+    def view(self, address: int | View[Any], type: TypeForm[T]) -> View[T]: ...
     @overload
     def view(self, address: int | View[Any], type: object) -> View[Any]: ...
     def view(self, address: int | View[Any], type: object) -> View[Any]:
@@ -581,10 +585,32 @@ class Arena:
     # --- structures -----------------------------------------------------------------------
 
     @property
-    def structures(self) -> Mapping[str, Structure[Any]]:
+    def structures(self) -> Mapping[str, Any]:
         """The named structures of the arena, by name; read anew at each access."""
         return _Directory(self)
 
+    @overload
+    def hashmap(
+        self,
+        name: str,
+        *,
+        key: TypeForm[K],
+        value: TypeForm[V],
+        max_entries: int = ...,
+        initial_entries: int = ...,
+        reclaim: Reclaim = ...,
+    ) -> HashMap[K, V]: ...
+    @overload
+    def hashmap(
+        self,
+        name: str,
+        *,
+        key: object,
+        value: object,
+        max_entries: int = ...,
+        initial_entries: int = ...,
+        reclaim: Reclaim = ...,
+    ) -> HashMap[Any, Any]: ...
     def hashmap(
         self,
         name: str,
@@ -619,6 +645,26 @@ class Arena:
         )
         return made
 
+    @overload
+    def set(
+        self,
+        name: str,
+        *,
+        key: TypeForm[K],
+        max_entries: int = ...,
+        initial_entries: int = ...,
+        reclaim: Reclaim = ...,
+    ) -> Set[K]: ...
+    @overload
+    def set(
+        self,
+        name: str,
+        *,
+        key: object,
+        max_entries: int = ...,
+        initial_entries: int = ...,
+        reclaim: Reclaim = ...,
+    ) -> Set[Any]: ...
     def set(
         self,
         name: str,
@@ -634,6 +680,26 @@ class Arena:
         )
         return made
 
+    @overload
+    def orderedmap(
+        self,
+        name: str,
+        *,
+        key: TypeForm[K],
+        value: TypeForm[V],
+        max_entries: int = ...,
+        reclaim: Reclaim = ...,
+    ) -> OrderedMap[K, V]: ...
+    @overload
+    def orderedmap(
+        self,
+        name: str,
+        *,
+        key: object,
+        value: object,
+        max_entries: int = ...,
+        reclaim: Reclaim = ...,
+    ) -> OrderedMap[Any, Any]: ...
     def orderedmap(
         self,
         name: str,
@@ -685,11 +751,19 @@ class Arena:
         flags = _reclaim_flags(reclaim)
         return self._structure(kind, name, key, value, max_entries, create, flags)
 
+    @overload
+    def list(self, name: str, *, value: TypeForm[V], max_entries: int = ...) -> List[V]: ...
+    @overload
+    def list(self, name: str, *, value: object, max_entries: int = ...) -> List[Any]: ...
     def list(self, name: str, *, value: object, max_entries: int = 1024) -> List[Any]:
         """Make the ordered list `name`, or open it. See `hashmap`."""
         made: List[Any] = self._collection(lib.ADS_KIND_LIST, name, value, max_entries)
         return made
 
+    @overload
+    def queue(self, name: str, *, value: TypeForm[V], max_entries: int = ...) -> Queue[V]: ...
+    @overload
+    def queue(self, name: str, *, value: object, max_entries: int = ...) -> Queue[Any]: ...
     def queue(self, name: str, *, value: object, max_entries: int = 1024) -> Queue[Any]:
         """Make the queue `name`, or open it; its slots are rounded up to a power of two."""
 
@@ -700,6 +774,10 @@ class Arena:
         made: Queue[Any] = self._structure(kind, name, None, value, max_entries, create)
         return made
 
+    @overload
+    def mpmc(self, name: str, *, value: TypeForm[V], max_entries: int = ...) -> MpmcQueue[V]: ...
+    @overload
+    def mpmc(self, name: str, *, value: object, max_entries: int = ...) -> MpmcQueue[Any]: ...
     def mpmc(self, name: str, *, value: object, max_entries: int = 1024) -> MpmcQueue[Any]:
         """Make the queue `name` for many producers and consumers, or open it. See `queue`."""
 
@@ -710,11 +788,19 @@ class Arena:
         made: MpmcQueue[Any] = self._structure(kind, name, None, value, max_entries, create)
         return made
 
+    @overload
+    def pool(self, name: str, *, value: TypeForm[V], max_entries: int = ...) -> Pool[V]: ...
+    @overload
+    def pool(self, name: str, *, value: object, max_entries: int = ...) -> Pool[Any]: ...
     def pool(self, name: str, *, value: object, max_entries: int = 1024) -> Pool[Any]:
         """Make the pool of objects `name`, or open it. See `hashmap`."""
         made: Pool[Any] = self._collection(lib.ADS_KIND_POOL, name, value, max_entries)
         return made
 
+    @overload
+    def array(self, name: str, *, value: TypeForm[V], max_entries: int) -> ArrayMap[V]: ...
+    @overload
+    def array(self, name: str, *, value: object, max_entries: int) -> ArrayMap[Any]: ...
     def array(self, name: str, *, value: object, max_entries: int) -> ArrayMap[Any]:
         """Make the array `name` of `max_entries` elements, or open it. See `hashmap`.
 

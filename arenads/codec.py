@@ -32,7 +32,7 @@ from .schema import (
 __all__ = ["Codec", "field_of"]
 
 if TYPE_CHECKING:
-    from typing_extensions import Buffer
+    from typing_extensions import Buffer, TypeForm
 
 
 T = TypeVar("T")
@@ -80,7 +80,9 @@ class Codec(Generic[T]):
     """
 
     @overload
-    def __init__(self, schema: object, cls: type[T], *, frozen: bool = False) -> None: ...
+    def __init__(self, schema: object, cls: TypeForm[T], *, frozen: bool = False) -> None: ...
+    @overload
+    def __init__(self, schema: TypeForm[T], cls: None = None, *, frozen: bool = False) -> None: ...
     @overload
     def __init__(
         self: Codec[Any], schema: object, cls: object = None, *, frozen: bool = False

@@ -62,7 +62,7 @@ class IntrusiveList(Collection[int], AbstractCollection[int]):
         self._node = int(node[0])
 
     @classmethod
-    def declared_options(cls, declaration: Declaration) -> dict[str, Any]:
+    def _declared_options(cls, declaration: Declaration) -> dict[str, Any]:
         """Return the pool and the node of a declaration; sizes are the pool's."""
         pools = [each for each in declaration.numbers if each.startswith("pool__")]
         return {

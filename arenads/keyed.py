@@ -48,7 +48,7 @@ class Keyed(Entries[V], Generic[K, V]):
         self._entries = ffi.new("__u32 *")  # written by __contains__, never read
 
     @classmethod
-    def declared_options(cls, declaration: Declaration) -> dict[str, Any]:
+    def _declared_options(cls, declaration: Declaration) -> dict[str, Any]:
         """Return how entries are reclaimed, if the declaration says."""
         flags = declaration.numbers.get("flags", 1) - 1
         return {"reclaim": "grace"} if flags & lib.ADS_GRACE else {}

@@ -56,7 +56,7 @@ class RunResult(msgspec.Struct, frozen=True):
     context: bytes
 
 
-class Program(Mapping[str, Structure[Any]]):
+class Program(Mapping[str, Any]):
     """A loaded object: its programs, and its structures by name.
 
     Made by `arenads.load`. A context manager: closing it detaches and unloads its programs,
@@ -82,7 +82,7 @@ class Program(Mapping[str, Structure[Any]]):
 
     # --- structures -----------------------------------------------------------------------
 
-    def __getitem__(self, name: str) -> Structure[Any]:
+    def __getitem__(self, name: str) -> Any:
         try:
             return self._structures[name]
         except KeyError:
@@ -423,7 +423,7 @@ def _create_structures(program: Program, file: ObjectFile) -> None:
             for what, record in (("key", found.key), ("value", found.value))
             if record is not None
         }
-        options = kind.structure_type().declared_options(found)
+        options = kind.structure_type()._declared_options(found)
         planned.append((found, types, options))
         existing = arena._find(found.name.encode().ljust(lib.ADS_NAME_SIZE, b"\0"))
         if existing is not None:

@@ -42,7 +42,7 @@ class Ring(Checkable[bytes]):
     kind_name = "ring"
 
     @classmethod
-    def declared_options(cls, declaration: Declaration) -> dict[str, Any]:
+    def _declared_options(cls, declaration: Declaration) -> dict[str, Any]:
         """Return what a declaration in a BPF object adds to the call that makes the ring."""
         return {"overwrite": bool(declaration.numbers.get("flags", 1) - 1 & lib.ADS_OVERWRITE)}
 

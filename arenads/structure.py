@@ -43,7 +43,7 @@ class Counters(msgspec.Struct, frozen=True):
     """Records of an overwriting ring that made room before anybody took them."""
 
     @classmethod
-    def of(cls, found: Any) -> Counters:
+    def _of(cls, found: Any) -> Counters:
         """Return the counters that the C core has copied."""
         return cls(*(int(getattr(found, name)) for name in cls.__struct_fields__))
 
@@ -80,7 +80,7 @@ class CheckReport(msgspec.Struct, frozen=True):
     error_at: int
 
     @classmethod
-    def of(cls, found: Any) -> CheckReport:
+    def _of(cls, found: Any) -> CheckReport:
         """Return the report that the C core has filled in."""
         return cls(*(int(getattr(found, name)) for name in cls.__struct_fields__))
 
@@ -130,7 +130,7 @@ class Structure(Generic[V]):
         """Whether the types are known. A C program may have made it without: records are bytes."""
 
     @classmethod
-    def declared_options(cls, declaration: Declaration) -> dict[str, Any]:
+    def _declared_options(cls, declaration: Declaration) -> dict[str, Any]:
         """Return what a declaration in a BPF object adds to the call that makes the structure."""
         return {}
 
@@ -167,7 +167,7 @@ class Structure(Generic[V]):
         self.arena._open()
         to = ffi.new("struct ads_counters *")
         self._check(lib.core_counters(self._handle, to))
-        return Counters.of(to)
+        return Counters._of(to)
 
     def __repr__(self) -> str:
         if self.arena.closed:
@@ -278,7 +278,7 @@ class Checkable(Structure[V]):
         ref = self._handle.ref
         with self.arena._keeping if repair else contextlib.nullcontext():
             self._check(lib.ads_collection_check(self._core, self.kind, ref, int(repair), report))
-        return CheckReport.of(report)
+        return CheckReport._of(report)
 
 
 class Collection(Checkable[V]):

@@ -34,6 +34,8 @@ from arenads.schema import Scalar, Schema, refuse, spell
 from arenads.words import from_word, to_word, wrapped
 
 if TYPE_CHECKING:
+    from typing_extensions import TypeForm
+
     from arenads.arena import Arena
     from arenads.view_types import ArrayKind, Kind
 
@@ -167,7 +169,7 @@ class View(Generic[T]):
         self.__view__.write(self, 0, value)
 
     @overload
-    def cast(self, type: type[U]) -> View[U]: ...
+    def cast(self, type: TypeForm[U]) -> View[U]: ...
     @overload
     def cast(self, type: object) -> View[Any]: ...
     def cast(self, type: object) -> View[Any]:
@@ -185,7 +187,7 @@ class View(Generic[T]):
         return view_at(self.__arena__, self.__address__, self.__view__.kinds.named(type))
 
     @overload
-    def container(self, type: type[U], member: str) -> View[U]: ...
+    def container(self, type: TypeForm[U], member: str) -> View[U]: ...
     @overload
     def container(self, type: object, member: str) -> View[Any]: ...
     def container(self, type: object, member: str) -> View[Any]:
