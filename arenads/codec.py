@@ -51,6 +51,7 @@ class Codec(Generic[T]):
     Attributes
     ----------
     schema : Schema
+        Of the records.
     size : int
         Bytes of one record.
     cls : type or None
@@ -63,6 +64,8 @@ class Codec(Generic[T]):
         Of an integer or float its code of the struct module, else empty.
     unpack : callable
         `unpack(buffer, offset=0) -> value`. Raises `SchemaError` if the buffer is too short.
+    compiled : Compiled
+        The code of both, for who makes code that contains it.
 
     Parameters
     ----------

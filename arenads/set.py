@@ -30,6 +30,18 @@ class Set(Hashed[K, Any], MutableSet[K]):
     ...     blocked.discard(2)
     ...     sorted(blocked), 2 in blocked, len(blocked), blocked & {3, 4}
     ([1, 3], False, 2, {3})
+
+    What two processes must not do both, is for the one whose `insert` was the first:
+
+    >>> with arenads.create("1MiB", engine="native") as arena:
+    ...     taken = arena.set("taken", key=arenads.u32)
+    ...     taken.update([1], {2, 3})
+    ...     taken.add(4)
+    ...     taken.insert(4), taken.insert(5)
+    ...     taken.remove(1)
+    ...     taken.pop() in {2, 3, 4, 5}, len(taken)
+    (False, True)
+    (True, 3)
     """
 
     kind = lib.ADS_KIND_SET
