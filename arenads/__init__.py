@@ -15,7 +15,8 @@ Arenas
 Structures, made and found by methods of an arena
     Maps and sets: `HashMap`, `OrderedMap`, `Set`. Sequences: `ArrayMap`, `List`, `IntrusiveList`
     with its `Node`. Queues: `Queue`, `MpmcQueue`, `Ring`. Objects: `Pool`. All have `Counters`
-    of what failed, most a `CheckReport` of where their entries are.
+    of what failed, most a `CheckReport` of where their entries are. A `Snapshot` is a copy of all
+    records at once, for NumPy, Arrow and what reads those.
 
 Records where they are
     `View` and `ArrayView`.

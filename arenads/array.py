@@ -254,6 +254,13 @@ class ArrayMap(Checkable[V], Sequence[V]):
             An index or a value does not fit, or the lengths differ: nothing is stored.
         ArenaFullError
             No memory for an element; `done` says how many are stored, which are the first.
+
+        >>> import arenads
+        >>> with arenads.create("1MiB", engine="native") as arena:
+        ...     counts = arena.array("counts", value=arenads.u64, max_entries=8)
+        ...     counts.update_many([1, 6], [10, 60])
+        ...     list(counts)
+        [0, 10, 0, 0, 0, 0, 60, 0]
         """
         places = self._places(indices)
         packed = pack_many(self._value_codec, values, f"values of {self.name!r}")

@@ -11,6 +11,7 @@ from arenads.entries import Entries
 from arenads.errors import KeyAbsentError, KeyExistsError, SchemaError
 
 if TYPE_CHECKING:
+    from arenads.snapshot import Snapshot
     from arenads.view import View
 
 __all__ = ["List"]
@@ -52,6 +53,10 @@ class List(Entries[V], AbstractCollection[V]):
     kind = lib.ADS_KIND_LIST
     kind_name = "list"
     _key_name = "order"
+
+    if TYPE_CHECKING:
+
+        def snapshot(self) -> Snapshot[tuple[int, V]]: ...
 
     def push(self, value: V) -> int:
         """Put a value at the head; return its order.

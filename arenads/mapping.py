@@ -38,6 +38,10 @@ class Map(Keyed[K, V], MutableMapping[K, V], Generic[K, V]):
 
     _core_get: Any
 
+    if TYPE_CHECKING:
+
+        def snapshot(self) -> Snapshot[tuple[K, V]]: ...
+
     # --- one key ------------------------------------------------------------------------
 
     # The first use of one of these three gives the map functions of its own for them.

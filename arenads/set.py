@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, MutableSet
 from collections.abc import Set as AbstractSet
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from arenads._core import ffi, lib
 from arenads.bulk import pack_many
 from arenads.errors import KeyAbsentError
 from arenads.hashed import Hashed
+
+if TYPE_CHECKING:
+    from arenads.snapshot import Snapshot
 
 __all__ = ["Set"]
 
@@ -46,6 +49,10 @@ class Set(Hashed[K, Any], MutableSet[K]):
 
     kind = lib.ADS_KIND_SET
     kind_name = "set"
+
+    if TYPE_CHECKING:
+
+        def snapshot(self) -> Snapshot[K]: ...
 
     @classmethod
     def _from_iterable(cls, values: Iterable[Any]) -> set[Any]:

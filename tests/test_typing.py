@@ -36,6 +36,10 @@ with arenads.create("1MiB") as arena:
     reveal_type(tasks.get(1))
     reveal_type(tasks.get(1, "none"))
     reveal_type(list(tasks.items()))
+    reveal_type(tasks.get_many([1, 2]))
+    reveal_type(tasks.snapshot()[0])
+    reveal_type(arena.set("few", key=u64).snapshot()[0])
+    reveal_type(arena.list("log", value=Task).snapshot()[0])
     reveal_type(tasks.view(1))
     reveal_type(tasks.view(1).copy())
     reveal_type(tasks.view(1).parent)
@@ -89,6 +93,10 @@ REVEALED = [
     "Task | None",
     "Task | str",
     "list[tuple[int, Task]]",
+    "list[Task | None]",
+    "tuple[int, Task]",
+    "int",
+    "tuple[int, Task]",
     "View[Task]",
     "Task",
     "Any",
