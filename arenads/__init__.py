@@ -7,7 +7,44 @@
         for pid, stat in program["tasks"].items():   # plain memory accesses
             print(pid, stat.calls)
 
-`create`, `open` and `unlink` are about arenas, `load` and `compile` about programs.
+Arenas
+    `create`, `open`, `unlink`, and what the first two return: `Arena`. `choose_engine` says which
+    engine works here, `parse_size` what sizes may look like. `Arena.statistics` and `Arena.check`
+    return `Statistics`, `ArenaReport` and its `HeapReport`.
+
+Structures, made and found by methods of an arena
+    Maps and sets: `HashMap`, `OrderedMap`, `Set`. Sequences: `ArrayMap`, `List`, `IntrusiveList`
+    with its `Node`. Queues: `Queue`, `MpmcQueue`, `Ring`. Objects: `Pool`. All have `Counters`
+    of what failed, most a `CheckReport` of where their entries are. A `Snapshot` is a copy of all
+    records at once, for NumPy, Arrow and what reads those.
+
+Records where they are
+    `View` and `ArrayView`.
+
+Types of records
+    `u8`, `u16`, `u32`, `u64`, `i8`, `i16`, `i32`, `i64`, `f32`, `f64`, `char`, `Str`, `Bytes`,
+    `Array`, `Ptr`; `Size`, `Bits`, `Align` and `packed` say more of them. `arenads.annotations`
+    has the table. A `Schema` describes a type, a `Codec` packs and unpacks its records.
+
+Programs
+    `load` returns a `Program`, whose `run` returns a `RunResult`. `compile` makes objects of
+    sources; `cflags` and `include_dir` are for builds of your own.
+
+Errors
+    All are `ArenadsError`. Any operation may raise `ClosedError` (the arena was closed),
+    `RemovedError` (the structure was) or `DamagedError` (memory that cannot be what it claims);
+    each write `ReadOnlyError`, and whatever takes a value `SchemaError` (it does not fit). The
+    section Raises of a docstring has the others:
+
+    arenas: `SizeError`, `OpenError`, `NotAPinError`, `WrongMapTypeError`, `BaseTakenError`,
+    `AbiError`, `EndianError`, `PrivilegeError`, `LockdownError`, `EngineError`, `ArenaFullError`,
+    `NameExistsError`, `StructureAbsentError`, `AddressError`;
+
+    structures: `CapacityError`, `KeyAbsentError`, `KeyExistsError`, `RangeError`,
+    `RecordSizeError`, `ReservationError`, `LinkedError`, `BudgetError`, `LayoutError`;
+
+    programs: `ObjectError`, `LoadError`, `ProgramTypeError`, `LibbpfMissingError`,
+    `CompilerMissingError`, `CompileError`.
 """
 
 from __future__ import annotations
@@ -79,6 +116,14 @@ def unlink(path: str | _os.PathLike[str]) -> None:
     ------
     NotAPinError
         Nothing is there, or it may not be removed.
+
+    >>> import arenads, tempfile
+    >>> path = tempfile.mktemp(dir="/dev/shm")
+    >>> with arenads.create("1MiB", engine="native") as arena:
+    ...     arena.pin(path)
+    ...     arenads.unlink(path)
+    ...     arena.closed
+    False
     """
     place = _path_text(path)
     try:

@@ -62,6 +62,8 @@ from arenads.view import View, view_at
 from arenads.view_types import view_class
 
 if TYPE_CHECKING:
+    from typing_extensions import TypeForm
+
     from arenads.array import ArrayMap
     from arenads.hashmap import HashMap
     from arenads.intrusive import IntrusiveList
@@ -87,6 +89,8 @@ __all__ = [
 Engine: TypeAlias = Literal["auto", "kernel", "native"]
 Reclaim: TypeAlias = Literal["immediate", "grace"]
 T = TypeVar("T")
+K = TypeVar("K")
+V = TypeVar("V")
 
 PAGE: int = lib.ADS_PAGE_SIZE
 _NAMES_SHOWN = 20  # in the message about one that is not there
@@ -136,6 +140,16 @@ def choose_engine(engine: str = "auto") -> tuple[Literal["kernel", "native"], st
     -------
     tuple
         The engine and the reason, a sentence.
+
+    Raises
+    ------
+    EngineError
+        The engine that was asked for cannot work here, or there is none of that name.
+
+    >>> choose_engine("native")
+    ('native', 'it was asked for')
+    >>> choose_engine()[0] in ("kernel", "native")
+    True
     """
     if engine not in ("auto", "kernel", "native"):
         raise EngineError(
@@ -187,19 +201,36 @@ def _cannot_create(number: int) -> OpenError:
 
 
 class Statistics(msgspec.Struct, frozen=True, kw_only=True):
-    """What an arena holds, in bytes, and what went wrong, as counts since its creation."""
+    """What an arena holds, in bytes, and what went wrong, as counts since its creation.
+
+    Attributes
+    ----------
+    size : int
+        Bytes of the whole arena.
+    populated : int
+        Bytes that have pages: what the arena costs.
+    used : int
+        Bytes that structures have taken, of the populated ones.
+    no_memory : int
+        Allocations that found nothing populated.
+    damaged : int
+        Operations that met memory which cannot be what it claims.
+    strays : int
+        Threads that wrote without a line in the registry: a death of theirs is not reaped.
+
+    >>> import arenads
+    >>> with arenads.create("1MiB", engine="native") as arena:
+    ...     found = arena.statistics()
+    >>> found.size, found.used <= found.populated, found.no_memory, found.damaged, found.strays
+    (1048576, True, 0, 0, 0)
+    """
 
     size: int
     populated: int
-    """Bytes that have pages: what the arena costs."""
     used: int
-    """Bytes that structures have taken, of the populated ones."""
     no_memory: int
-    """Allocations that found nothing populated."""
     damaged: int
-    """Operations that met memory which cannot be what it claims."""
     strays: int
-    """Threads that wrote without a line in the registry: a death of theirs is not reaped."""
 
 
 class HeapReport(msgspec.Struct, frozen=True):
@@ -210,12 +241,21 @@ class HeapReport(msgspec.Struct, frozen=True):
     blocks : int
         Of all sizes, one after the other: structures, their chunks and tables, descriptions.
     unnamed, unnamed_bytes : int
-        Blocks that no name leads to: of removed structures, of makers that died before the
-        name, and what C programs have allocated for themselves. They stay.
+        Blocks that no name leads to, and their bytes: of removed structures, of makers that died
+        before the name, and what C programs have allocated for themselves. They stay.
     writers : int
         Threads in the registry of those that write.
-    errors : int
-        Things that no operation and no death can produce; `error_at` is the first offset.
+    errors, error_at : int
+        Things that no operation and no death can produce, and the offset of the first.
+
+    >>> import arenads
+    >>> with arenads.create("1MiB", engine="native") as arena:
+    ...     jobs = arena.queue("jobs", value=arenads.u64)
+    ...     before = arena.check().heap
+    ...     arena.remove("jobs")
+    ...     after = arena.check().heap
+    >>> after.blocks == before.blocks, after.unnamed > before.unnamed, after.errors
+    (True, True, 0)
     """
 
     blocks: int
@@ -227,10 +267,23 @@ class HeapReport(msgspec.Struct, frozen=True):
 
 
 class ArenaReport(msgspec.Struct, frozen=True):
-    """What `Arena.check` found."""
+    """What `Arena.check` found.
+
+    Attributes
+    ----------
+    directory : CheckReport
+        Of the list of names: an entry leaks where somebody dies who names or removes a structure.
+    heap : HeapReport
+        Of the blocks of memory.
+
+    >>> import arenads
+    >>> with arenads.create("1MiB", engine="native") as arena:
+    ...     report = arena.check()
+    >>> report.directory.live, report.heap.errors
+    (0, 0)
+    """
 
     directory: CheckReport
-    """The list of names: an entry leaks where somebody dies who names or removes a structure."""
     heap: HeapReport
 
 
@@ -249,6 +302,35 @@ class Arena:
     ...     counts[7] = 42
     ...     arena.structures["counts"][7]
     42
+
+    Another process opens it by its pin, or gets its descriptor:
+
+    >>> import os, tempfile
+    >>> path = tempfile.mktemp(dir="/dev/shm")  # of a kernel arena: below /sys/fs/bpf
+    >>> with arenads.create("1MiB", engine="native") as arena:
+    ...     arena.hashmap("counts", key=u32, value=u64)[7] = 42
+    ...     arena.pin(path)
+    >>> arena.closed
+    True
+    >>> with arenads.Arena.open(path, readonly=True) as arena:
+    ...     arenads.unlink(path)
+    ...     arena.engine, arena.readonly, arena.size, arena.base % (4 << 30)
+    ...     arena.structures["counts"][7], arena.creation_id > 0
+    ...     os.fstat(arena.fileno()).st_size
+    ('native', True, 1048576, 0)
+    (42, True)
+    1048576
+
+    Pages come as they are needed, if a process provisions; who wants them in advance populates:
+
+    >>> with arenads.create("64MiB", engine="native", provision=None) as arena:
+    ...     arena.populate("2MiB")
+    ...     arena.populated >= arena.used + (2 << 20)
+    ...     arena.provision("1MiB")  # from now on a thread does
+    ...     arena.reap(), arena.reclaim()  # the same thread does these too
+    ...     arena.close()
+    True
+    (0, 0)
 
     A context manager. Closing it drops this process's view; the arena lives as long as a pin, a
     program, another process or a file holds it. After `os.fork` the child has its own view at
@@ -299,6 +381,11 @@ class Arena:
         Raises
         ------
         SizeError, BaseTakenError, PrivilegeError, LockdownError, EngineError, ArenaFullError
+
+        >>> import arenads
+        >>> with arenads.create("16MiB", engine="native", populate="2MiB") as arena:
+        ...     arena.size, arena.populated >= 2 << 20
+        (16777216, True)
         """
         length = parse_size(size)
         ahead = min(parse_size(populate, "populate"), length)
@@ -342,10 +429,29 @@ class Arena:
         A descriptor is duplicated. With `readonly` the memory is mapped without write
         permission, and every mutation raises `ReadOnlyError`.
 
+        Parameters
+        ----------
+        path : path, optional
+        map_id : int, optional
+            As `bpftool map list` shows it; kernel engine only.
+        fd : int, optional
+        readonly : bool
+
         Raises
         ------
         NotAPinError, WrongMapTypeError, BaseTakenError, AbiError, EndianError, DamagedError,
         PrivilegeError
+        OpenError
+            Not one of `path`, `map_id` and `fd` was given; or the base of those above.
+
+        >>> import arenads, os
+        >>> arena = arenads.create("1MiB", engine="native")
+        >>> fd = os.dup(arena.fileno())  # or one that was inherited, or came over a socket
+        >>> arena.close()
+        >>> with arenads.open(fd=fd) as again:
+        ...     again.size
+        1048576
+        >>> os.close(fd)
         """
         given = [what for what in (path, map_id, fd) if what is not None]
         if len(given) != 1:
@@ -441,6 +547,13 @@ class Arena:
 
         The path must not exist. Kernel arenas are pinned in a bpf file system, native ones
         in /dev/shm. Remove a pin with `arenads.unlink`.
+
+        Raises
+        ------
+        NameExistsError
+            Something is at that path.
+        NotAPinError
+            It is in no file system for pins, or may not be made.
         """
         place = _path_text(path)
         self._open()
@@ -487,6 +600,7 @@ class Arena:
         ------
         ArenaFullError
             The arena is not that large, or the machine has no memory.
+        ReadOnlyError, SizeError
         """
         distance = parse_size(size)
         core = self._writable()
@@ -502,6 +616,10 @@ class Arena:
         what was there. The thread also grows the tables of hash maps that programs fill and
         cannot grow for want of memory, lets entries that wait for a grace period be used again,
         and gives back what killed processes had in hand. None stops it.
+
+        Raises
+        ------
+        ReadOnlyError, SizeError
         """
         length = None if distance is None else parse_size(distance, "distance")
         core = self._writable()
@@ -538,12 +656,12 @@ class Arena:
         heap = ffi.new("struct ads_heap_report *")
         self._check(lib.ads_heap_check(core, heap))
         return ArenaReport(
-            CheckReport.of(names),
+            CheckReport._of(names),
             HeapReport(*(int(getattr(heap, name)) for name in HeapReport.__struct_fields__)),
         )
 
     @overload
-    def view(self, address: int | View[Any], type: type[T]) -> View[T]: ...
+    def view(self, address: int | View[Any], type: TypeForm[T]) -> View[T]: ...
     @overload
     def view(self, address: int | View[Any], type: object) -> View[Any]: ...
     def view(self, address: int | View[Any], type: object) -> View[Any]:
@@ -581,10 +699,42 @@ class Arena:
     # --- structures -----------------------------------------------------------------------
 
     @property
-    def structures(self) -> Mapping[str, Structure[Any]]:
-        """The named structures of the arena, by name; read anew at each access."""
+    def structures(self) -> Mapping[str, Any]:
+        """The named structures of the arena, by name; read anew at each access.
+
+        A type checker cannot know what is found, so it is Any to it; `hashmap` and the like open
+        what exists too, and say its types.
+
+        >>> import arenads
+        >>> with arenads.create("1MiB", engine="native") as arena:
+        ...     jobs = arena.queue("jobs", value=arenads.u32)
+        ...     list(arena.structures), arena.structures["jobs"].kind_name
+        (['jobs'], 'queue')
+        """
         return _Directory(self)
 
+    @overload
+    def hashmap(
+        self,
+        name: str,
+        *,
+        key: TypeForm[K],
+        value: TypeForm[V],
+        max_entries: int = ...,
+        initial_entries: int = ...,
+        reclaim: Reclaim = ...,
+    ) -> HashMap[K, V]: ...
+    @overload
+    def hashmap(
+        self,
+        name: str,
+        *,
+        key: object,
+        value: object,
+        max_entries: int = ...,
+        initial_entries: int = ...,
+        reclaim: Reclaim = ...,
+    ) -> HashMap[Any, Any]: ...
     def hashmap(
         self,
         name: str,
@@ -613,12 +763,39 @@ class Arena:
         LayoutError
             It exists with other types; the message shows both.
         ArenaFullError, SchemaError, NameExistsError
+
+        >>> import arenads
+        >>> with arenads.create("1MiB", engine="native") as arena:
+        ...     ages = arena.hashmap("ages", key=arenads.Str[16], value=arenads.u32)
+        ...     ages["ada"] = 36
+        ...     arena.hashmap("ages", key=arenads.Str[16], value=arenads.u32)["ada"]
+        36
         """
         made: HashMap[Any, Any] = self._hashed(
             lib.ADS_KIND_HASHMAP, name, key, value, max_entries, initial_entries, reclaim
         )
         return made
 
+    @overload
+    def set(
+        self,
+        name: str,
+        *,
+        key: TypeForm[K],
+        max_entries: int = ...,
+        initial_entries: int = ...,
+        reclaim: Reclaim = ...,
+    ) -> Set[K]: ...
+    @overload
+    def set(
+        self,
+        name: str,
+        *,
+        key: object,
+        max_entries: int = ...,
+        initial_entries: int = ...,
+        reclaim: Reclaim = ...,
+    ) -> Set[Any]: ...
     def set(
         self,
         name: str,
@@ -628,12 +805,40 @@ class Arena:
         initial_entries: int = 32,
         reclaim: Reclaim = "immediate",
     ) -> Set[Any]:
-        """Make the set `name`, or open it: a hash map without values. See `hashmap`."""
+        """Make the set `name`, or open it: a hash map without values. See `hashmap`.
+
+        >>> import arenads
+        >>> with arenads.create("1MiB", engine="native") as arena:
+        ...     seen = arena.set("seen", key=arenads.u32)
+        ...     seen.add(7)
+        ...     7 in seen
+        True
+        """
         made: Set[Any] = self._hashed(
             lib.ADS_KIND_SET, name, key, None, max_entries, initial_entries, reclaim
         )
         return made
 
+    @overload
+    def orderedmap(
+        self,
+        name: str,
+        *,
+        key: TypeForm[K],
+        value: TypeForm[V],
+        max_entries: int = ...,
+        reclaim: Reclaim = ...,
+    ) -> OrderedMap[K, V]: ...
+    @overload
+    def orderedmap(
+        self,
+        name: str,
+        *,
+        key: object,
+        value: object,
+        max_entries: int = ...,
+        reclaim: Reclaim = ...,
+    ) -> OrderedMap[Any, Any]: ...
     def orderedmap(
         self,
         name: str,
@@ -649,6 +854,13 @@ class Arena:
         ------
         SchemaError
             Keys of this type have no order.
+
+        >>> import arenads
+        >>> with arenads.create("1MiB", engine="native") as arena:
+        ...     due = arena.orderedmap("due", key=arenads.u64, value=arenads.u32)
+        ...     due.update({200: 2, 100: 1})
+        ...     due.first()
+        (100, 1)
         """
         from arenads.orderedmap import key_flags
 
@@ -685,13 +897,39 @@ class Arena:
         flags = _reclaim_flags(reclaim)
         return self._structure(kind, name, key, value, max_entries, create, flags)
 
+    @overload
+    def list(self, name: str, *, value: TypeForm[V], max_entries: int = ...) -> List[V]: ...
+    @overload
+    def list(self, name: str, *, value: object, max_entries: int = ...) -> List[Any]: ...
     def list(self, name: str, *, value: object, max_entries: int = 1024) -> List[Any]:
-        """Make the ordered list `name`, or open it. See `hashmap`."""
+        """Make the ordered list `name`, or open it. See `hashmap`.
+
+        >>> import arenads
+        >>> with arenads.create("1MiB", engine="native") as arena:
+        ...     events = arena.list("events", value=arenads.u32)
+        ...     order = events.push(1)
+        ...     list(events)
+        [1]
+        """
         made: List[Any] = self._collection(lib.ADS_KIND_LIST, name, value, max_entries)
         return made
 
+    @overload
+    def queue(self, name: str, *, value: TypeForm[V], max_entries: int = ...) -> Queue[V]: ...
+    @overload
+    def queue(self, name: str, *, value: object, max_entries: int = ...) -> Queue[Any]: ...
     def queue(self, name: str, *, value: object, max_entries: int = 1024) -> Queue[Any]:
-        """Make the queue `name`, or open it; its slots are rounded up to a power of two."""
+        """Make the queue `name`, or open it; its slots are rounded up to a power of two.
+
+        See `hashmap`.
+
+        >>> import arenads
+        >>> with arenads.create("1MiB", engine="native") as arena:
+        ...     jobs = arena.queue("jobs", value=arenads.u32, max_entries=100)
+        ...     jobs.push(7)
+        ...     jobs.pop(), jobs.max_entries
+        (7, 128)
+        """
 
         def create(core: Any, ref: Any) -> int:
             return int(lib.ads_queue_create(core, ref, max_entries))
@@ -700,8 +938,20 @@ class Arena:
         made: Queue[Any] = self._structure(kind, name, None, value, max_entries, create)
         return made
 
+    @overload
+    def mpmc(self, name: str, *, value: TypeForm[V], max_entries: int = ...) -> MpmcQueue[V]: ...
+    @overload
+    def mpmc(self, name: str, *, value: object, max_entries: int = ...) -> MpmcQueue[Any]: ...
     def mpmc(self, name: str, *, value: object, max_entries: int = 1024) -> MpmcQueue[Any]:
-        """Make the queue `name` for many producers and consumers, or open it. See `queue`."""
+        """Make the queue `name` for many producers and consumers, or open it. See `queue`.
+
+        >>> import arenads
+        >>> with arenads.create("1MiB", engine="native") as arena:
+        ...     jobs = arena.mpmc("jobs", value=arenads.u32)
+        ...     jobs.push(7)
+        ...     jobs.pop()
+        7
+        """
 
         def create(core: Any, ref: Any) -> int:
             return int(lib.ads_mpmc_create(core, ref, max_entries))
@@ -710,11 +960,26 @@ class Arena:
         made: MpmcQueue[Any] = self._structure(kind, name, None, value, max_entries, create)
         return made
 
+    @overload
+    def pool(self, name: str, *, value: TypeForm[V], max_entries: int = ...) -> Pool[V]: ...
+    @overload
+    def pool(self, name: str, *, value: object, max_entries: int = ...) -> Pool[Any]: ...
     def pool(self, name: str, *, value: object, max_entries: int = 1024) -> Pool[Any]:
-        """Make the pool of objects `name`, or open it. See `hashmap`."""
+        """Make the pool of objects `name`, or open it. See `hashmap`.
+
+        >>> import arenads
+        >>> with arenads.create("1MiB", engine="native") as arena:
+        ...     numbers = arena.pool("numbers", value=arenads.u64)
+        ...     numbers[numbers.alloc(42)]
+        42
+        """
         made: Pool[Any] = self._collection(lib.ADS_KIND_POOL, name, value, max_entries)
         return made
 
+    @overload
+    def array(self, name: str, *, value: TypeForm[V], max_entries: int) -> ArrayMap[V]: ...
+    @overload
+    def array(self, name: str, *, value: object, max_entries: int) -> ArrayMap[Any]: ...
     def array(self, name: str, *, value: object, max_entries: int) -> ArrayMap[Any]:
         """Make the array `name` of `max_entries` elements, or open it. See `hashmap`.
 
@@ -725,6 +990,12 @@ class Arena:
         Raises
         ------
         NameExistsError, LayoutError, ArenaFullError, SchemaError
+
+        >>> import arenads
+        >>> with arenads.create("1MiB", engine="native") as arena:
+        ...     counts = arena.array("counts", value=arenads.u64, max_entries=1000)
+        ...     counts[7], len(counts)
+        (0, 1000)
         """
 
         def create(core: Any, ref: Any) -> int:
@@ -758,6 +1029,13 @@ class Arena:
         Raises
         ------
         ArenaFullError, SizeError, SchemaError, NameExistsError
+
+        >>> import arenads
+        >>> with arenads.create("1MiB", engine="native") as arena:
+        ...     log = arena.ring("log", size="4KiB", overwrite=True)
+        ...     log.push(b"started")
+        ...     log.size, log.pop()
+        (4096, b'started')
         """
         count = parse_size(size) if max_entries is None else max_entries
         flags = lib.ADS_OVERWRITE if overwrite else 0
@@ -781,6 +1059,16 @@ class Arena:
         NameExistsError
             It exists as a list of another pool, or by another node.
         StructureAbsentError, ArenaFullError
+
+        >>> import arenads, msgspec
+        >>> from arenads import Node, u32
+        >>> Task = msgspec.defstruct("Task", [("pid", u32), ("node", Node, Node())])
+        >>> with arenads.create("1MiB", engine="native") as arena:
+        ...     tasks = arena.pool("tasks", value=Task)
+        ...     ready = arena.intrusive("ready", pool="tasks", member="node")
+        ...     order = ready.push(tasks.alloc(Task(7)))
+        ...     [task.pid for task in ready.views()]
+        [7]
         """
         from arenads.pool import Pool
 

@@ -254,6 +254,13 @@ class ArrayMap(Checkable[V], Sequence[V]):
             An index or a value does not fit, or the lengths differ: nothing is stored.
         ArenaFullError
             No memory for an element; `done` says how many are stored, which are the first.
+
+        >>> import arenads
+        >>> with arenads.create("1MiB", engine="native") as arena:
+        ...     counts = arena.array("counts", value=arenads.u64, max_entries=8)
+        ...     counts.update_many([1, 6], [10, 60])
+        ...     list(counts)
+        [0, 10, 0, 0, 0, 0, 60, 0]
         """
         places = self._places(indices)
         packed = pack_many(self._value_codec, values, f"values of {self.name!r}")
@@ -329,6 +336,13 @@ class ArrayMap(Checkable[V], Sequence[V]):
         RangeError, ArenaFullError
         ReadOnlyError
             Of a read-only arena, where nobody has touched it.
+
+        >>> import arenads
+        >>> with arenads.create("1MiB", engine="native") as arena:
+        ...     counts = arena.array("counts", value=arenads.u64, max_entries=8)
+        ...     counts.view(3).value = 7
+        ...     counts[3]
+        7
         """
         return self._view(lib.core_array_place(self._handle, self._place(index)))
 
@@ -360,21 +374,74 @@ class ArrayMap(Checkable[V], Sequence[V]):
         Raises
         ------
         RangeError, SchemaError, ArenaFullError
+
+        >>> import arenads
+        >>> with arenads.create("1MiB", engine="native") as arena:
+        ...     counts = arena.array("counts", value=arenads.u64, max_entries=8)
+        ...     counts.fetch_add(3, 2), counts.fetch_add(3, 2), counts[3]
+        (0, 2, 4)
         """
         return self._access(index, field, _ADD, amount)
 
     def load(self, index: int, field: str = "") -> int:
-        """Read one 64-bit integer of an element."""
+        """Read one 64-bit integer of an element, never torn; `field` as in `fetch_add`.
+
+        Raises
+        ------
+        RangeError, SchemaError
+
+        >>> import arenads
+        >>> with arenads.create("1MiB", engine="native") as arena:
+        ...     counts = arena.array("counts", value=arenads.u64, max_entries=8)
+        ...     counts[3] = 5
+        ...     counts.load(3)
+        5
+        """
         return self._access(index, field, lib.CORE_LOAD)
 
     def store(self, index: int, value: int, field: str = "") -> None:
-        """Write one 64-bit integer of an element."""
+        """Write one 64-bit integer of an element; `field` as in `fetch_add`.
+
+        Raises
+        ------
+        RangeError, SchemaError, ArenaFullError
+
+        >>> import arenads
+        >>> with arenads.create("1MiB", engine="native") as arena:
+        ...     counts = arena.array("counts", value=arenads.u64, max_entries=8)
+        ...     counts.store(3, 5)
+        ...     counts[3]
+        5
+        """
         self._access(index, field, lib.CORE_STORE, value)
 
     def exchange(self, index: int, value: int, field: str = "") -> int:
-        """Write one 64-bit integer of an element, atomically; return what it was before."""
+        """Write one 64-bit integer of an element, atomically; return what it was before.
+
+        Raises
+        ------
+        RangeError, SchemaError, ArenaFullError
+
+        >>> import arenads
+        >>> with arenads.create("1MiB", engine="native") as arena:
+        ...     counts = arena.array("counts", value=arenads.u64, max_entries=8)
+        ...     counts[3] = 5
+        ...     counts.exchange(3, 0), counts[3]
+        (5, 0)
+        """
         return self._access(index, field, lib.CORE_EXCHANGE, value)
 
     def compare_exchange(self, index: int, expected: int, wanted: int, field: str = "") -> bool:
-        """Write one 64-bit integer of an element if it is what is expected; whether it was."""
+        """Write one 64-bit integer of an element if it is what is expected; whether it was.
+
+        Raises
+        ------
+        RangeError, SchemaError, ArenaFullError
+
+        >>> import arenads
+        >>> with arenads.create("1MiB", engine="native") as arena:
+        ...     counts = arena.array("counts", value=arenads.u64, max_entries=8)
+        ...     counts.compare_exchange(3, 0, 9), counts.compare_exchange(3, 0, 1), counts[3]
+        (True, False, 9)
+        """
         return self._access(index, field, lib.CORE_CAS, wanted, expected) == expected

@@ -32,7 +32,7 @@ from .schema import (
 __all__ = ["Codec", "field_of"]
 
 if TYPE_CHECKING:
-    from typing_extensions import Buffer
+    from typing_extensions import Buffer, TypeForm
 
 
 T = TypeVar("T")
@@ -51,6 +51,7 @@ class Codec(Generic[T]):
     Attributes
     ----------
     schema : Schema
+        Of the records.
     size : int
         Bytes of one record.
     cls : type or None
@@ -63,6 +64,8 @@ class Codec(Generic[T]):
         Of an integer or float its code of the struct module, else empty.
     unpack : callable
         `unpack(buffer, offset=0) -> value`. Raises `SchemaError` if the buffer is too short.
+    compiled : Compiled
+        The code of both, for who makes code that contains it.
 
     Parameters
     ----------
@@ -80,7 +83,9 @@ class Codec(Generic[T]):
     """
 
     @overload
-    def __init__(self, schema: object, cls: type[T], *, frozen: bool = False) -> None: ...
+    def __init__(self, schema: object, cls: TypeForm[T], *, frozen: bool = False) -> None: ...
+    @overload
+    def __init__(self, schema: TypeForm[T], cls: None = None, *, frozen: bool = False) -> None: ...
     @overload
     def __init__(
         self: Codec[Any], schema: object, cls: object = None, *, frozen: bool = False

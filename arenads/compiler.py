@@ -161,6 +161,11 @@ def cflags(target: Target | None = None) -> list[str]:
     True
     >>> "-DADS_NATIVE" in cflags("host")
     True
+
+    Raises
+    ------
+    CompileError
+        There is no such target.
     """
     include = f"-I{include_dir()}"
     if target is None:
@@ -471,6 +476,30 @@ def compile(
         `output` is the compiler's own text, `command` what was run.
     CompilerMissingError
         No compiler was found.
+    EngineError
+        There is no engine of that name.
+
+    >>> import pathlib, tempfile, arenads
+    >>> folder = tempfile.TemporaryDirectory()
+    >>> source = pathlib.Path(folder.name, "hits.bpf.c")
+    >>> written = source.write_text('''
+    ... #include <arenads/bpf.h>
+    ... ADS_ARENA(ADS_MIB);
+    ... ADS_HASHMAP(hits, __u32, __u64, 100);
+    ... char LICENSE[] SEC("license") = "GPL";
+    ... SEC("syscall") int hit(void *context)
+    ... {
+    ...     __u32 key = 7;
+    ...     __u64 value = 42;
+    ...     return hits_update(&key, &value);
+    ... }
+    ... ''')
+    >>> compile(source, engine="native").name
+    'hits.native.so'
+    >>> with arenads.load(source.with_name("hits.native.so"), engine="native") as program:
+    ...     program.run("hit").value, program["hits"][7]
+    (0, 42)
+    >>> folder.cleanup()
     """
     program = _source_file(source)
     if engine not in ("kernel", "native"):

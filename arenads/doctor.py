@@ -198,7 +198,7 @@ def _run_program(engine: Literal["kernel", "native"]) -> Callable[[], str]:
         pid, wanted = os.getpid(), (3, 4)
         with load(program_path(), engine=engine, programs=["sample"]) as program:
             program.run("sample", pack_sample(Sample(pid, *wanted, "doctor")))
-            stored = program["tasks"].get(pid)  # type: ignore[attr-defined]
+            stored = program["tasks"].get(pid)
         if stored is None or (stored.syscalls, stored.switches) != wanted:
             raise ArenadsError(f"a program was to store {wanted} in the arena, found {stored}")
         return "loaded; what it stored in an arena was read back"

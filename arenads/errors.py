@@ -54,8 +54,12 @@ class ArenadsError(Exception):
 
     Attributes
     ----------
+    message : str
+        What was expected, what was found, and what to do.
     errno : int
         The errno that fits the case, 0 where none does.
+    default_errno : int
+        Of the class: the errno of cases that have no other.
     facts : dict
         Everything else that is known about the case, by name; each fact is
         readable as an attribute too.

@@ -22,7 +22,16 @@ class Hashed(Keyed[K, V], Generic[K, V]):
 
     @property
     def buckets(self) -> int:
-        """Shortcuts into the table now; twice as many whenever half of them may be used."""
+        """Shortcuts into the table now; twice as many whenever half of them may be used.
+
+        >>> import arenads
+        >>> with arenads.create("1MiB", engine="native") as arena:
+        ...     seen = arena.set("seen", key=arenads.u32)
+        ...     before = seen.buckets
+        ...     seen.update(range(1000))
+        ...     seen.buckets > before
+        True
+        """
         count = lib.core_hashmap_buckets(self._handle)
         self._check(count)
         return int(count)

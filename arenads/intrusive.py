@@ -49,6 +49,22 @@ class IntrusiveList(Collection[int], AbstractCollection[int]):
     ...     _, first = ready.pop_first()
     ...     [tasks[address].pid for address in ready], tasks[first].pid
     ([2, 1], 3)
+
+    Orders may be the caller's own, and a record can be taken out wherever it is:
+
+    >>> with arenads.create("1MiB", engine="native") as arena:
+    ...     tasks = arena.pool("tasks", value=Task)
+    ...     ready = arena.intrusive("ready", pool=tasks, member="node")
+    ...     one, two, three = (tasks.alloc(Task(pid)) for pid in (1, 2, 3))
+    ...     for order, address in ((20, two), (10, one), (30, three)):
+    ...         ready.insert(order, address)
+    ...     ready.first() == (10, one), ready.get(20) == two
+    ...     [order for order, _ in ready.items(after=10)], ready.member, ready.pool.name
+    ...     ready.remove(one)
+    ...     ready.discard(one), ready.pop(30) == three, list(ready) == [two]
+    (True, True)
+    ([20, 30], 'node', 'tasks')
+    (False, True, True)
     """
 
     kind = lib.ADS_KIND_INTRUSIVE
@@ -62,7 +78,7 @@ class IntrusiveList(Collection[int], AbstractCollection[int]):
         self._node = int(node[0])
 
     @classmethod
-    def declared_options(cls, declaration: Declaration) -> dict[str, Any]:
+    def _declared_options(cls, declaration: Declaration) -> dict[str, Any]:
         """Return the pool and the node of a declaration; sizes are the pool's."""
         pools = [each for each in declaration.numbers if each.startswith("pool__")]
         return {
@@ -74,7 +90,13 @@ class IntrusiveList(Collection[int], AbstractCollection[int]):
 
     @cached_property
     def pool(self) -> Pool[Any]:
-        """The pool that the records are in."""
+        """The pool that the records are in.
+
+        Raises
+        ------
+        RemovedError
+            It was removed.
+        """
         from arenads.pool import Pool
 
         for each in self.arena.structures.values():
@@ -118,6 +140,8 @@ class IntrusiveList(Collection[int], AbstractCollection[int]):
             Another record has the order.
         KeyAbsentError, LinkedError
             As for `push`.
+        SchemaError
+            The order does not fit 64 bits.
         """
         number = checked_order(order)
         node = self._in_use(address)
@@ -143,7 +167,13 @@ class IntrusiveList(Collection[int], AbstractCollection[int]):
         self._check(code)
 
     def discard(self, address: int | View[Any]) -> bool:
-        """Take a record out if it is in the list; return whether this call did."""
+        """Take a record out if it is in the list; return whether this call did.
+
+        Raises
+        ------
+        KeyAbsentError
+            The address is of no record of the pool.
+        """
         code = lib.core_intrusive_remove(self._handle, self._any(address))
         if code == lib.ADS_ABSENT:
             return False
@@ -151,7 +181,12 @@ class IntrusiveList(Collection[int], AbstractCollection[int]):
         return True
 
     def pop(self, order: int) -> int:
-        """Take out the record that has an order; return its address."""
+        """Take out the record that has an order; return its address.
+
+        Raises
+        ------
+        KeyAbsentError
+        """
         node = ffi.new("__u32 *")
         code = lib.core_intrusive_pop(self._handle, checked_order(order), node)
         return self._found(code, node, order)
@@ -184,7 +219,13 @@ class IntrusiveList(Collection[int], AbstractCollection[int]):
         return self._found(code, node, order)
 
     def first(self) -> tuple[int, int]:
-        """Return order and address of the first record; KeyAbsentError if the list is empty."""
+        """Return order and address of the first record.
+
+        Raises
+        ------
+        KeyAbsentError
+            The list is empty.
+        """
         order, node = ffi.new("__u64 *"), ffi.new("__u32 *")
         address = self._found(lib.core_intrusive_first(self._handle, order, node), node)
         return int(order[0]), address

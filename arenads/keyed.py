@@ -48,14 +48,20 @@ class Keyed(Entries[V], Generic[K, V]):
         self._entries = ffi.new("__u32 *")  # written by __contains__, never read
 
     @classmethod
-    def declared_options(cls, declaration: Declaration) -> dict[str, Any]:
+    def _declared_options(cls, declaration: Declaration) -> dict[str, Any]:
         """Return how entries are reclaimed, if the declaration says."""
         flags = declaration.numbers.get("flags", 1) - 1
         return {"reclaim": "grace"} if flags & lib.ADS_GRACE else {}
 
     @property
     def key_type(self) -> Schema:
-        """Schema of the keys."""
+        """Schema of the keys.
+
+        >>> import arenads
+        >>> with arenads.create("1MiB", engine="native") as arena:
+        ...     arena.set("seen", key=arenads.u32).key_type.size
+        4
+        """
         return self._key_codec.schema
 
     def _absent(self, key: object) -> KeyAbsentError:
@@ -194,7 +200,20 @@ class Keyed(Entries[V], Generic[K, V]):
         return True
 
     def clear(self) -> None:
-        """Delete every key that is there now."""
+        """Delete every key that is there now; those that others add meanwhile may stay.
+
+        Raises
+        ------
+        ReadOnlyError
+
+        >>> import arenads
+        >>> with arenads.create("1MiB", engine="native") as arena:
+        ...     seen = arena.set("seen", key=arenads.u32)
+        ...     seen.update([1, 2])
+        ...     seen.clear()
+        ...     len(seen)
+        0
+        """
         for packed in self._scan(self._raw_keys):
             self._delete_packed(packed)
 

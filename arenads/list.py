@@ -11,6 +11,7 @@ from arenads.entries import Entries
 from arenads.errors import KeyAbsentError, KeyExistsError, SchemaError
 
 if TYPE_CHECKING:
+    from arenads.snapshot import Snapshot
     from arenads.view import View
 
 __all__ = ["List"]
@@ -32,11 +33,30 @@ class List(Entries[V], AbstractCollection[V]):
     ...     second = events.push(20)
     ...     list(events), events.get(first)
     ([20, 10], 10)
+
+    Orders may be the caller's own, such as times:
+
+    >>> with arenads.create("1MiB", engine="native") as arena:
+    ...     events = arena.list("events", value=arenads.u64)
+    ...     events.insert(300, 3)
+    ...     events.insert(100, 1)
+    ...     events.update(200, 2)
+    ...     events.replace(300, 33)
+    ...     events.view(100).value += 10
+    ...     list(events.items()), list(events.items(after=100)), events.first()
+    ...     events.delete(100)
+    ...     events.pop(200), list(events)
+    ([(100, 11), (200, 2), (300, 33)], [(200, 2), (300, 33)], (100, 11))
+    (2, [33])
     """
 
     kind = lib.ADS_KIND_LIST
     kind_name = "list"
     _key_name = "order"
+
+    if TYPE_CHECKING:
+
+        def snapshot(self) -> Snapshot[tuple[int, V]]: ...
 
     def push(self, value: V) -> int:
         """Put a value at the head; return its order.
@@ -56,17 +76,30 @@ class List(Entries[V], AbstractCollection[V]):
         ------
         KeyExistsError
             The order is taken.
+        CapacityError, ArenaFullError
         """
         if self._store(order, value, lib.ADS_INSERT) == lib.ADS_EXISTS:
             raise KeyExistsError(f"order {order} is in list {self.name!r} already", key=order)
 
     def replace(self, order: int, value: V) -> None:
-        """Change the value of an order that is there, in one step for every reader."""
+        """Change the value of an order that is there, in one step for every reader.
+
+        Raises
+        ------
+        KeyAbsentError
+            It is not; nothing changed.
+        CapacityError, ArenaFullError
+        """
         if self._store(order, value, lib.ADS_REPLACE) == lib.ADS_ABSENT:
             raise self._absent(order)
 
     def update(self, order: int, value: V) -> None:
-        """Store a value under an order, whether it is there or not."""
+        """Store a value under an order, whether it is there or not.
+
+        Raises
+        ------
+        CapacityError, ArenaFullError
+        """
         self._store(order, value, lib.ADS_ANY)
 
     def _absent(self, order: int) -> KeyAbsentError:
@@ -124,7 +157,13 @@ class List(Entries[V], AbstractCollection[V]):
         return value
 
     def first(self) -> tuple[int, V]:
-        """Return order and value of the first entry; KeyAbsentError if the list is empty."""
+        """Return order and value of the first entry.
+
+        Raises
+        ------
+        KeyAbsentError
+            The list is empty.
+        """
         return self._first(lib.core_list_first)
 
     def pop_first(self) -> tuple[int, V]:
@@ -159,14 +198,22 @@ class List(Entries[V], AbstractCollection[V]):
         return int(order[0]), value
 
     def delete(self, order: int) -> None:
-        """Delete an order."""
+        """Delete an order.
+
+        Raises
+        ------
+        KeyAbsentError
+        """
         code = lib.core_list_pop(self._handle, checked_order(order), ffi.NULL)
         if code == lib.ADS_ABSENT:
             raise self._absent(order)
         self._check(code)
 
     def items(self, after: int | None = None) -> Iterator[tuple[int, V]]:
-        """Iterate over (order, value) pairs, from the head or from behind an order."""
+        """Iterate over (order, value) pairs, from the head or from behind an order.
+
+        The order need not be there: a walk goes on from where it stopped.
+        """
         if after is None:
             return self._scan(self._decode_pairs)
         order = checked_order(after)

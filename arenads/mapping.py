@@ -41,6 +41,10 @@ class Map(Keyed[K, V], MutableMapping[K, V], Generic[K, V]):
 
     _core_get: Any
 
+    if TYPE_CHECKING:
+
+        def snapshot(self) -> Snapshot[tuple[K, V]]: ...
+
     # --- one key ------------------------------------------------------------------------
 
     # The first use of one of these three gives the map functions of its own for them.
@@ -54,7 +58,15 @@ class Map(Keyed[K, V], MutableMapping[K, V], Generic[K, V]):
     @overload
     def get(self, key: K, /, default: V | D) -> V | D: ...
     def get(self, key: K, /, default: Any = None) -> Any:
-        """Return the value of `key`, or `default` if it is absent."""
+        """Return a copy of the value of `key`, or `default` if it is absent.
+
+        >>> import arenads
+        >>> with arenads.create("1MiB", engine="native") as arena:
+        ...     ages = arena.hashmap("ages", key=arenads.u32, value=arenads.u32)
+        ...     ages[1] = 30
+        ...     ages.get(1), ages.get(2), ages.get(2, 0)
+        (30, None, 0)
+        """
         self._fuse()
         return self.get(key, default)
 
@@ -106,6 +118,15 @@ class Map(Keyed[K, V], MutableMapping[K, V], Generic[K, V]):
         KeyExistsError
             It is; nothing changed.
         CapacityError, ArenaFullError
+
+        >>> import arenads
+        >>> with arenads.create("1MiB", engine="native") as arena:
+        ...     ages = arena.hashmap("ages", key=arenads.u32, value=arenads.u32)
+        ...     ages.insert(1, 30)
+        ...     ages.insert(1, 31)
+        Traceback (most recent call last):
+        ...
+        arenads.errors.KeyExistsError: 1 is in hash map 'ages' already
         """
         if self._store(key, value, _INSERT) == _EXISTS:
             raise KeyExistsError(f"{key!r} is in {self.kind_name} {self.name!r} already", key=key)
@@ -117,12 +138,33 @@ class Map(Keyed[K, V], MutableMapping[K, V], Generic[K, V]):
         ------
         KeyAbsentError
             It is not; nothing changed.
+        CapacityError, ArenaFullError
+            The new value takes an entry before the old one is given back.
+
+        >>> import arenads
+        >>> with arenads.create("1MiB", engine="native") as arena:
+        ...     ages = arena.hashmap("ages", key=arenads.u32, value=arenads.u32)
+        ...     ages[1] = 30
+        ...     ages.replace(1, 31)
+        ...     ages[1]
+        31
         """
         if self._store(key, value, _REPLACE) == _ABSENT:
             raise self._absent(key)
 
     def setdefault(self, key: K, default: V = None) -> V:  # type: ignore[assignment]
-        """Return the value of `key`; if it is absent, insert `default` first."""
+        """Return the value of `key`; if it is absent, insert `default` first.
+
+        Raises
+        ------
+        CapacityError, ArenaFullError
+
+        >>> import arenads
+        >>> with arenads.create("1MiB", engine="native") as arena:
+        ...     ages = arena.hashmap("ages", key=arenads.u32, value=arenads.u32)
+        ...     ages.setdefault(1, 30), ages.setdefault(1, 40)
+        (30, 30)
+        """
         while True:
             try:
                 return self[key]
@@ -151,6 +193,13 @@ class Map(Keyed[K, V], MutableMapping[K, V], Generic[K, V]):
         ------
         KeyAbsentError
             It is not there, and there is no default.
+
+        >>> import arenads
+        >>> with arenads.create("1MiB", engine="native") as arena:
+        ...     ages = arena.hashmap("ages", key=arenads.u32, value=arenads.u32)
+        ...     ages[1] = 30
+        ...     ages.pop(1), ages.pop(1, None)
+        (30, None)
         """
         memory, view = buffer = self._take_buffer()
         code = self._core_pop(self._handle, self._key_codec.pack(key), memory)
@@ -170,6 +219,13 @@ class Map(Keyed[K, V], MutableMapping[K, V], Generic[K, V]):
         ------
         KeyAbsentError
             The map is empty, or others emptied it meanwhile.
+
+        >>> import arenads
+        >>> with arenads.create("1MiB", engine="native") as arena:
+        ...     ages = arena.hashmap("ages", key=arenads.u32, value=arenads.u32)
+        ...     ages[1] = 30
+        ...     ages.popitem(), len(ages)
+        ((1, 30), 0)
         """
         memory, view = self._take_buffer()
         for packed in self._scan(self._raw_keys):
@@ -301,15 +357,53 @@ class Map(Keyed[K, V], MutableMapping[K, V], Generic[K, V]):
         return self._access(key, field, _ADD, amount)
 
     def load(self, key: K, field: str = "") -> int:
-        """Read one 64-bit integer of a live value."""
+        """Read one 64-bit integer of a live value, never torn; `field` as in `fetch_add`.
+
+        Raises
+        ------
+        KeyAbsentError, SchemaError
+
+        >>> import arenads, msgspec
+        >>> Task = msgspec.defstruct("Task", [("calls", arenads.u64), ("limit", arenads.u64)])
+        >>> with arenads.create("1MiB", engine="native") as arena:
+        ...     tasks = arena.hashmap("tasks", key=arenads.u32, value=Task)
+        ...     tasks[1] = Task(7, 100)
+        ...     tasks.load(1, "limit")
+        100
+        """
         return self._access(key, field, lib.CORE_LOAD)
 
     def store(self, key: K, value: int, field: str = "") -> None:
-        """Write one 64-bit integer of a live value."""
+        """Write one 64-bit integer of a live value; `field` as in `fetch_add`.
+
+        Raises
+        ------
+        KeyAbsentError, SchemaError
+
+        >>> import arenads
+        >>> with arenads.create("1MiB", engine="native") as arena:
+        ...     hits = arena.hashmap("hits", key=arenads.u32, value=arenads.u64)
+        ...     hits[1] = 5
+        ...     hits.store(1, 0)
+        ...     hits[1]
+        0
+        """
         self._access(key, field, lib.CORE_STORE, value)
 
     def compare_exchange(self, key: K, expected: int, wanted: int, field: str = "") -> bool:
-        """Write one 64-bit integer of a live value if it is what is expected; whether it was."""
+        """Write one 64-bit integer of a live value if it is what is expected; whether it was.
+
+        Raises
+        ------
+        KeyAbsentError, SchemaError
+
+        >>> import arenads
+        >>> with arenads.create("1MiB", engine="native") as arena:
+        ...     hits = arena.hashmap("hits", key=arenads.u32, value=arenads.u64)
+        ...     hits[1] = 5
+        ...     hits.compare_exchange(1, 5, 6), hits.compare_exchange(1, 5, 7), hits[1]
+        (True, False, 6)
+        """
         return self._access(key, field, lib.CORE_CAS, wanted, expected) == expected
 
     def view(self, key: K) -> View[V]:
@@ -340,11 +434,27 @@ class Map(Keyed[K, V], MutableMapping[K, V], Generic[K, V]):
     # --- all keys ---------------------------------------------------------------------------
 
     def items(self) -> ItemsView[K, V]:
-        """Return a view of (key, value) pairs, copied in batches."""
+        """Return a view of (key, value) pairs, copied in batches.
+
+        >>> import arenads
+        >>> with arenads.create("1MiB", engine="native") as arena:
+        ...     ages = arena.hashmap("ages", key=arenads.u32, value=arenads.u32)
+        ...     ages.update({1: 30, 2: 40})
+        ...     sorted(ages.items())
+        [(1, 30), (2, 40)]
+        """
         return _Items(self)
 
     def values(self) -> ValuesView[V]:
-        """Return a view of the values."""
+        """Return a view of the values, copied in batches.
+
+        >>> import arenads
+        >>> with arenads.create("1MiB", engine="native") as arena:
+        ...     ages = arena.hashmap("ages", key=arenads.u32, value=arenads.u32)
+        ...     ages.update({1: 30, 2: 40})
+        ...     sum(ages.values())
+        70
+        """
         return _Values(self)
 
 

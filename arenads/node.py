@@ -22,6 +22,11 @@ class Node(msgspec.Struct, frozen=True):
     A record class has one such member for each list that its records can be in at the same time.
     Only lists change it: storing a record in its pool leaves its nodes as they are.
 
+    Attributes
+    ----------
+    link, order, list : int
+        The list's own: the next node, the order, and which list it is in; 0 in none.
+
     >>> from arenads import u32
     >>> class Task(msgspec.Struct):
     ...     pid: u32

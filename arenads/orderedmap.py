@@ -54,7 +54,9 @@ class OrderedMap(Map[K, V]):
     ...     due = arena.orderedmap("due", key=arenads.i64, value=arenads.u32)
     ...     due.update({30: 3, -10: 1, 20: 2})
     ...     list(due), due.lower_bound(0), list(due.range(-10, 30)), due.pop_first()
+    ...     due.first(), due.popitem()
     ([-10, 20, 30], (20, 2), [(-10, 1), (20, 2)], (-10, 1))
+    ((20, 2), (20, 2))
     """
 
     kind = lib.ADS_KIND_ORDEREDMAP
@@ -118,7 +120,13 @@ class OrderedMap(Map[K, V]):
         return pair
 
     def popitem(self) -> tuple[K, V]:
-        """Delete the lowest key; as `pop_first`."""
+        """Delete the lowest key; as `pop_first`.
+
+        Raises
+        ------
+        KeyAbsentError
+            The map is empty.
+        """
         return self.pop_first()
 
     def lower_bound(self, key: K) -> tuple[K, V] | None:

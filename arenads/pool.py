@@ -56,6 +56,8 @@ class Pool(Collection[V]):
         Raises
         ------
         CapacityError, ArenaFullError
+        SchemaError
+            The value does not fit, or the pool is of a C program that did not say its types.
         """
         self._check_described()
         packed = self._value_codec.pack(value)

@@ -50,22 +50,55 @@ class Attachment(Protocol):
 
 
 class RunResult(msgspec.Struct, frozen=True):
-    """What a program returned, and the context as it left it."""
+    """What a program returned, and the context as it left it.
+
+    Attributes
+    ----------
+    value : int
+        What it returned, a C int.
+    context : bytes
+        As many bytes as were passed.
+
+    >>> import arenads
+    >>> from arenads.demo import program_path
+    >>> with arenads.load(program_path(), engine="native") as program:
+    ...     program.run("talk", bytes(4))
+    RunResult(value=0, context=b'\\x00\\x00\\x00\\x00')
+    """
 
     value: int
     context: bytes
 
 
-class Program(Mapping[str, Structure[Any]]):
+class Program(Mapping[str, Any]):
     """A loaded object: its programs, and its structures by name.
 
     Made by `arenads.load`. A context manager: closing it detaches and unloads its programs,
-    and closes the arena if the loader created it.
+    and closes the arena if the loader created it. What a name stands for is known when the object
+    is loaded, so lookups are Any to a type checker; `program.arena.hashmap(...)` and the like say
+    the types of what they open.
+
+    >>> import arenads
+    >>> from arenads.demo import Sample, pack_sample, program_path
+    >>> with arenads.load(program_path(), engine="native") as program:
+    ...     program.engine, list(program)[:2], program.programs["sample"]
+    ...     done = program.run("sample", pack_sample(Sample(7, 3, 4, "init")))
+    ...     again = program.runner("sample", context_size=len(done.context))
+    ...     again(done.context), again()  # the second time with what the first left
+    ...     program["tasks"][7].syscalls
+    ('native', ['tasks', 'newcomers'], 'syscall')
+    (0, 0)
+    9
+    >>> program.closed
+    True
+    >>> program.close()
     """
 
     def __init__(self, path: Path, arena: Arena, owns_arena: bool, file: ObjectFile) -> None:
         self.path = path
+        """The object, or the source that it was compiled from."""
         self.arena = arena
+        """The arena that its structures are in."""
         self.programs: dict[str, str] = dict(file.programs)
         """Program names and their sections."""
         self._context_sizes = _context_sizes(file)
@@ -82,7 +115,7 @@ class Program(Mapping[str, Structure[Any]]):
 
     # --- structures -----------------------------------------------------------------------
 
-    def __getitem__(self, name: str) -> Structure[Any]:
+    def __getitem__(self, name: str) -> Any:
         try:
             return self._structures[name]
         except KeyError:
@@ -121,6 +154,16 @@ class Program(Mapping[str, Structure[Any]]):
         ProgramTypeError
             On the native engine, where there are no events; or nothing to attach to.
         LoadError, PrivilegeError, LockdownError
+
+        >>> import arenads
+        >>> from arenads.demo import program_path
+        >>> with arenads.load(program_path(), engine="native") as program:
+        ...     try:
+        ...         links = program.attach()
+        ...     except arenads.ProgramTypeError:  # the native engine: call programs instead
+        ...         value = program.run("talk").value
+        >>> value
+        0
         """
         self._expect_open()
         if self._bpf is None:
@@ -158,6 +201,10 @@ class Program(Mapping[str, Structure[Any]]):
         ------
         ProgramTypeError
             It is of another type.
+        ObjectError
+            There is no such program.
+        SchemaError, LoadError
+            The context is not bytes, or smaller than what the program reads.
         """
         self._expect_open()
         if self._bpf is not None:
@@ -176,6 +223,11 @@ class Program(Mapping[str, Structure[Any]]):
 
         The result is called with the context's bytes, or with nothing to pass what the last
         run left, and returns the program's value; its `context` attribute is the memory.
+
+        Raises
+        ------
+        ProgramTypeError, ObjectError, LoadError
+            As for `run`.
         """
         self._expect_open()
         if self._bpf is not None:
@@ -335,6 +387,12 @@ def load(
     LoadError
         The kernel refused it: the verifier's last lines are in the message, all in `log`.
     LibbpfMissingError, PrivilegeError, LockdownError, CompileError
+
+    >>> import arenads
+    >>> from arenads.demo import program_path
+    >>> with arenads.load(program_path(), engine="native", size="8MiB") as program:
+    ...     program.arena.size, sorted(program.arena.structures) == sorted(program)
+    (8388608, True)
     """
     try:
         place = Path(path)
@@ -423,7 +481,7 @@ def _create_structures(program: Program, file: ObjectFile) -> None:
             for what, record in (("key", found.key), ("value", found.value))
             if record is not None
         }
-        options = kind.structure_type().declared_options(found)
+        options = kind.structure_type()._declared_options(found)
         planned.append((found, types, options))
         existing = arena._find(found.name.encode().ljust(lib.ADS_NAME_SIZE, b"\0"))
         if existing is not None:

@@ -36,13 +36,31 @@ class Ring(Checkable[bytes]):
     ...         place[:] = b"second"
     ...     list(log.records()), log.pop(), log.drain(), log.pop()
     ([b'first', b'second'], b'first', [b'second'], None)
+
+    A batch becomes visible at once, when it is published. A flight recorder keeps the newest:
+
+    >>> with arenads.create("1MiB", engine="native") as arena:
+    ...     log = arena.ring("log", size="4KiB", overwrite=True)
+    ...     for number in (1, 2):
+    ...         with log.reserve(1, publish=False) as place:
+    ...             place[0] = number
+    ...     before = log.waiting
+    ...     log.publish()
+    ...     before, log.waiting, log.drain()
+    ...     log.push_many(b"%04d" % number for number in range(1000))
+    ...     list(log.records())[-1], log.counters().dropped > 0
+    ...     log.overwrite, log.size, log.longest
+    (0, 32, [b'\\x01', b'\\x02'])
+    1000
+    (b'0999', True)
+    (True, 4096, 2040)
     """
 
     kind = lib.ADS_KIND_RING
     kind_name = "ring"
 
     @classmethod
-    def declared_options(cls, declaration: Declaration) -> dict[str, Any]:
+    def _declared_options(cls, declaration: Declaration) -> dict[str, Any]:
         """Return what a declaration in a BPF object adds to the call that makes the ring."""
         return {"overwrite": bool(declaration.numbers.get("flags", 1) - 1 & lib.ADS_OVERWRITE)}
 
@@ -111,6 +129,8 @@ class Ring(Checkable[bytes]):
         Raises
         ------
         CapacityError, RecordSizeError
+        SchemaError
+            `size` is no number of bytes.
         ReservationError
             At the end of the block: something else was committed in it.
         """

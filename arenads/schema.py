@@ -243,8 +243,8 @@ class Schema(msgspec.Struct, frozen=True, omit_defaults=True):
         The records that pointers in it lead to, as far as they are known.
 
     >>> schema = Schema(Scalar("u32"))
-    >>> schema.name, schema.size, schema.record("node")
-    ('u32', 4, None)
+    >>> schema.name, schema.size, schema.align, schema.record("node")
+    ('u32', 4, 4, None)
     """
 
     type: CType

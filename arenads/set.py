@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, MutableSet
 from collections.abc import Set as AbstractSet
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from arenads._core import ffi, lib
 from arenads.bulk import pack_many
 from arenads.errors import KeyAbsentError
 from arenads.hashed import Hashed
+
+if TYPE_CHECKING:
+    from arenads.snapshot import Snapshot
 
 __all__ = ["Set"]
 
@@ -30,10 +33,26 @@ class Set(Hashed[K, Any], MutableSet[K]):
     ...     blocked.discard(2)
     ...     sorted(blocked), 2 in blocked, len(blocked), blocked & {3, 4}
     ([1, 3], False, 2, {3})
+
+    What two processes must not do both, is for the one whose `insert` was the first:
+
+    >>> with arenads.create("1MiB", engine="native") as arena:
+    ...     taken = arena.set("taken", key=arenads.u32)
+    ...     taken.update([1], {2, 3})
+    ...     taken.add(4)
+    ...     taken.insert(4), taken.insert(5)
+    ...     taken.remove(1)
+    ...     taken.pop() in {2, 3, 4, 5}, len(taken)
+    (False, True)
+    (True, 3)
     """
 
     kind = lib.ADS_KIND_SET
     kind_name = "set"
+
+    if TYPE_CHECKING:
+
+        def snapshot(self) -> Snapshot[K]: ...
 
     @classmethod
     def _from_iterable(cls, values: Iterable[Any]) -> set[Any]:

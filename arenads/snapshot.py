@@ -170,8 +170,8 @@ class Snapshot(Generic[T]):
     ...     ages = arena.orderedmap("ages", key=arenads.u32, value=arenads.u64)
     ...     ages.update({2: 40, 1: 30})
     ...     taken = ages.snapshot()
-    >>> taken[0], len(taken), taken.array["value"].tolist()
-    ((1, 30), 2, [30, 40])
+    >>> taken[0], len(taken), taken.array["value"].tolist(), taken.nbytes
+    ((1, 30), 2, [30, 40], 32)
     """
 
     def __init__(self, memory: Any, count: int, layout: Layout, *, flat: bool = False) -> None:

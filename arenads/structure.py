@@ -33,39 +33,70 @@ V = TypeVar("V")
 
 
 class Counters(msgspec.Struct, frozen=True):
-    """Operations that failed since the structure was made, by reason, on either side."""
+    """Operations that failed since the structure was made, by reason, on either side.
+
+    Attributes
+    ----------
+    full : int
+        Found no entry or slot free (`CapacityError`).
+    no_memory : int
+        Found nothing populated in the arena (`ArenaFullError`).
+    budget : int
+        Ran out of their bounded loop (`BudgetError`).
+    damaged : int
+        Met memory that cannot be what it claims (`DamagedError`).
+    dropped : int
+        Records of an overwriting ring that made room before anybody took them.
+
+    >>> import arenads
+    >>> with arenads.create("1MiB", engine="native") as arena:
+    ...     jobs = arena.queue("jobs", value=arenads.u32, max_entries=2)
+    ...     jobs.push_many([1, 2, 3])
+    ...     jobs.counters()
+    2
+    Counters(full=1, no_memory=0, budget=0, damaged=0, dropped=0)
+    """
 
     full: int
     no_memory: int
     budget: int
     damaged: int
     dropped: int
-    """Records of an overwriting ring that made room before anybody took them."""
 
     @classmethod
-    def of(cls, found: Any) -> Counters:
+    def _of(cls, found: Any) -> Counters:
         """Return the counters that the C core has copied."""
         return cls(*(int(getattr(found, name)) for name in cls.__struct_fields__))
 
 
 class CheckReport(msgspec.Struct, frozen=True):
-    """Where the entries of a structure are; every one that was ever made is in one place.
+    """Where the entries of a structure are, as numbers of entries; each is in one place.
 
     Attributes
     ----------
     live, deleted : int
         Linked; the deleted ones wait for the next writer that passes.
     free, unused : int
-        To be taken by the next insert.
+        To be taken by the next insert: used before, and never yet.
     waiting : int
         Free when a grace period has passed.
+    carved : int
+        Those that ever had memory: all of the above, and the leaked ones.
     leaked : int
         In no place: a writer died with it in its hands. On a structure that is being
         written to, an entry in the hands of a live writer counts here too.
     repaired : int
         Leaked entries that the check gave back.
-    errors : int
-        Things that no operation and no death can produce; `error_at` is the first offset.
+    errors, error_at : int
+        Things that no operation and no death can produce, and the offset of the first.
+
+    >>> import arenads
+    >>> with arenads.create("1MiB", engine="native") as arena:
+    ...     ages = arena.hashmap("ages", key=arenads.u32, value=arenads.u32)
+    ...     ages.update({1: 30, 2: 40})
+    ...     report = ages.check()
+    >>> report.live, report.leaked, report.errors
+    (2, 0, 0)
     """
 
     live: int
@@ -80,7 +111,7 @@ class CheckReport(msgspec.Struct, frozen=True):
     error_at: int
 
     @classmethod
-    def of(cls, found: Any) -> CheckReport:
+    def _of(cls, found: Any) -> CheckReport:
         """Return the report that the C core has filled in."""
         return cls(*(int(getattr(found, name)) for name in cls.__struct_fields__))
 
@@ -89,7 +120,9 @@ class Structure(Generic[V]):
     """Base of the structures; not made directly."""
 
     kind = 0
+    """Number of the kind, of `enum ads_kind` in C."""
     kind_name = "structure"
+    """What the kind is called in messages."""
     _core: Any
 
     def __init__(
@@ -103,8 +136,11 @@ class Structure(Generic[V]):
         value_schema: Schema | None,
     ) -> None:
         self.arena = arena
+        """The arena that it is in."""
         self.name = name
+        """Its name in the directory of the arena."""
         self.offset = offset
+        """Where its header is: bytes from the base of the arena."""
         self._declared_value = value
         self._value_codec: Codec[V]
         if value_schema is not None:
@@ -130,18 +166,31 @@ class Structure(Generic[V]):
         """Whether the types are known. A C program may have made it without: records are bytes."""
 
     @classmethod
-    def declared_options(cls, declaration: Declaration) -> dict[str, Any]:
+    def _declared_options(cls, declaration: Declaration) -> dict[str, Any]:
         """Return what a declaration in a BPF object adds to the call that makes the structure."""
         return {}
 
     @property
     def value_type(self) -> Schema:
-        """Schema of the values."""
+        """Schema of the values.
+
+        >>> import arenads
+        >>> with arenads.create("1MiB", engine="native") as arena:
+        ...     jobs = arena.queue("jobs", value=arenads.Str[16])
+        ...     jobs.value_type.name, jobs.value_type.size
+        ('char[16]', 16)
+        """
         return self._value_codec.schema
 
     @property
     def max_entries(self) -> int:
-        """Entries that fit."""
+        """Entries that fit; of an array its elements, of a ring its bytes.
+
+        >>> import arenads
+        >>> with arenads.create("1MiB", engine="native") as arena:
+        ...     arena.queue("jobs", value=arenads.u64, max_entries=100).max_entries
+        128
+        """
         self.arena._open()
         return int(lib.core_max_entries(self._handle))
 
@@ -163,11 +212,17 @@ class Structure(Generic[V]):
         return count
 
     def counters(self) -> Counters:
-        """Count the failures so far."""
+        """Count the failures so far.
+
+        >>> import arenads
+        >>> with arenads.create("1MiB", engine="native") as arena:
+        ...     arena.list("events", value=arenads.u64).counters().full
+        0
+        """
         self.arena._open()
         to = ffi.new("struct ads_counters *")
         self._check(lib.core_counters(self._handle, to))
-        return Counters.of(to)
+        return Counters._of(to)
 
     def __repr__(self) -> str:
         if self.arena.closed:
@@ -266,6 +321,11 @@ class Checkable(Structure[V]):
         Checking is safe at any time. Repairing is for when nobody writes, other processes that
         provision among them; the thread of this one waits meanwhile.
 
+        Raises
+        ------
+        ReadOnlyError
+            Only with `repair`.
+
         >>> import arenads
         >>> with arenads.create("1MiB", engine="native") as arena:
         ...     numbers = arena.hashmap("n", key=arenads.u32, value=arenads.u32)
@@ -278,7 +338,7 @@ class Checkable(Structure[V]):
         ref = self._handle.ref
         with self.arena._keeping if repair else contextlib.nullcontext():
             self._check(lib.ads_collection_check(self._core, self.kind, ref, int(repair), report))
-        return CheckReport.of(report)
+        return CheckReport._of(report)
 
 
 class Collection(Checkable[V]):
@@ -301,6 +361,14 @@ class Collection(Checkable[V]):
         Raises
         ------
         ReadOnlyError
+
+        >>> import arenads
+        >>> with arenads.create("1MiB", engine="native") as arena:
+        ...     ages = arena.hashmap("ages", key=arenads.u32, value=arenads.u32)
+        ...     ages[1] = 30
+        ...     del ages[1]  # without "grace" the entry is free at once
+        ...     ages.reclaim()
+        0
         """
         self.arena._open()
         given = int(lib.ads_collection_reclaim(self._core, self._handle.ref))

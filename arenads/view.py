@@ -34,6 +34,8 @@ from arenads.schema import Scalar, Schema, refuse, spell
 from arenads.words import from_word, to_word, wrapped
 
 if TYPE_CHECKING:
+    from typing_extensions import TypeForm
+
     from arenads.arena import Arena
     from arenads.view_types import ArrayKind, Kind
 
@@ -85,6 +87,28 @@ class View(Generic[T]):
 
     A member named like one of the methods below hides it; `View.copy(view)` still calls the method,
     and `int(view)` is always the address.
+
+    >>> import arenads, msgspec
+    >>> from arenads import Ptr, u64
+    >>> Item = msgspec.defstruct("Item", [("value", u64), ("next", Ptr["Item"], 0)])
+    >>> with arenads.create("1MiB", engine="native") as arena:
+    ...     items = arena.pool("items", value=Item)
+    ...     first, last = (items.view(items.alloc(Item(value))) for value in (1, 2))
+    ...     first.next = last
+    ...     first.next.value, first.next.next
+    ...     first.address == arena.base + first.offset, first.schema.name
+    ...     first.exchange("value", 8), first.load("value")
+    ...     first.store("value", 9)
+    ...     first.compare_exchange("next", last, None), first.next
+    ...     last.assign(first)
+    ...     last.copy()
+    ...     first.cast(u64).value  # what lies at the same address: the first member
+    (2, None)
+    (True, 'Item')
+    (1, 8)
+    (True, None)
+    Item(value=9, next=0)
+    9
     """
 
     __slots__ = ("__address__", "__arena__", "__core__")
@@ -163,11 +187,17 @@ class View(Generic[T]):
         return cast(T, kind.codec.unpack(kind.read(self, 0)))
 
     def assign(self, value: object) -> None:
-        """Write a whole record, which may be a view of another, but for its intrusive nodes."""
+        """Write a whole record, which may be a view of another, but for its intrusive nodes.
+
+        Raises
+        ------
+        SchemaError
+            It does not fit; nothing was written.
+        """
         self.__view__.write(self, 0, value)
 
     @overload
-    def cast(self, type: type[U]) -> View[U]: ...
+    def cast(self, type: TypeForm[U]) -> View[U]: ...
     @overload
     def cast(self, type: object) -> View[Any]: ...
     def cast(self, type: object) -> View[Any]:
@@ -185,7 +215,7 @@ class View(Generic[T]):
         return view_at(self.__arena__, self.__address__, self.__view__.kinds.named(type))
 
     @overload
-    def container(self, type: type[U], member: str) -> View[U]: ...
+    def container(self, type: TypeForm[U], member: str) -> View[U]: ...
     @overload
     def container(self, type: object, member: str) -> View[Any]: ...
     def container(self, type: object, member: str) -> View[Any]:
@@ -243,17 +273,33 @@ class View(Generic[T]):
         return from_word(_access(self, offset, lib.CORE_ADD, field, wrapped(amount)), scalar)
 
     def load(self, field: str | int) -> int:
-        """Read a 64-bit integer; of a pointer, the address, wherever it leads."""
+        """Read a 64-bit integer; of a pointer, the address, wherever it leads.
+
+        Raises
+        ------
+        SchemaError
+            As for `fetch_add`; so of the three below.
+        """
         offset, scalar = self.__view__.word(field)
         return from_word(_access(self, offset, lib.CORE_LOAD, field), scalar)
 
     def store(self, field: str | int, value: int | View[Any] | None) -> None:
-        """Write a 64-bit integer, or a pointer without a check of where it leads."""
+        """Write a 64-bit integer, or a pointer without a check of where it leads.
+
+        Raises
+        ------
+        SchemaError
+        """
         offset, scalar = self.__view__.word(field, "store")
         _access(self, offset, lib.CORE_STORE, field, _word_of(value, scalar))
 
     def exchange(self, field: str | int, value: int | View[Any] | None) -> int:
-        """Write a 64-bit integer, atomically; return what it was before."""
+        """Write a 64-bit integer, atomically; return what it was before.
+
+        Raises
+        ------
+        SchemaError
+        """
         offset, scalar = self.__view__.word(field, "exchange")
         operand = _word_of(value, scalar)
         return from_word(_access(self, offset, lib.CORE_EXCHANGE, field, operand), scalar)
@@ -261,7 +307,12 @@ class View(Generic[T]):
     def compare_exchange(
         self, field: str | int, expected: int | View[Any] | None, wanted: int | View[Any] | None
     ) -> bool:
-        """Write a 64-bit integer if it is what is expected; return whether it was."""
+        """Write a 64-bit integer if it is what is expected; return whether it was.
+
+        Raises
+        ------
+        SchemaError
+        """
         offset, scalar = self.__view__.word(field, "compare_exchange")
         old = _word_of(expected, scalar)
         return _access(self, offset, lib.CORE_CAS, field, _word_of(wanted, scalar), old) == old
@@ -296,6 +347,17 @@ class ArrayView(View[T], Sequence[Any]):
     Elements are what attributes of a `View` are: numbers as such, records as views. An index,
     assigning to one, and each step of an iteration is one access; a slice of numbers is copied by
     one call, and `copy()` is the whole as a list.
+
+    >>> import arenads, msgspec
+    >>> from arenads import Array, u32
+    >>> Sample = msgspec.defstruct("Sample", [("slots", Array[u32, 4])])
+    >>> with arenads.create("1MiB", engine="native") as arena:
+    ...     samples = arena.array("samples", value=Sample, max_entries=10)
+    ...     slots = samples.view(0).slots
+    ...     slots[1:3] = [5, 6]
+    ...     slots[-1] += 7
+    ...     len(slots), slots[1], list(slots), 6 in slots
+    (4, 5, [0, 5, 6, 7], True)
     """
 
     __slots__ = ()
