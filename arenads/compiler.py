@@ -33,7 +33,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from arenads.errors import CompileError, CompilerMissingError, EngineError
+from arenads.errors import CompileError, CompilerMissingError, EngineError, ObjectError
 
 __all__ = [
     "CLANG_MINIMUM",
@@ -46,6 +46,8 @@ __all__ = [
     "find_host_compiler",
     "include_dir",
     "programs_dir",
+    "shipped_program",
+    "shipped_source",
 ]
 
 ZIG_VERSION = "0.15.2"
@@ -147,6 +149,33 @@ def programs_dir() -> Path:
     It holds a `*.bpf.o` and a `*.native.so` for each of them.
     """
     return _PACKAGE / "programs"
+
+
+def shipped_source(name: str) -> Path:
+    """Return the source of a program that comes with the package, such as "demo".
+
+    Raises
+    ------
+    ObjectError
+        There is none of that name.
+    """
+    places = [
+        programs_dir() / "src" / f"{name}.bpf.c",
+        include_dir().parent / "bpf_progs" / f"{name}.bpf.c",
+    ]
+    for place in places:
+        if place.is_file():
+            return place
+    raise ObjectError(
+        f"expected the source of program {name!r} at {places[0]}, found none; install arenads anew",
+        path=str(places[0]),
+    )
+
+
+def shipped_program(name: str) -> Path:
+    """Return a program that comes with the package: built with it, or else its source."""
+    built = programs_dir() / f"{name}.bpf.o"
+    return built if built.is_file() else shipped_source(name)
 
 
 def cflags(target: Target | None = None) -> list[str]:

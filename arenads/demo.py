@@ -23,9 +23,8 @@ import msgspec
 from arenads.annotations import Str, u32, u64
 from arenads.arena import Engine
 from arenads.codec import Codec
-from arenads.compiler import include_dir, programs_dir
+from arenads.compiler import shipped_program
 from arenads.engine import take_engine
-from arenads.errors import ObjectError
 from arenads.program import Attachment, Program, load
 from arenads.table import Table
 
@@ -121,19 +120,7 @@ def pack_sample(sample: Sample) -> bytes:
 
 def program_path() -> Path:
     """Return the demonstration's program: built with the package, or else its source."""
-    built = programs_dir() / "demo.bpf.o"
-    places = (
-        built,
-        programs_dir() / "src" / "demo.bpf.c",
-        include_dir().parent / "bpf_progs" / "demo.bpf.c",
-    )
-    for place in places:
-        if place.is_file():
-            return place
-    raise ObjectError(
-        f"expected the demonstration's program at {built}, found none; install arenads anew",
-        path=str(built),
-    )
+    return shipped_program("demo")
 
 
 def run(

@@ -357,6 +357,7 @@ def load(
     engine: Engine = "auto",
     size: int | str | None = None,
     programs: list[str] | None = None,
+    maps: Mapping[str, int] | None = None,
 ) -> Program:
     """Load a BPF object, with an arena and the structures that it declares.
 
@@ -373,6 +374,9 @@ def load(
         Size of the arena that is created.
     programs : list of str, optional
         Load only these programs (kernel engine).
+    maps : mapping of str to int, optional
+        Descriptors of kernel maps to use instead of new ones that the object declares, by name
+        (kernel engine). They stay the caller's.
 
     Returns
     -------
@@ -406,7 +410,9 @@ def load(
             output = Path(directory) / place.name.removesuffix(".c").removesuffix(".bpf")
             name = f"{output}.native.so" if chosen == "native" else f"{output}.bpf.o"
             built = compiler.compile(place, name, engine=chosen)
-            loaded = load(built, arena=arena, engine=chosen, size=size, programs=programs)
+            loaded = load(
+                built, arena=arena, engine=chosen, size=size, programs=programs, maps=maps
+            )
         loaded.path = place  # what was built is gone
         if arena is None:
             loaded.arena.reason = reason
@@ -439,7 +445,9 @@ def load(
             compiled.bind(arena._open(), handles)
             program._native = compiled
         else:
-            program._bpf = _load_bpf(place, arena, declared, file, handles, programs)
+            program._bpf = _load_bpf(
+                place, arena, declared, file, handles, programs, maps or {}
+            )
     except BaseException:
         program.close()
         raise
@@ -510,12 +518,14 @@ def _load_bpf(
     file: ObjectFile,
     handles: dict[str, tuple[int, int]],
     programs: list[str] | None,
+    maps: Mapping[str, int],
 ) -> Any:
     from arenads.libbpf import BpfObject
 
     loaded = BpfObject.open(place)
     try:
-        loaded.reuse_map(declared.name, arena.fileno())
+        for name, fd in {**maps, declared.name: arena.fileno()}.items():
+            loaded.reuse_map(name, fd)
         if handles:
             values = loaded.initial_value(".rodata.arenads")
             for name, (at, handle) in handles.items():

@@ -17,7 +17,7 @@ from conftest import child_environment
 from unprivileged import drop_capabilities
 
 import arenads
-from arenads import demo
+from arenads import compiler, demo
 from arenads.table import Table
 
 KEYS = [
@@ -347,7 +347,7 @@ def test_without_capabilities_the_kernel_engine_is_refused_with_the_reason() -> 
 
 
 def test_a_missing_program_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(demo, "programs_dir", lambda: tmp_path)
-    monkeypatch.setattr(demo, "include_dir", lambda: tmp_path / "include")
+    monkeypatch.setattr(compiler, "programs_dir", lambda: tmp_path)
+    monkeypatch.setattr(compiler, "include_dir", lambda: tmp_path / "include")
     with pytest.raises(arenads.ObjectError, match="install arenads anew"):
         demo.program_path()

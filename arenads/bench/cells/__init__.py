@@ -1,0 +1,16 @@
+"""The cells, a module for each structure and place where it is used."""
+
+from __future__ import annotations
+
+from arenads.bench.cell import Cell
+from arenads.bench.cells import bpf_hashmap
+
+__all__ = ["MODULES", "all_cells"]
+
+MODULES = (bpf_hashmap,)
+"""In the order in which they are measured."""
+
+
+def all_cells() -> list[Cell]:
+    """Return every cell there is."""
+    return [cell for module in MODULES for cell in module.cells()]

@@ -1,0 +1,232 @@
+"""Runs the loops of a benchmark's BPF program, on one CPU or on several at the same time.
+
+See bpf_progs/bench.h for the other side.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import threading
+import time
+from array import array
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+from arenads._core import ffi, lib
+from arenads.arena import Arena
+from arenads.bench.cell import Side
+from arenads.bench.measure import allowed_cpus
+from arenads.btf import ObjectFile
+from arenads.btf_schema import from_btf
+from arenads.errors import ArenadsError
+from arenads.program import Program
+from arenads.schema import Schema
+
+__all__ = ["LONGEST", "Loops", "OrderBlock", "SidesDifferError", "declared_types", "expect_equal"]
+
+LONGEST = 1 << 16
+"""Operations of one run: the kernel ends a program's loops after some 250 ms."""
+
+# How much of the longest run all have to share, or the run is repeated.
+_OVERLAP = 0.7
+_ATTEMPTS = 50
+_HEAD_START_NS = 1_000_000
+
+
+class SidesDifferError(ArenadsError):
+    """The two sides of a cell did not do the same: their figures would mean nothing."""
+
+
+class _Run(ctypes.Structure):
+    """struct bench_run."""
+
+    _fields_ = (
+        ("operations", ctypes.c_uint64),
+        ("nanoseconds", ctypes.c_uint64),
+        ("sum", ctypes.c_uint64),
+        ("start", ctypes.c_uint64),
+        ("order", ctypes.c_uint32),
+        ("length", ctypes.c_uint32),
+        ("position", ctypes.c_uint32),
+        ("portion", ctypes.c_uint32),
+    )
+
+
+class _Done(NamedTuple):
+    """What one lane has done."""
+
+    start: int
+    nanoseconds: int
+    sum: int
+
+
+class OrderBlock:
+    """Numbers of entries in an arena, in the order in which loops come to them."""
+
+    def __init__(self, arena: Arena, numbers: array[int]) -> None:
+        size = len(numbers) * 4
+        arena.populate(size + 4096)
+        offset = ffi.new("__u32 *")
+        arena._check(lib.ads_alloc(arena._open(), size, offset))
+        self.offset = int(offset[0])
+        self.length = len(numbers)
+        place = ffi.cast("char *", arena.base + self.offset)
+        ffi.memmove(place, numbers, size)
+
+
+class _Lane:
+    """What one CPU goes through: a part of the order, and how far it has come in it."""
+
+    def __init__(self, cpu: int, order: int, length: int, portion: int) -> None:
+        self.cpu = cpu
+        self.order = order
+        self.length = length
+        self.portion = portion
+        self.positions: dict[str, int] = {}
+
+
+class Loops:
+    """The loops of one program over one order, divided among CPUs.
+
+    Parameters
+    ----------
+    program : Program
+    order : OrderBlock
+    cpus : int
+        They each get a part of the order, and every number of it is one CPU's.
+    portion : int
+        Of a part; see BENCH_TURNS in bench.h.
+    longest : int
+        Operations of one run at most.
+    """
+
+    def __init__(
+        self,
+        program: Program,
+        order: OrderBlock,
+        cpus: int = 1,
+        portion: int = 1,
+        longest: int = LONGEST,
+    ) -> None:
+        self._program = program
+        share = order.length // cpus
+        self._lanes = [
+            _Lane(cpu, order.offset + 4 * share * number, share, portion)
+            for number, cpu in enumerate(allowed_cpus()[-cpus:])
+        ]
+        self._runners: dict[tuple[str, int], Callable[..., int]] = {}
+        self._longest = longest - longest % portion
+
+    def side(self, name: str, track: str) -> Side:
+        """Return a side that runs the program `name`.
+
+        `track` names what goes through the order with it: each track has its own position.
+        """
+        return lambda operations: self.run(name, operations, track)[0]
+
+    def run(
+        self, name: str, operations: int, track: str
+    ) -> tuple[int, int]:
+        """Do so many operations on each CPU: mean nanoseconds of a CPU, and the sum of all."""
+        took = total = 0
+        left = operations
+        while left > 0:
+            now = min(left, self._longest)
+            nanoseconds, found = self._run_all(name, now, track)
+            took += nanoseconds
+            total += found
+            left -= now
+        return took, total
+
+    def _run_all(self, name: str, operations: int, track: str) -> tuple[int, int]:
+        if len(self._lanes) == 1:
+            run = self._run_one(self._lanes[0], name, operations, track, 0)
+            return run.nanoseconds, run.sum
+        for _ in range(_ATTEMPTS):
+            runs = self._run_together(name, operations, track)
+            begin = max(run.start for run in runs)
+            end = min(run.start + run.nanoseconds for run in runs)
+            longest = max(run.nanoseconds for run in runs)
+            if operations < 1000 or end - begin >= _OVERLAP * longest:
+                break
+        return sum(run.nanoseconds for run in runs) // len(runs), sum(run.sum for run in runs)
+
+    def _run_together(self, name: str, operations: int, track: str) -> list[_Done]:
+        start = time.clock_gettime_ns(time.CLOCK_MONOTONIC) + _HEAD_START_NS
+        done: dict[int, _Done] = {}
+        failed: list[Exception] = []
+
+        def work(lane: _Lane) -> None:
+            try:
+                os.sched_setaffinity(0, {lane.cpu})
+                done[lane.cpu] = self._run_one(lane, name, operations, track, start)
+            except Exception as error:
+                failed.append(error)
+
+        threads = [threading.Thread(target=work, args=(lane,)) for lane in self._lanes]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        if failed:
+            raise failed[0]
+        return [done[lane.cpu] for lane in self._lanes]
+
+    def _run_one(
+        self, lane: _Lane, name: str, operations: int, track: str, start: int
+    ) -> _Done:
+        key = (name, lane.cpu)
+        if key not in self._runners:
+            self._runners[key] = self._program.runner(name, ctypes.sizeof(_Run))
+        runner = self._runners[key]
+        took = total = done = 0
+        began = start
+        for _ in range(_ATTEMPTS):
+            run = _Run(
+                operations=operations - done,
+                start=start,
+                order=lane.order,
+                length=lane.length,
+                position=lane.positions.get(track, 0),
+                portion=lane.portion,
+            )
+            code = runner(bytes(run))
+            if code:
+                break
+            run = _Run.from_buffer_copy(runner.context)  # type: ignore[attr-defined]
+            lane.positions[track] = run.position
+            began = began if done else run.start
+            took += run.nanoseconds
+            total += run.sum
+            done += run.operations
+            if done >= operations:
+                return _Done(began, took, total)
+        else:
+            code = lib.ADS_BUDGET
+        raise ArenadsError(
+            f"program {name!r} of {self._program.path.name} ended with {code}"
+            f" ({os.strerror(-code)}) after {done} of {operations} operations",
+            errno=-code,
+        )
+
+
+def declared_types(built: Path, name: str) -> dict[str, Schema]:
+    """Return the key and value types that a BPF object declares for a structure."""
+    file = ObjectFile.open(built)
+    found = file.declarations[name]
+    records = {"key": found.key, "value": found.value}
+    return {
+        what: from_btf(file.btf, record.id) for what, record in records.items() if record is not None
+    }
+
+
+def expect_equal(name: str, ours: int, peer: int) -> None:
+    """Raise if the sums of both sides differ."""
+    if ours != peer:
+        raise SidesDifferError(
+            f"{name}: expected both sides to find the same, found sums {ours} and {peer}",
+            expected=peer,
+            found=ours,
+        )

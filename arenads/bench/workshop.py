@@ -1,0 +1,166 @@
+"""What the cells of one run share: compiled code, filled maps, orders of keys."""
+
+from __future__ import annotations
+
+import ctypes
+import shutil
+import tempfile
+from array import array
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, ExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+from arenads import compiler
+from arenads.arena import choose_engine
+from arenads.bench import order
+from arenads.bench.cell import Cell, Distribution, Need
+from arenads.bench.measure import allowed_cpus
+from arenads.errors import ArenadsError, CompilerMissingError
+
+__all__ = ["Workshop", "why_not"]
+
+T = TypeVar("T")
+
+
+class Workshop:
+    """Makes what cells need and keeps it: for the run, or until the next cell needs another.
+
+    A context manager; leaving it takes everything away.
+    """
+
+    def __init__(self) -> None:
+        self._directory = Path(tempfile.mkdtemp(prefix="arenads-bench-"))
+        self._built: dict[tuple[object, ...], Path] = {}
+        self._libraries: dict[Path, ctypes.CDLL] = {}
+        self._orders: dict[tuple[object, ...], array[int]] = {}
+        self._shared_key: object = None
+        self._shared: Any = None
+        self._holder = ExitStack()
+
+    # --- code ---------------------------------------------------------------------------
+
+    def program(self, name: str, defines: Sequence[str] = ()) -> Path:
+        """Return the BPF object of bpf_progs/NAME.bpf.c with these definitions.
+
+        Without any it is the one that was built with the package.
+        """
+        if not defines and (built := compiler.shipped_program(name)).suffix == ".o":
+            return built
+        key = ("program", name, *defines)
+        if key not in self._built:
+            output = self._directory / f"{name}{len(self._built)}.bpf.o"
+            source = compiler.shipped_source(name)
+            self._built[key] = compiler.compile(source, output, defines=defines)
+        return self._built[key]
+
+    def library(self, name: str, defines: Sequence[str] = ()) -> ctypes.CDLL:
+        """Return arenads/bench/NAME.c, compiled with these definitions as users compile."""
+        key = ("library", name, *defines)
+        if key not in self._built:
+            output = self._directory / f"{name}{len(self._built)}.so"
+            source = Path(__file__).with_name(f"{name}.c")
+            self._built[key] = compiler.compile_shared(source, output, defines=defines)
+        path = self._built[key]
+        if path not in self._libraries:
+            self._libraries[path] = ctypes.CDLL(str(path))
+        return self._libraries[path]
+
+    # --- data ---------------------------------------------------------------------------
+
+    def order(self, entries: int, distribution: Distribution) -> array[int]:
+        """Return the indexes of entries in the order in which loops come to them."""
+        key = (entries, distribution)
+        if key not in self._orders:
+            self._orders[key] = order.make(entries, distribution)
+        return self._orders[key]
+
+    def shared(self, key: object, make: Callable[[], AbstractContextManager[T]]) -> T:
+        """Return what `make` gives, made anew only if the last cell's had another key.
+
+        Its context is left when another key comes, or at the end.
+        """
+        if self._shared_key != key:
+            self._release()
+            self._shared_key = key
+            try:
+                self._shared = self._holder.enter_context(make())
+            except ArenadsError as error:
+                self._shared = error
+        if isinstance(self._shared, ArenadsError):
+            raise self._shared  # of the first cell that wanted it, and of each that follows
+        made: T = self._shared
+        return made
+
+    def _release(self) -> None:
+        self._shared_key = self._shared = None
+        self._holder.close()
+
+    # --- the end ------------------------------------------------------------------------
+
+    def close(self) -> None:
+        """Take everything away; idempotent."""
+        try:
+            self._release()
+        finally:
+            shutil.rmtree(self._directory, ignore_errors=True)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+def why_not(cell: Cell, found: dict[Need, str]) -> str:
+    """Return why a cell cannot run here; empty if it can.
+
+    `found` keeps the answers: each thing is tried once.
+    """
+    cpus = cell.cpus + bool(cell.concurrent)
+    if cpus > len(allowed_cpus()):
+        return f"it needs {cpus} CPUs; this process may use {len(allowed_cpus())}"
+    for need in sorted(cell.needs):
+        if need not in found:
+            found[need] = _PROBES[need]()
+        if found[need]:
+            return found[need]
+    return ""
+
+
+def _why_no_kernel() -> str:
+    engine, reason = choose_engine("auto")
+    if engine != "kernel":
+        return reason
+    try:
+        from arenads import libbpf
+
+        libbpf.version()
+    except ArenadsError as error:
+        return error.message
+    return ""
+
+
+def _why_no_compiler(find: Callable[[], compiler.Compiler]) -> Callable[[], str]:
+    def why() -> str:
+        try:
+            find()
+        except CompilerMissingError as error:
+            first, _, rest = error.message.partition("\n")
+            return f"{first} {rest.rpartition(chr(10))[2]}".strip()
+        return ""
+
+    return why
+
+
+_PROBES: dict[Need, Callable[[], str]] = {
+    "kernel": _why_no_kernel,
+    "bpf compiler": _why_no_compiler(compiler.find_bpf_compiler),
+    "host compiler": _why_no_compiler(compiler.find_host_compiler),
+}
