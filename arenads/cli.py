@@ -1,8 +1,9 @@
 """The command line: `arenads`, or `python -m arenads`.
 
 Exit status: 0 all is well; 1 the answer is no (`doctor`: the engine does not work, `demo`: the
-two sides disagree, `check`, `ls`, `dump`: something is damaged or leaked, `header --check`: the
-file is out of date); 2 it could not be done; 130 interrupted.
+two sides disagree, `bench`: something could not be measured, `check`, `ls`, `dump`: something is
+damaged or leaked, `header --check`: the file is out of date); 2 it could not be done; 130
+interrupted.
 """
 
 from __future__ import annotations
@@ -275,6 +276,31 @@ def _schema(options: argparse.Namespace) -> int:
     return 0
 
 
+def _bench(options: argparse.Namespace) -> int:
+    from arenads.bench.report import table
+    from arenads.bench.run import choose, encode, listing, run
+
+    cells = choose(options.quick, options.only)
+    if options.list:
+        show(listing(cells))
+        return 0
+    if options.json not in (None, "-"):
+        open(options.json, "ab").close()  # better told now than after the run
+    report = run(cells, quick=options.quick)
+    if options.json == "-":
+        sys.stdout.write(encode(report).decode())
+    else:
+        show(table(report.cells, report.machine))
+        if options.json is not None:
+            with open(options.json, "wb") as file:
+                file.write(encode(report))
+    for line in report.remarks():
+        _say(printable(line))
+    if not report.complete:
+        return INTERRUPTED
+    return NO if any(each.failed for each in report.skipped) else 0
+
+
 # --- arguments ----------------------------------------------------------------------------------
 
 
@@ -391,6 +417,27 @@ def _parser() -> argparse.ArgumentParser:
         dest="output",
         metavar="FILE",
         help="default: standard output, or vmlinux.h in this directory if that is a terminal",
+    )
+
+    bench = add(
+        "bench",
+        _bench,
+        "measure structures in an arena against kernel maps, side by side",
+        "All of it takes about a quarter of an hour, --quick about a minute. An interrupt ends it"
+        " with the table of what was measured. Exit status 1 if something could not be measured"
+        " although it should run here.",
+    )
+    bench.add_argument("--quick", action="store_true", help="measure a representative part")
+    bench.add_argument("--json", metavar="FILE", help="write all results; - is standard output")
+    bench.add_argument(
+        "--only",
+        metavar="NAME",
+        action="append",
+        default=[],
+        help='measure these, such as "bpf.hashmap.insert", "bpf.hashmap" or "*.lookup_*"',
+    )
+    bench.add_argument(
+        "--list", action="store_true", help="say what can be measured, and where not, why"
     )
 
     check = add(

@@ -445,9 +445,7 @@ def load(
             compiled.bind(arena._open(), handles)
             program._native = compiled
         else:
-            program._bpf = _load_bpf(
-                place, arena, declared, file, handles, programs, maps or {}
-            )
+            program._bpf = _load_bpf(place, arena, declared, file, handles, programs, maps or {})
     except BaseException:
         program.close()
         raise
@@ -524,7 +522,7 @@ def _load_bpf(
 
     loaded = BpfObject.open(place)
     try:
-        for name, fd in {**maps, declared.name: arena.fileno()}.items():
+        for name, fd in (*maps.items(), (declared.name, arena.fileno())):
             loaded.reuse_map(name, fd)
         if handles:
             values = loaded.initial_value(".rodata.arenads")

@@ -52,8 +52,10 @@ static __always_inline __u64 bench_begin(const struct bench_run *run)
 	SEC("syscall") int name(struct bench_run *run)                         \
 	{                                                                      \
 		__u64 operations = run->operations, sum = 0, start, i;         \
+		__u64 zero = ads_unknown_zero(); /* to add, where what is found has to stay */ \
 		__u32 position = run->position;                                \
 		(void)ads_here();                                              \
+		(void)zero;                                                    \
 		start = bench_begin(run);                                      \
 		for (ads_each(i, operations)) {                                \
 			__u32 number = bench_number(run, position);            \

@@ -76,12 +76,12 @@ LOOP_ABSENT(peer_lookup_miss, { sum += !!bpf_map_lookup_elem(&peer, &key); })
 LOOP(ours_update_in_place, {
 	struct value __arena *value = map_lookup(&key);
 	if (value)
-		sum += !!ads_add(&value->word[VALUE_SIZE / 8 - 1], 1);
+		sum += ads_add(&value->word[0], zero);
 })
 LOOP(peer_update_in_place, {
 	struct value *value = bpf_map_lookup_elem(&peer, &key);
 	if (value)
-		sum += !!__sync_fetch_and_add(&value->word[VALUE_SIZE / 8 - 1], 1);
+		sum += __sync_fetch_and_add(&value->word[0], zero);
 })
 
 /* Store whole values: of keys that are there, that are not, and delete. */

@@ -20,7 +20,8 @@ from unprivileged import drop_capabilities
 
 import arenads
 from arenads import capabilities, compiler, u32, u64
-from arenads.libbpf import library
+from arenads.errors import ObjectError, WrongMapTypeError
+from arenads.libbpf import create_map, library
 
 Leaves = Callable[[], AbstractContextManager[None]]
 Compiled = Callable[..., Path]
@@ -490,6 +491,40 @@ def test_only_the_programs_asked_for_are_loaded(kernel_engine: str, compiled: Co
             program.run("store", bytes(SUM.size))
         with pytest.raises(arenads.ProgramTypeError):
             program.attach()
+
+
+def test_a_kernel_map_given_is_used_instead_of_the_declared_one(build_bpf: Builds) -> None:
+    built = build_bpf(
+        ARENA
+        + """
+        struct {
+            __uint(type, 1);
+            __uint(max_entries, 1);
+            __type(key, __u32);
+            __type(value, __u64);
+        } theirs SEC(".maps");
+        SEC("syscall") int store(void *context)
+        {
+            __u32 key = 7;
+            __u64 value = 42;
+            (void)ads_here();
+            return bpf_map_update_elem(&theirs, &key, &value, 0);
+        }
+        """
+    )
+    with create_map(1, 4, 8, 1000) as theirs:
+        with arenads.load(built, engine="kernel", maps={"theirs": theirs.fd}) as program:
+            assert program.run("store").value == 0
+        assert theirs.lookup(struct.pack("<I", 7)) == struct.pack("<Q", 42)  # stays the caller's
+
+
+def test_a_kernel_map_of_another_type_or_name_is_refused(
+    build_bpf: Builds, leaves_nothing: Leaves
+) -> None:
+    built = build_bpf(DECLARED % "")
+    with create_map(1, 4, 8, 1) as theirs:
+        for name, kind in (("arena", WrongMapTypeError), ("absent", ObjectError)):
+            refuse(kind, leaves_nothing, built, engine="kernel", maps={name: theirs.fd})
 
 
 @pytest.mark.parametrize("names", [["absent"], ["add", "absent"], [""], "add", [5]])

@@ -10,9 +10,9 @@ import os
 import threading
 import time
 from array import array
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from arenads._core import ffi, lib
 from arenads.arena import Arena
@@ -22,7 +22,6 @@ from arenads.btf import ObjectFile
 from arenads.btf_schema import from_btf
 from arenads.errors import ArenadsError
 from arenads.program import Program
-from arenads.schema import Schema
 
 __all__ = ["LONGEST", "Loops", "OrderBlock", "SidesDifferError", "declared_types", "expect_equal"]
 
@@ -120,49 +119,53 @@ class Loops:
         self._longest = longest - longest % portion
 
     def side(self, name: str, track: str) -> Side:
-        """Return a side that runs the program `name`.
+        """Return a side that runs the program `name`, on all CPUs at once.
 
         `track` names what goes through the order with it: each track has its own position.
         """
-        return lambda operations: self.run(name, operations, track)[0]
 
-    def run(
-        self, name: str, operations: int, track: str
-    ) -> tuple[int, int]:
-        """Do so many operations on each CPU: mean nanoseconds of a CPU, and the sum of all."""
-        took = total = 0
-        left = operations
-        while left > 0:
-            now = min(left, self._longest)
-            nanoseconds, found = self._run_all(name, now, track)
-            took += nanoseconds
-            total += found
-            left -= now
-        return took, total
+        def run(operations: int) -> int:
+            took = 0
+            for now in self._portions(operations):
+                took += self._run_all(name, now, track)
+            return took
 
-    def _run_all(self, name: str, operations: int, track: str) -> tuple[int, int]:
+        return run
+
+    def do(self, name: str, operations: int, track: str) -> int:
+        """Do so many operations for each CPU, one after the other; the sum of what they found."""
+        return sum(
+            self._run_one(lane, name, now, track, 0).sum
+            for lane in self._lanes
+            for now in self._portions(operations)
+        )
+
+    def _portions(self, operations: int) -> Iterator[int]:
+        for start in range(0, operations, self._longest):
+            yield min(self._longest, operations - start)
+
+    def _run_all(self, name: str, operations: int, track: str) -> int:
+        """Mean nanoseconds of a CPU."""
         if len(self._lanes) == 1:
-            run = self._run_one(self._lanes[0], name, operations, track, 0)
-            return run.nanoseconds, run.sum
+            return self._run_one(self._lanes[0], name, operations, track, 0).nanoseconds
         for _ in range(_ATTEMPTS):
             runs = self._run_together(name, operations, track)
             begin = max(run.start for run in runs)
             end = min(run.start + run.nanoseconds for run in runs)
-            longest = max(run.nanoseconds for run in runs)
-            if operations < 1000 or end - begin >= _OVERLAP * longest:
+            if end - begin >= _OVERLAP * max(run.nanoseconds for run in runs):
                 break
-        return sum(run.nanoseconds for run in runs) // len(runs), sum(run.sum for run in runs)
+        return sum(run.nanoseconds for run in runs) // len(runs)
 
     def _run_together(self, name: str, operations: int, track: str) -> list[_Done]:
         start = time.clock_gettime_ns(time.CLOCK_MONOTONIC) + _HEAD_START_NS
         done: dict[int, _Done] = {}
-        failed: list[Exception] = []
+        failed: list[BaseException] = []
 
         def work(lane: _Lane) -> None:
             try:
                 os.sched_setaffinity(0, {lane.cpu})
                 done[lane.cpu] = self._run_one(lane, name, operations, track, start)
-            except Exception as error:
+            except BaseException as error:
                 failed.append(error)
 
         threads = [threading.Thread(target=work, args=(lane,)) for lane in self._lanes]
@@ -174,9 +177,7 @@ class Loops:
             raise failed[0]
         return [done[lane.cpu] for lane in self._lanes]
 
-    def _run_one(
-        self, lane: _Lane, name: str, operations: int, track: str, start: int
-    ) -> _Done:
+    def _run_one(self, lane: _Lane, name: str, operations: int, track: str, start: int) -> _Done:
         key = (name, lane.cpu)
         if key not in self._runners:
             self._runners[key] = self._program.runner(name, ctypes.sizeof(_Run))
@@ -212,14 +213,16 @@ class Loops:
         )
 
 
-def declared_types(built: Path, name: str) -> dict[str, Schema]:
+def declared_types(built: Path, name: str) -> dict[str, Any]:
     """Return the key and value types that a BPF object declares for a structure."""
     file = ObjectFile.open(built)
     found = file.declarations[name]
     records = {"key": found.key, "value": found.value}
-    return {
-        what: from_btf(file.btf, record.id) for what, record in records.items() if record is not None
-    }
+    types = {}
+    for what, record in records.items():
+        if record is not None:
+            types[what] = from_btf(file.btf, record.id)
+    return types
 
 
 def expect_equal(name: str, ours: int, peer: int) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 
@@ -103,6 +103,24 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     cells: list[Result]
     skipped: list[Skipped]
 
+    def remarks(self) -> list[str]:
+        """Return what a person should know besides the table, a line each."""
+        lines = []
+        reasons: dict[tuple[bool, str], list[str]] = {}
+        for each in self.skipped:
+            reasons.setdefault((each.failed, each.reason), []).append(each.name)
+        for (failed, reason), names in reasons.items():
+            verb = "could not be measured" if failed else "not measured"
+            lines.append(f"{', '.join(dict.fromkeys(names))} ({len(names)}): {verb}: {reason}")
+        open_ones = sum(each.winner == "none" for each in self.cells)
+        if open_ones:
+            lines.append(
+                f"{open_ones} of {len(self.cells)} cells name no winner: too close to tell"
+            )
+        if not self.complete:
+            lines.append("interrupted: the rest was not measured")
+        return lines
+
 
 def result_of(cell: Cell, found: Comparison | Amounts) -> Result:
     """Put a cell and what was found of it together."""
@@ -140,7 +158,7 @@ def skipped(cell: Cell, reason: str, *, failed: bool = False) -> Skipped:
     return Skipped(**_parameters(cell), failed=failed, reason=reason)
 
 
-def _parameters(cell: Cell) -> dict[str, object]:
+def _parameters(cell: Cell) -> dict[str, Any]:
     names = ("name", "entries", "key_size", "value_size", "cpus", "distribution", "concurrent")
     return {name: getattr(cell, name) for name in (*names, "peer")}
 

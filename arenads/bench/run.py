@@ -85,9 +85,7 @@ def _here(cells: list[Cell], found: dict[Need, str]) -> str:
     return missing[0] if len(missing) == len(cells) else f"{len(cells) - len(missing)} of them"
 
 
-def run(
-    cells: Sequence[Cell], *, quick: bool = False, settings: Settings | None = None
-) -> Report:
+def run(cells: Sequence[Cell], *, quick: bool = False, settings: Settings | None = None) -> Report:
     """Measure cells. An interrupt (Ctrl-C) ends the run; the report has what was done by then."""
     settings = settings or (QUICK if quick else FULL)
     start = time.monotonic()

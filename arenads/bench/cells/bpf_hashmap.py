@@ -5,7 +5,7 @@ from __future__ import annotations
 from array import array
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -78,13 +78,15 @@ def filled(cell: Cell, workshop: Workshop) -> Iterator[Filled]:
         Arena.create("4GiB", engine="kernel") as arena,
     ):
         # Made here, for the program declares no number of entries: it shares what it finds.
-        arena.hashmap("map", **declared_types(built, "map"), max_entries=entries)
+        types = declared_types(built, "map")
+        # Its table is made at once, as the kernel's is.
+        arena.hashmap("map", **types, max_entries=entries, initial_entries=entries)
         with load(built, arena=arena, maps={"peer": peer.fd}) as program:
             both = Filled(program, {})
             loops = Loops(program, both.order(workshop, entries, "uniform"))
             arena.populate(needed)
             for name in ("ours_fill", "peer_fill"):
-                done = loops.run(name, entries, name)[1]
+                done = loops.do(name, entries, name)
                 expect_equal(f"{name} of {cell.title}", done, entries)
             yield both
 
@@ -104,7 +106,7 @@ def open_loops(cell: Cell, workshop: Workshop) -> Iterator[Sides]:
     loops = Loops(both.program, order, cell.cpus)
     empty = {"lookup_miss": "empty_lookup_miss", "replace": "empty_replace"}
     few = min(cell.entries // cell.cpus, 1000)
-    sums = [loops.run(f"{side}_{operation}", few, f"check {side}")[1] for side in ("ours", "peer")]
+    sums = [loops.do(f"{side}_{operation}", few, f"check {side}") for side in ("ours", "peer")]
     expect_equal(cell.title, *sums)
     yield Sides(
         ours=loops.side(f"ours_{operation}", "ours"),
@@ -124,7 +126,7 @@ def open_turns(cell: Cell, workshop: Workshop) -> Iterator[Sides]:
     loops = Loops(both.program, order, cell.cpus, portion)
     sides = ("ours", "peer")
     for side in sides:
-        absent = loops.run(f"{side}_clear", 2 * portion, "clear " + side)[1]
+        absent = loops.do(f"{side}_clear", 2 * portion, "clear " + side)
         expect_equal(f"{side}_clear of {cell.title}", absent, 2 * portion * cell.cpus)
     yield Sides(
         ours=loops.side(f"ours_{operation}_turns", "ours"),
@@ -133,7 +135,7 @@ def open_turns(cell: Cell, workshop: Workshop) -> Iterator[Sides]:
         step=portion,
     )
     for side in sides:
-        back = loops.run(f"{side}_fill", 2 * portion, side)[1]
+        back = loops.do(f"{side}_fill", 2 * portion, side)
         expect_equal(f"{side}_fill of {cell.title}", back, 2 * portion * cell.cpus)
 
 
@@ -143,7 +145,7 @@ def open_iterate(cell: Cell, workshop: Workshop) -> Iterator[Sides]:
     both = shared(cell, workshop)
     order = both.order(workshop, cell.entries, "uniform")
     loops = Loops(both.program, order, longest=cell.entries)  # whole passes
-    sums = [loops.run(f"{side}_iterate", cell.entries, side)[1] for side in ("ours", "peer")]
+    sums = [loops.do(f"{side}_iterate", cell.entries, side) for side in ("ours", "peer")]
     expect_equal(cell.title, *sums)
     yield Sides(
         ours=loops.side("ours_iterate", "ours"),
@@ -167,7 +169,7 @@ def _of_one_map(entries: int, key_size: int, value_size: int, peer: str) -> Iter
     plain = (key_size, value_size) == (8, 8)
     needs: frozenset[Need] = frozenset({"kernel"} if plain else {"kernel", "bpf compiler"})
     quick = plain and peer == "hash" and entries in (10_000, 1_000_000)
-    base = {
+    base: dict[str, Any] = {
         "peer": peer,
         "entries": entries,
         "key_size": key_size,
