@@ -47,6 +47,19 @@ static __always_inline __u64 bench_begin(const struct bench_run *run)
 	return bpf_ktime_get_ns();
 }
 
+/* A value for each CPU, to be stored or to copy to: on the stack there may be no room for it. */
+#define BENCH_CPUS 8
+#define BENCH_FRESH(type)                                                      \
+	struct {                                                               \
+		type value;                                                    \
+		__u64 apart[16];                                               \
+	} bench_values[BENCH_CPUS];                                            \
+	static __always_inline type *bench_fresh(void)                         \
+	{                                                                      \
+		return &bench_values[bpf_get_smp_processor_id() % BENCH_CPUS].value; \
+	}                                                                      \
+	struct bench_run
+
 /* A program that does `body` for run->operations numbers. */
 #define BENCH_LOOP(name, body)                                                 \
 	SEC("syscall") int name(struct bench_run *run)                         \

@@ -31,17 +31,7 @@ struct {
 	__type(value, struct value);
 } peer SEC(".maps");
 
-/* What is stored, for each CPU: on the stack there is no room for it. */
-#define CPUS 8
-struct {
-	struct value value;
-	__u64 apart[16];
-} fresh[CPUS];
-
-static __always_inline struct value *fresh_value(void)
-{
-	return &fresh[bpf_get_smp_processor_id() % CPUS].value;
-}
+BENCH_FRESH(struct value);
 
 static __always_inline void make_key(struct key *key, __u32 number)
 {
@@ -86,17 +76,17 @@ LOOP(peer_update_in_place, {
 
 /* Store whole values: of keys that are there, that are not, and delete. */
 #define LOOP_VALUE(name, body)                                                 \
-	LOOP(name, struct value *value = fresh_value(); value->word[0] = number; body)
+	LOOP(name, struct value *value = bench_fresh(); value->word[0] = number; body)
 #define EXISTING 2 /* BPF_EXIST */
 #define INSERT_OURS                                                            \
 	struct key key;                                                        \
-	struct value *value = fresh_value();                                   \
+	struct value *value = bench_fresh();                                   \
 	make_key(&key, number);                                                \
 	value->word[0] = number;                                               \
 	sum += !map_insert(&key, value);
 #define INSERT_PEER                                                            \
 	struct key key;                                                        \
-	struct value *value = fresh_value();                                   \
+	struct value *value = bench_fresh();                                   \
 	make_key(&key, number);                                                \
 	value->word[0] = number;                                               \
 	sum += !bpf_map_update_elem(&peer, &key, value, 1 /* BPF_NOEXIST */);
@@ -141,7 +131,7 @@ static __always_inline int passed(struct bench_run *run, __u64 start, __u64 sum,
 SEC("syscall") int ours_iterate(struct bench_run *run)
 {
 	struct map_cursor cursor = {};
-	struct value *value = fresh_value();
+	struct value *value = bench_fresh();
 	__u64 start, done = ads_unknown_zero(), sum = 0;
 	int rc;
 
@@ -174,7 +164,7 @@ struct visit {
 static long visit(void *map, const struct key *key, struct value *value, struct visit *visit)
 {
 	/* A copy, as on our side. */
-	struct value *copy = fresh_value();
+	struct value *copy = bench_fresh();
 
 	*copy = *value;
 	visit->sum += copy->word[0];

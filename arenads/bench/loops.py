@@ -16,14 +16,23 @@ from typing import Any, NamedTuple
 
 from arenads._core import ffi, lib
 from arenads.arena import Arena
-from arenads.bench.cell import Side
+from arenads.bench.cell import Cell, Distribution, Side, Sides
 from arenads.bench.measure import allowed_cpus
+from arenads.bench.workshop import Workshop
 from arenads.btf import ObjectFile
 from arenads.btf_schema import from_btf
 from arenads.errors import ArenadsError
 from arenads.program import Program
 
-__all__ = ["LONGEST", "Loops", "OrderBlock", "SidesDifferError", "declared_types", "expect_equal"]
+__all__ = [
+    "LONGEST",
+    "Loaded",
+    "Loops",
+    "OrderBlock",
+    "SidesDifferError",
+    "declared_types",
+    "expect_equal",
+]
 
 LONGEST = 1 << 16
 """Operations of one run: the kernel ends a program's loops after some 250 ms."""
@@ -73,6 +82,49 @@ class OrderBlock:
         self.length = len(numbers)
         place = ffi.cast("char *", arena.base + self.offset)
         ffi.memmove(place, numbers, size)
+
+
+class Loaded:
+    """A loaded program with both its structures full, and the orders in which loops visit them.
+
+    Parameters
+    ----------
+    program : Program
+    number_of : callable, optional
+        What the program is given for an index; by default the index.
+    """
+
+    def __init__(self, program: Program, number_of: Callable[[int], int] | None = None) -> None:
+        self.program = program
+        self._number_of = number_of
+        self._orders: dict[tuple[int, Distribution], OrderBlock] = {}
+
+    def order(
+        self, workshop: Workshop, entries: int, distribution: Distribution = "uniform"
+    ) -> OrderBlock:
+        """Return an order of entries, put into the arena when it is first asked for."""
+        key = (entries, distribution)
+        if key not in self._orders:
+            numbers = workshop.order(entries, distribution)
+            if self._number_of is not None:
+                numbers = array("I", map(self._number_of, numbers))
+            self._orders[key] = OrderBlock(self.program.arena, numbers)
+        return self._orders[key]
+
+    def sides(self, cell: Cell, workshop: Workshop, empty: str = "empty") -> Sides:
+        """Return the loops "ours_OPERATION" and "peer_OPERATION", once they found the same."""
+        operation = cell.name.rpartition(".")[2]
+        loops = Loops(
+            self.program, self.order(workshop, cell.entries, cell.distribution), cell.cpus
+        )
+        few = min(cell.entries // cell.cpus, 1000)
+        sums = [loops.do(f"{side}_{operation}", few, f"check {side}") for side in ("ours", "peer")]
+        expect_equal(cell.title, *sums)
+        return Sides(
+            ours=loops.side(f"ours_{operation}", "ours"),
+            peer=loops.side(f"peer_{operation}", "peer"),
+            empty=loops.side(empty, "empty"),
+        )
 
 
 class _Lane:

@@ -2,26 +2,25 @@
 
 from __future__ import annotations
 
-from array import array
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
 
 from arenads.arena import Arena
-from arenads.bench.cell import Cell, Distribution, Need, Sides
+from arenads.bench.cell import Cell, Need, Sides
 from arenads.bench.loops import (
     LONGEST,
+    Loaded,
     Loops,
-    OrderBlock,
     declared_types,
     expect_equal,
 )
 from arenads.bench.order import key_of
 from arenads.bench.workshop import Workshop
 from arenads.libbpf import create_map
-from arenads.program import Program, load
+from arenads.program import load
 
 __all__ = ["cells"]
 
@@ -45,20 +44,6 @@ OPERATIONS = (
 _ZIPF = ("lookup_hit", "update_in_place", "replace")
 
 
-class Filled(NamedTuple):
-    """A loaded program with both maps full, and the order of keys by distribution."""
-
-    program: Program
-    orders: dict[Distribution, OrderBlock]
-
-    def order(self, workshop: Workshop, entries: int, distribution: Distribution) -> OrderBlock:
-        """Return the order of keys, put into the arena when it is first asked for."""
-        if distribution not in self.orders:
-            numbers = array("I", map(key_of, workshop.order(entries, distribution)))
-            self.orders[distribution] = OrderBlock(self.program.arena, numbers)
-        return self.orders[distribution]
-
-
 def defines(cell: Cell) -> list[str]:
     """Return the definitions that bpf_progs/bench_hashmap.bpf.c is compiled with."""
     if (cell.key_size, cell.value_size) == (8, 8):
@@ -67,7 +52,7 @@ def defines(cell: Cell) -> list[str]:
 
 
 @contextmanager
-def filled(cell: Cell, workshop: Workshop) -> Iterator[Filled]:
+def filled(cell: Cell, workshop: Workshop) -> Iterator[Loaded]:
     """Load the program with an arena map and its peer, and fill both."""
     entries, sizes = cell.entries, (cell.key_size, cell.value_size)
     built = workshop.program("bench_hashmap", defines(cell))
@@ -82,8 +67,8 @@ def filled(cell: Cell, workshop: Workshop) -> Iterator[Filled]:
         # Its table is made at once, as the kernel's is.
         arena.hashmap("map", **types, max_entries=entries, initial_entries=entries)
         with load(built, arena=arena, maps={"peer": peer.fd}) as program:
-            both = Filled(program, {})
-            loops = Loops(program, both.order(workshop, entries, "uniform"))
+            both = Loaded(program, key_of)
+            loops = Loops(program, both.order(workshop, entries))
             arena.populate(needed)
             for name in ("ours_fill", "peer_fill"):
                 done = loops.do(name, entries, name)
@@ -91,7 +76,7 @@ def filled(cell: Cell, workshop: Workshop) -> Iterator[Filled]:
             yield both
 
 
-def shared(cell: Cell, workshop: Workshop) -> Filled:
+def shared(cell: Cell, workshop: Workshop) -> Loaded:
     """Return what `filled` gives, of the cell before if that has the same maps."""
     key = ("bpf.hashmap", cell.peer, cell.entries, cell.key_size, cell.value_size)
     return workshop.shared(key, lambda: filled(cell, workshop))
@@ -101,18 +86,9 @@ def shared(cell: Cell, workshop: Workshop) -> Filled:
 def open_loops(cell: Cell, workshop: Workshop) -> Iterator[Sides]:
     """Both sides do the operation for one key after the other."""
     operation = cell.name.rpartition(".")[2]
-    both = shared(cell, workshop)
-    order = both.order(workshop, cell.entries, cell.distribution)
-    loops = Loops(both.program, order, cell.cpus)
     empty = {"lookup_miss": "empty_lookup_miss", "replace": "empty_replace"}
-    few = min(cell.entries // cell.cpus, 1000)
-    sums = [loops.do(f"{side}_{operation}", few, f"check {side}") for side in ("ours", "peer")]
-    expect_equal(cell.title, *sums)
-    yield Sides(
-        ours=loops.side(f"ours_{operation}", "ours"),
-        peer=loops.side(f"peer_{operation}", "peer"),
-        empty=loops.side(empty.get(operation, "empty"), "empty"),
-    )
+    both = shared(cell, workshop)
+    yield both.sides(cell, workshop, empty.get(operation, "empty"))
 
 
 @contextmanager
@@ -120,7 +96,7 @@ def open_turns(cell: Cell, workshop: Workshop) -> Iterator[Sides]:
     """Both sides insert and delete in turn, and one of both is measured."""
     operation = cell.name.rpartition(".")[2]
     both = shared(cell, workshop)
-    order = both.order(workshop, cell.entries, "uniform")
+    order = both.order(workshop, cell.entries)
     # At most so many that a run ends in time, and that the maps stay nearly full.
     portion = max(1, min(cell.entries // cell.cpus // 16, LONGEST // 4))
     loops = Loops(both.program, order, cell.cpus, portion)
@@ -143,7 +119,7 @@ def open_turns(cell: Cell, workshop: Workshop) -> Iterator[Sides]:
 def open_iterate(cell: Cell, workshop: Workshop) -> Iterator[Sides]:
     """Both sides visit each entry and copy its value."""
     both = shared(cell, workshop)
-    order = both.order(workshop, cell.entries, "uniform")
+    order = both.order(workshop, cell.entries)
     loops = Loops(both.program, order, longest=cell.entries)  # whole passes
     sums = [loops.do(f"{side}_iterate", cell.entries, side) for side in ("ours", "peer")]
     expect_equal(cell.title, *sums)
