@@ -104,6 +104,8 @@ def open_turns(cell: Cell, workshop: Workshop) -> Iterator[Sides]:
     for side in sides:
         absent = loops.do(f"{side}_clear", 2 * portion, "clear " + side)
         expect_equal(f"{side}_clear of {cell.title}", absent, 2 * portion * cell.cpus)
+        turned = loops.do(f"{side}_{operation}_turns", portion, side)
+        expect_equal(f"{side} of {cell.title}", turned, 2 * portion * cell.cpus)
     yield Sides(
         ours=loops.side(f"ours_{operation}_turns", "ours"),
         peer=loops.side(f"peer_{operation}_turns", "peer"),

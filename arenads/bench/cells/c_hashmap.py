@@ -1,0 +1,178 @@
+"""From user space in C: the hash map by memory access, the kernel's by bpf(), also in batches."""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from arenads.annotations import Array, u64
+from arenads.arena import Arena
+from arenads.bench.cell import Cell, Sides
+from arenads.bench.loops import expect_equal
+from arenads.bench.order import key_of
+from arenads.bench.userspace import Functions
+from arenads.bench.workshop import Workshop
+from arenads.libbpf import create_map
+
+__all__ = ["cells", "library"]
+
+HASH = 1  # BPF_MAP_TYPE_HASH
+ENTRIES = (1_000, 10_000, 100_000, 1_000_000)
+SIZES = ((8, 8), (16, 8), (40, 8), (8, 64), (8, 256))
+SINGLE, BATCHES = "bpf()", "bpf(), batches"
+PEERS = {SINGLE: "peer", BATCHES: "batch"}
+OPERATIONS = {
+    "lookup_hit": (SINGLE,),  # there is no batch of keys that are looked up
+    "lookup_miss": (SINGLE,),
+    "replace": (SINGLE, BATCHES),
+    "insert": (SINGLE, BATCHES),
+    "delete": (SINGLE, BATCHES),
+    "iterate": (SINGLE, BATCHES),
+}
+
+
+def library(workshop: Workshop, key_size: int, value_size: int) -> Any:
+    """Return the compiled hashmap.c for these sizes."""
+    return workshop.library("hashmap", [f"KEY_SIZE={key_size}", f"VALUE_SIZE={value_size}"])
+
+
+def words(size: int) -> object:
+    """Return a C type of so many bytes."""
+    return u64 if size == 8 else Array[u64, size // 8]
+
+
+@contextmanager
+def filled(cell: Cell, workshop: Workshop) -> Iterator[Functions]:
+    """Make both maps and fill them."""
+    entries, sizes = cell.entries, (cell.key_size, cell.value_size)
+    with (
+        create_map(HASH, *sizes, entries, name="bench") as peer,
+        Arena.create("4GiB", engine="kernel") as arena,
+    ):
+        key, value = map(words, sizes)
+        ours = arena.hashmap(
+            "map", key=key, value=value, max_entries=entries, initial_entries=entries
+        )
+        numbers = array("I", map(key_of, workshop.order(entries, "uniform")))
+        # At most so many that the maps stay nearly full.
+        portion = max(1, min(entries // 16, 1 << 14))
+        functions = Functions(
+            library(workshop, *sizes), arena, ours.offset, peer.fd, numbers, portion=portion
+        )
+        for name in ("ours_fill", "peer_fill"):
+            expect_equal(name, functions.do(name, entries, name), entries)
+        yield functions
+
+
+def shared(cell: Cell, workshop: Workshop) -> Functions:
+    """Return what `filled` gives, of the cell before if that has the same maps."""
+    key = ("c.hashmap", cell.entries, cell.key_size, cell.value_size)
+    return workshop.shared(key, lambda: filled(cell, workshop))
+
+
+@contextmanager
+def open_loops(cell: Cell, workshop: Workshop) -> Iterator[Sides]:
+    """Both sides do the operation for one key after the other."""
+    operation, peer = cell.name.rpartition(".")[2], PEERS[cell.peer]
+    functions = shared(cell, workshop)
+    functions.check(operation, min(cell.entries, 1000), "ours", peer)
+    yield Sides(
+        ours=functions.side(f"ours_{operation}", "ours"),
+        peer=functions.side(f"{peer}_{operation}", "peer"),
+        empty=functions.side("empty", "empty"),
+    )
+
+
+@contextmanager
+def open_turns(cell: Cell, workshop: Workshop) -> Iterator[Sides]:
+    """Both sides insert and delete in turn, and one of both is measured."""
+    operation, peer = cell.name.rpartition(".")[2], PEERS[cell.peer]
+    functions = shared(cell, workshop)
+    absent = 2 * functions.portion
+    # Of this cell alone: what is absent begins where the track is.
+    tracks = {side: f"{side} {cell.name} {cell.peer}" for side in ("ours", "peer")}
+    for side, track in tracks.items():
+        done = functions.do(f"{side}_clear", absent, f"clear {track}")
+        expect_equal(f"{side}_clear", done, absent)
+    for side, prefix in (("ours", "ours"), ("peer", peer)):
+        name = f"{prefix}_{operation}_turns"
+        expect_equal(name, functions.do(name, functions.portion, tracks[side]), absent)
+    yield Sides(
+        ours=functions.side(f"ours_{operation}_turns", tracks["ours"]),
+        peer=functions.side(f"{peer}_{operation}_turns", tracks["peer"]),
+        empty=functions.side("empty_turns", "empty"),
+        step=functions.portion,
+    )
+    for side, track in tracks.items():
+        expect_equal(f"{side}_fill", functions.do(f"{side}_fill", absent, track), absent)
+
+
+@contextmanager
+def open_iterate(cell: Cell, workshop: Workshop) -> Iterator[Sides]:
+    """Both sides copy each key and value."""
+    peer = PEERS[cell.peer]
+    functions = shared(cell, workshop)
+    functions.check("iterate", cell.entries, "ours", peer)
+    yield Sides(
+        ours=functions.side("ours_iterate", "ours"),
+        peer=functions.side(f"{peer}_iterate", "peer"),
+        step=cell.entries,
+    )
+
+
+@contextmanager
+def open_fill(cell: Cell, workshop: Workshop) -> Iterator[Sides]:
+    """Both sides fill a new map; ours starts small and grows on the way, as by default."""
+    sizes = (cell.key_size, cell.value_size)
+    numbers = array("I", map(key_of, workshop.order(cell.entries, "uniform")))
+    code = library(workshop, *sizes)
+
+    def new(name: str, operations: int) -> int:
+        took = 0
+        for _ in range(operations // cell.entries):
+            with (
+                create_map(HASH, *sizes, cell.entries, name="bench") as peer,
+                Arena.create("1GiB", engine="kernel") as arena,
+            ):
+                key, value = map(words, sizes)
+                ours = arena.hashmap("map", key=key, value=value, max_entries=cell.entries)
+                functions = Functions(code, arena, ours.offset, peer.fd, numbers)
+                took += functions.side(name, name)(cell.entries)
+        return took
+
+    yield Sides(
+        ours=lambda operations: new("ours_fill", operations),
+        peer=lambda operations: new("peer_fill", operations),
+        step=cell.entries,
+    )
+
+
+_OPENERS = {"insert": open_turns, "delete": open_turns, "iterate": open_iterate}
+
+
+def cells() -> Iterator[Cell]:
+    """Yield the cells: those of the same maps follow each other."""
+    for entries in ENTRIES:
+        for key_size, value_size in SIZES:
+            plain = (key_size, value_size) == (8, 8)
+            base: dict[str, Any] = {
+                "entries": entries,
+                "key_size": key_size,
+                "value_size": value_size,
+                "needs": frozenset({"kernel", "host compiler"}),
+                "quick": plain and entries in (10_000, 1_000_000),
+            }
+            for operation, peers in OPERATIONS.items():
+                for peer in peers:
+                    yield Cell(
+                        name=f"c.hashmap.{operation}",
+                        peer=peer,
+                        open=_OPENERS.get(operation, open_loops),
+                        distribution="" if operation == "iterate" else "uniform",
+                        **base,
+                    )
+            if plain and entries <= 100_000:
+                fill = {**base, "quick": entries == 10_000}
+                yield Cell(name="c.hashmap.fill", peer=SINGLE, open=open_fill, **fill)

@@ -1,0 +1,239 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * hashmap.c - a hash map in the arena from user space, and a kernel hash map of the same entries
+ * through bpf(), one by one and in batches. Compiled for each size of keys and values.
+ */
+#include "loops.h"
+
+#ifndef KEY_SIZE
+#define KEY_SIZE 8
+#endif
+#ifndef VALUE_SIZE
+#define VALUE_SIZE 8
+#endif
+#define BATCH 1024 /* keys in one system call */
+
+struct key {
+	__u64 word[KEY_SIZE / 8];
+};
+
+struct value {
+	__u64 word[VALUE_SIZE / 8];
+};
+
+static inline void make_key(struct key *key, __u32 number)
+{
+	__u32 i;
+
+	for (i = 0; i < KEY_SIZE / 8; i++)
+		key->word[i] = number + i;
+}
+
+static inline struct ads_ref map(const struct bench_target *to)
+{
+	struct ads_ref ref = {to->structure, KEY_SIZE, VALUE_SIZE, 0};
+
+	return ref;
+}
+
+#define LOOP(name, body)                                                       \
+	BENCH_LOOP(                                                            \
+		name, struct key key; struct value value = {{0}}; make_key(&key, number); value.word[0] = number; \
+		(void)value; body)
+
+/* --- one after the other ------------------------------------------------------------------------ */
+
+LOOP(empty, {
+	__asm__ volatile("" ::"r"(&key), "r"(&value) : "memory");
+	sum += value.word[0];
+})
+LOOP(ours_lookup_hit, {
+	if (!ads_hashmap_get(to->arena, map(to), &key, &value))
+		sum += value.word[0];
+})
+LOOP(peer_lookup_hit, {
+	if (!bench_element(BENCH_LOOKUP, to->fd, &key, &value, 0))
+		sum += value.word[0];
+})
+LOOP(ours_lookup_miss, {
+	key.word[0] |= BENCH_ABSENT;
+	sum += ads_hashmap_get(to->arena, map(to), &key, &value) == ADS_ABSENT;
+})
+LOOP(peer_lookup_miss, {
+	key.word[0] |= BENCH_ABSENT;
+	sum += bench_element(BENCH_LOOKUP, to->fd, &key, &value, 0) == -ENOENT;
+})
+LOOP(ours_replace, {
+	__u32 entry;
+	sum += !ads_hashmap_update(to->arena, map(to), &key, &value, ADS_REPLACE, &entry);
+})
+LOOP(peer_replace, { sum += !bench_element(BENCH_UPDATE, to->fd, &key, &value, BENCH_EXISTING); })
+LOOP(ours_fill, {
+	__u32 entry;
+	sum += !ads_hashmap_update(to->arena, map(to), &key, &value, ADS_INSERT, &entry);
+})
+LOOP(peer_fill, { sum += !bench_element(BENCH_UPDATE, to->fd, &key, &value, BENCH_NEW); })
+LOOP(ours_clear, { sum += !ads_hashmap_delete(to->arena, map(to), &key); })
+LOOP(peer_clear, { sum += !bench_element(BENCH_DELETE, to->fd, &key, 0, 0); })
+
+/* --- portions, one by one and in batches -------------------------------------------------------- */
+
+#define SOME(name, body)                                                       \
+	static __u64 name(struct bench_target *to, struct bench_run *run, __u32 at) \
+	{                                                                      \
+		struct bench_run part = *run;                                  \
+		part.operations = run->portion;                                \
+		part.position = at;                                            \
+		body(to, &part);                                               \
+		return part.sum;                                               \
+	}
+
+SOME(some_empty, empty)
+SOME(some_ours_insert, ours_fill)
+SOME(some_peer_insert, peer_fill)
+SOME(some_ours_delete, ours_clear)
+SOME(some_peer_delete, peer_clear)
+BENCH_TURNS(empty_turns, some_empty, 0, some_empty, 2)
+BENCH_TURNS(ours_insert_turns, some_ours_insert, 0, some_ours_delete, 2)
+BENCH_TURNS(peer_insert_turns, some_peer_insert, 0, some_peer_delete, 2)
+BENCH_TURNS(ours_delete_turns, some_ours_delete, 2, some_ours_insert, 0)
+BENCH_TURNS(peer_delete_turns, some_peer_delete, 2, some_peer_insert, 0)
+
+/* One batch command for `operations` numbers from `at` on; how many were done. Batches know no modes:
+ * what is updated is stored, whether it was there or not. */
+static __u64 in_batches(int command, struct bench_target *to, const struct bench_run *run, __u32 at, __u64 operations)
+{
+	static __thread struct key keys[BATCH];
+	static __thread struct value values[BATCH];
+	__u64 done = 0;
+
+	while (done < operations) {
+		__u32 count = operations - done < BATCH ? (__u32)(operations - done) : BATCH;
+		__u32 i;
+
+		for (i = 0; i < count; i++) {
+			make_key(&keys[i], run->order[at]);
+			values[i].word[0] = run->order[at];
+			at = bench_wrap(run, at + 1);
+		}
+		if (bench_batch(command, to->fd, 0, 0, keys, values, &count))
+			return done + count;
+		done += count;
+	}
+	return done;
+}
+
+static __u64 some_batch_insert(struct bench_target *to, struct bench_run *run, __u32 at)
+{
+	return in_batches(BENCH_UPDATE_BATCH, to, run, at, run->portion);
+}
+
+static __u64 some_batch_delete(struct bench_target *to, struct bench_run *run, __u32 at)
+{
+	return in_batches(BENCH_DELETE_BATCH, to, run, at, run->portion);
+}
+
+BENCH_TURNS(batch_insert_turns, some_batch_insert, 0, some_batch_delete, 2)
+BENCH_TURNS(batch_delete_turns, some_batch_delete, 2, some_batch_insert, 0)
+
+int batch_replace(struct bench_target *to, struct bench_run *run)
+{
+	__u64 start = bench_now();
+
+	run->sum = in_batches(BENCH_UPDATE_BATCH, to, run, run->position, run->operations);
+	run->nanoseconds = bench_now() - start;
+	run->position = (__u32)((run->position + run->operations) % run->length);
+	return 0;
+}
+
+/* --- whole passes: keys and values, in whatever order ------------------------------------------- */
+
+int ours_iterate(struct bench_target *to, struct bench_run *run)
+{
+	struct ads_scan scan;
+	struct key last = {{0}}, key;
+	struct value value;
+	__u64 done = 0, sum = 0, start = bench_now();
+	__u32 entry;
+	int rc = ADS_ABSENT;
+
+	while (done < run->operations) {
+		if (rc == ADS_ABSENT)
+			rc = ads_hashmap_scan(to->arena, map(to), &scan);
+		if (!rc)
+			rc = ads_scan_next(to->arena, &scan, map(to), &last, &key, &value, &entry);
+		if (rc == ADS_ABSENT)
+			continue;
+		if (rc)
+			return rc;
+		last = key;
+		sum += value.word[0];
+		done++;
+	}
+	run->nanoseconds = bench_now() - start;
+	run->sum = sum;
+	return 0;
+}
+
+int peer_iterate(struct bench_target *to, struct bench_run *run)
+{
+	struct key key, next;
+	const struct key *last = 0;
+	struct value value;
+	__u64 done = 0, sum = 0, start = bench_now();
+
+	while (done < run->operations) {
+		int rc = bench_element(BENCH_NEXT, to->fd, last, &next, 0);
+
+		if (rc == -ENOENT && last) {
+			last = 0;
+			continue;
+		}
+		if (rc)
+			return rc;
+		key = next;
+		last = &key;
+		rc = bench_element(BENCH_LOOKUP, to->fd, &key, &value, 0);
+		if (rc)
+			return rc;
+		sum += value.word[0];
+		done++;
+	}
+	run->nanoseconds = bench_now() - start;
+	run->sum = sum;
+	return 0;
+}
+
+int batch_iterate(struct bench_target *to, struct bench_run *run)
+{
+	static __thread struct key keys[BATCH];
+	static __thread struct value values[BATCH];
+	__u64 done = 0, sum = 0, start = bench_now();
+	__u32 place = 0, i, started = 0;
+
+	while (done < run->operations) {
+		__u32 count = BATCH;
+		int rc = bench_batch(BENCH_LOOKUP_BATCH, to->fd, started ? &place : 0, &place, keys, values, &count);
+
+		if (rc && rc != -ENOENT)
+			return rc;
+		for (i = 0; i < count; i++)
+			sum += values[i].word[0];
+		done += count;
+		started = !rc;
+		if (rc && !done)
+			return rc;
+	}
+	run->nanoseconds = bench_now() - start;
+	run->sum = sum;
+	return done == run->operations ? 0 : ADS_INVALID;
+}
+
+/* --- beside a program --------------------------------------------------------------------------- */
+
+void accompany(struct bench_neighbour *neighbour, struct bench_target *to, struct bench_run *run, __u64 interval)
+{
+	static const bench_function functions[] = {ours_lookup_hit, peer_lookup_hit, ours_replace, peer_replace};
+
+	bench_accompany(neighbour, functions, to, run, interval);
+}
