@@ -92,10 +92,18 @@ class Loaded:
     program : Program
     number_of : callable, optional
         What the program is given for an index; by default the index.
+    peer_fd : int
+        Descriptor of the peer, if user space works on it too.
     """
 
-    def __init__(self, program: Program, number_of: Callable[[int], int] | None = None) -> None:
+    def __init__(
+        self,
+        program: Program,
+        number_of: Callable[[int], int] | None = None,
+        peer_fd: int = -1,
+    ) -> None:
         self.program = program
+        self.peer_fd = peer_fd
         self._number_of = number_of
         self._orders: dict[tuple[int, Distribution], OrderBlock] = {}
 

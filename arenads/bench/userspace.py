@@ -98,11 +98,12 @@ class Functions:
 
     def check(self, operation: str, operations: int, *prefixes: str) -> None:
         """Raise if PREFIX_operation does not find the same for each prefix."""
-        first, *others = (
-            self.do(f"{prefix}_{operation}", operations, f"check {prefix}") for prefix in prefixes
-        )
-        for other in others:
-            expect_equal(operation, first, other)
+        sums = []
+        for prefix in prefixes:
+            self._positions["check"] = 0
+            sums.append(self.do(f"{prefix}_{operation}", operations, "check"))
+        for found in sums[1:]:
+            expect_equal(operation, sums[0], found)
 
     def new_run(self) -> Any:
         """Return a run that begins at the beginning."""

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from arenads.bench.cell import Cell
-from arenads.bench.cells import bpf_array, bpf_hashmap, c_hashmap
+from arenads.bench.cells import bpf_array, bpf_hashmap, c_array, c_hashmap
 
 __all__ = ["MODULES", "all_cells"]
 
-MODULES = (bpf_hashmap, bpf_array, c_hashmap)
+MODULES = (bpf_hashmap, bpf_array, c_hashmap, c_array)
 """In the order in which they are measured."""
 
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import os
+from array import array
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import msgspec
 
 from arenads.arena import Arena
-from arenads.bench.cell import Cell, Need, Sides
+from arenads.bench.cell import Cell, Concurrent, Need, Side, Sides
+from arenads.bench.cells.c_hashmap import library as hashmap_library
 from arenads.bench.loops import (
     LONGEST,
     Loaded,
@@ -17,9 +20,11 @@ from arenads.bench.loops import (
     declared_types,
     expect_equal,
 )
+from arenads.bench.measure import allowed_cpus
 from arenads.bench.order import key_of
+from arenads.bench.userspace import Functions, Neighbour
 from arenads.bench.workshop import Workshop
-from arenads.libbpf import create_map
+from arenads.libbpf import KernelMap, create_map
 from arenads.program import load
 
 __all__ = ["cells"]
@@ -31,6 +36,8 @@ PEERS = {"hash": 0, "hash, not preallocated": NO_PREALLOC}
 ENTRIES = (1_000, 10_000, 100_000, 1_000_000)
 KEY_SIZES = (8, 16, 40)
 VALUE_SIZES = (8, 64, 256)
+# Which functions of hashmap.c a neighbour calls: this one and the next, which is the peer's.
+NEIGHBOURS: dict[Concurrent, int] = {"reader": 0, "writer": 2}
 OPERATIONS = (
     "lookup_hit",
     "lookup_miss",
@@ -67,7 +74,7 @@ def filled(cell: Cell, workshop: Workshop) -> Iterator[Loaded]:
         # Its table is made at once, as the kernel's is.
         arena.hashmap("map", **types, max_entries=entries, initial_entries=entries)
         with load(built, arena=arena, maps={"peer": peer.fd}) as program:
-            both = Loaded(program, key_of)
+            both = Loaded(program, key_of, peer.fd)
             loops = Loops(program, both.order(workshop, entries))
             arena.populate(needed)
             for name in ("ours_fill", "peer_fill"):
@@ -88,7 +95,39 @@ def open_loops(cell: Cell, workshop: Workshop) -> Iterator[Sides]:
     operation = cell.name.rpartition(".")[2]
     empty = {"lookup_miss": "empty_lookup_miss", "replace": "empty_replace"}
     both = shared(cell, workshop)
-    yield both.sides(cell, workshop, empty.get(operation, "empty"))
+    sides = both.sides(cell, workshop, empty.get(operation, "empty"))
+    if not cell.concurrent:
+        yield sides
+        return
+    with neighbour(cell, workshop, both) as beside:
+        first = NEIGHBOURS[cell.concurrent]
+        yield msgspec.structs.replace(
+            sides, ours=beside(sides.ours, first), peer=beside(sides.peer, first + 1)
+        )
+
+
+@contextmanager
+def neighbour(
+    cell: Cell, workshop: Workshop, both: Loaded
+) -> Iterator[Callable[[Side, int], Side]]:
+    """Have user space read or write the same map meanwhile, from C, on the next CPU.
+
+    A million operations a second on either side, as far as bpf() can keep up.
+    """
+    program = both.program
+    with KernelMap(os.dup(both.peer_fd)) as peer:
+        functions = Functions(
+            hashmap_library(workshop, cell.key_size, cell.value_size),
+            program.arena,
+            program["map"].offset,
+            peer.fd,
+            array("I", map(key_of, workshop.order(cell.entries, "uniform"))),
+        )
+        made = Neighbour(functions, allowed_cpus()[-1 - cell.cpus])
+        try:
+            yield made.beside
+        finally:
+            made.close()
 
 
 @contextmanager
@@ -168,6 +207,15 @@ def _of_one_map(entries: int, key_size: int, value_size: int, peer: str) -> Iter
         if operation in _ZIPF:
             yield msgspec.structs.replace(made, distribution="zipf", quick=False)
         yield msgspec.structs.replace(made, cpus=2, quick=quick and operation in _ZIPF)
+        if operation in _OPENERS:
+            continue
+        for concurrent in NEIGHBOURS:
+            yield msgspec.structs.replace(
+                made,
+                concurrent=concurrent,
+                needs=needs | {"host compiler"},
+                quick=quick and operation == "lookup_hit",
+            )
 
 
 _OPENERS = {"insert": open_turns, "delete": open_turns, "iterate": open_iterate}
