@@ -285,11 +285,11 @@ def declared_types(built: Path, name: str) -> dict[str, Any]:
     return types
 
 
-def expect_equal(name: str, ours: int, peer: int) -> None:
-    """Raise if the sums of both sides differ."""
+def expect_equal(name: str, ours: object, peer: object) -> None:
+    """Raise if what both sides found differs."""
     if ours != peer:
         raise SidesDifferError(
-            f"{name}: expected both sides to find the same, found sums {ours} and {peer}",
+            f"{name}: expected both sides to find the same, found {ours!r:.60} and {peer!r:.60}",
             expected=peer,
             found=ours,
         )

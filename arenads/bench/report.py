@@ -210,7 +210,11 @@ def _how(each: Result) -> str:
 def _side(each: Result, median: float | None, apart: float | None, amount: int | None) -> str:
     if each.unit == "bytes":
         return size(amount or 0)
-    return f"{short(median or 0.0)} ±{short((apart or 0.0) / 2)} ns"
+    nanoseconds, half = median or 0.0, (apart or 0.0) / 2
+    for unit, factor in (("ms", 1e6), ("us", 1e3)):
+        if nanoseconds >= 10 * factor:
+            return f"{short(nanoseconds / factor)} ±{short(half / factor)} {unit}"
+    return f"{short(nanoseconds)} ±{short(half)} ns"
 
 
 def short(number: float) -> str:

@@ -3,11 +3,27 @@
 from __future__ import annotations
 
 from arenads.bench.cell import Cell
-from arenads.bench.cells import bpf_array, bpf_hashmap, c_array, c_hashmap
+from arenads.bench.cells import (
+    bpf_array,
+    bpf_hashmap,
+    c_array,
+    c_hashmap,
+    memory,
+    python_array,
+    python_hashmap,
+)
 
 __all__ = ["MODULES", "all_cells"]
 
-MODULES = (bpf_hashmap, bpf_array, c_hashmap, c_array)
+MODULES = (
+    bpf_hashmap,
+    bpf_array,
+    c_hashmap,
+    c_array,
+    python_hashmap,
+    python_array,
+    memory,
+)
 """In the order in which they are measured."""
 
 

@@ -1,0 +1,212 @@
+"""From Python: the hash map against bpf() by cffi, one by one and in batches.
+
+Both sides get the same keys and give the same objects: integers, or records of eight fields.
+"""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+import msgspec
+
+from arenads.annotations import u64
+from arenads.arena import Arena
+from arenads.bench.cell import Cell, Side, Sides
+from arenads.bench.loops import expect_equal
+from arenads.bench.order import key_of
+from arenads.bench.syscalls import PythonMap
+from arenads.bench.workshop import Workshop
+from arenads.libbpf import create_map
+
+__all__ = ["cells", "for_each", "values_of"]
+
+HASH = 1  # BPF_MAP_TYPE_HASH
+ENTRIES = (10_000, 1_000_000)
+SINGLE, BATCHES = "bpf()", "bpf(), batches"
+
+
+class Words(msgspec.Struct, frozen=True):
+    """A value of 64 bytes."""
+
+    a: u64
+    b: u64
+    c: u64
+    d: u64
+    e: u64
+    f: u64
+    g: u64
+    h: u64
+
+
+VALUES: dict[int, Any] = {8: u64, 64: Words}
+
+
+class Both(NamedTuple):
+    """Both maps, full, and the keys in their order."""
+
+    ours: Any
+    peer: PythonMap
+    keys: list[int]
+    values: list[Any]
+
+
+def values_of(numbers: list[int], size: int) -> list[Any]:
+    """Return what is stored under these keys."""
+    if size == 8:
+        return numbers
+    return [Words(number, 1, 2, 3, 4, 5, 6, 7) for number in numbers]
+
+
+@contextmanager
+def filled(cell: Cell, workshop: Workshop) -> Iterator[Both]:
+    """Make both maps and fill them from Python."""
+    entries, size = cell.entries, cell.value_size
+    with (
+        create_map(HASH, 8, size, entries, name="bench") as peer,
+        Arena.create("2GiB", engine="kernel") as arena,
+    ):
+        value = VALUES[size]
+        ours = arena.hashmap(
+            "map", key=u64, value=value, max_entries=entries, initial_entries=entries
+        )
+        keys = [key_of(index) for index in workshop.order(entries, "uniform")]
+        both = Both(
+            ours,
+            PythonMap(peer.fd, size, None if size == 8 else value),
+            keys,
+            values_of(keys, size),
+        )
+        pairs = list(zip(both.keys, both.values, strict=True))
+        ours.update(pairs)
+        put = both.peer.putter()
+        for key, one in pairs:
+            put(key, one)
+        yield both
+
+
+def for_each(function: Callable[..., Any] | None, *columns: list[Any]) -> Side:
+    """Return a side that calls a function with one row of the columns after the other."""
+    position = 0
+
+    def run(operations: int) -> int:
+        nonlocal position
+        rows = [
+            tuple(itertools.islice(itertools.cycle(column), position, position + operations))
+            if position + operations > len(column)
+            else column[position : position + operations]
+            for column in columns
+        ]
+        position = (position + operations) % len(columns[0])
+        if len(rows) == 1:
+            return _timed_one(function, rows[0])
+        return _timed_two(function, *rows)
+
+    return run
+
+
+def _timed_one(function: Callable[..., Any] | None, row: Iterable[Any]) -> int:
+    start = time.perf_counter_ns()
+    if function is None:
+        for _ in row:
+            pass
+    else:
+        for each in row:
+            function(each)
+    return time.perf_counter_ns() - start
+
+
+def _timed_two(
+    function: Callable[..., Any] | None, first: Iterable[Any], second: Iterable[Any]
+) -> int:
+    start = time.perf_counter_ns()
+    if function is None:
+        for _ in zip(first, second, strict=True):
+            pass
+    else:
+        for one, other in zip(first, second, strict=True):
+            function(one, other)
+    return time.perf_counter_ns() - start
+
+
+def shared(cell: Cell, workshop: Workshop) -> Both:
+    """Return what `filled` gives, of the cell before if that has the same maps."""
+    key = ("python.hashmap", cell.entries, cell.value_size)
+    return workshop.shared(key, lambda: filled(cell, workshop))
+
+
+@contextmanager
+def open_get(cell: Cell, workshop: Workshop) -> Iterator[Sides]:
+    """One value after the other."""
+    both = shared(cell, workshop)
+    get = both.peer.getter()
+    for key in both.keys[:1000]:
+        expect_equal(cell.title, both.ours[key], get(key))
+    yield Sides(
+        ours=for_each(both.ours.__getitem__, both.keys),
+        peer=for_each(get, both.keys),
+        empty=for_each(None, both.keys),
+        most=cell.entries,
+    )
+
+
+@contextmanager
+def open_put(cell: Cell, workshop: Workshop) -> Iterator[Sides]:
+    """One value after the other, of keys that are there."""
+    both = shared(cell, workshop)
+    yield Sides(
+        ours=for_each(both.ours.__setitem__, both.keys, both.values),
+        peer=for_each(both.peer.putter(), both.keys, both.values),
+        empty=for_each(None, both.keys, both.values),
+        most=cell.entries,
+    )
+
+
+@contextmanager
+def open_items(cell: Cell, workshop: Workshop) -> Iterator[Sides]:
+    """Every key and value, as objects."""
+    both = shared(cell, workshop)
+    theirs = both.peer.items if cell.peer == SINGLE else both.peer.batched_items
+    expect_equal(cell.title, dict(both.ours.items()), dict(theirs()))
+
+    def whole(items: Callable[[], Iterable[Any]]) -> Side:
+        def run(operations: int) -> int:
+            start = time.perf_counter_ns()
+            for _ in range(operations // cell.entries):
+                for _ in items():
+                    pass
+            return time.perf_counter_ns() - start
+
+        return run
+
+    yield Sides(ours=whole(both.ours.items), peer=whole(theirs), step=cell.entries)
+
+
+# An operation on many keys at once is added here: an opener, and the peers that have one too.
+OPERATIONS = {
+    "get": (open_get, (SINGLE,)),
+    "put": (open_put, (SINGLE,)),
+    "items": (open_items, (SINGLE, BATCHES)),
+}
+
+
+def cells() -> Iterator[Cell]:
+    """Yield the cells: those of the same maps follow each other."""
+    for entries in ENTRIES:
+        for value_size in VALUES:
+            for operation, (opener, peers) in OPERATIONS.items():
+                for peer in peers:
+                    yield Cell(
+                        name=f"python.hashmap.{operation}",
+                        peer=peer,
+                        open=opener,
+                        entries=entries,
+                        key_size=8,
+                        value_size=value_size,
+                        distribution="" if operation == "items" else "uniform",
+                        needs=frozenset({"kernel"}),
+                        quick=entries == 10_000,
+                    )
