@@ -72,6 +72,7 @@ static __always_inline __u64 bench_begin(const struct bench_run *run)
 		start = bench_begin(run);                                      \
 		for (ads_each(i, operations)) {                                \
 			__u32 number = bench_number(run, position);            \
+			(void)number;                                          \
 			position = bench_wrap(run, position + 1);              \
 			body                                                   \
 		}                                                              \
@@ -104,6 +105,7 @@ static __always_inline __u64 bench_begin(const struct bench_run *run)
 			start = bpf_ktime_get_ns();                            \
 			for (ads_each(i, portion)) {                           \
 				__u32 number = bench_number(run, at);          \
+				(void)number;                                  \
 				at = bench_wrap(run, at + 1);                  \
 				measured                                       \
 			}                                                      \
@@ -111,6 +113,7 @@ static __always_inline __u64 bench_begin(const struct bench_run *run)
 			at = bench_wrap(run, position + other_from * portion); \
 			for (ads_each(i, portion)) {                           \
 				__u32 number = bench_number(run, at);          \
+				(void)number;                                  \
 				at = bench_wrap(run, at + 1);                  \
 				other                                          \
 			}                                                      \

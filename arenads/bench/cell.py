@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Amounts", "Cell", "Concurrent", "Distribution", "Need", "Side", "Sides"]
 
-Need = Literal["kernel", "bpf compiler", "host compiler"]
+Need = Literal["kernel", "bpf compiler", "host compiler", "bpf_rbtree"]
 Distribution = Literal["", "uniform", "zipf", "sequential"]
 Concurrent = Literal["", "reader", "writer"]
 

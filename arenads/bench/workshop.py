@@ -17,6 +17,7 @@ from arenads.arena import choose_engine
 from arenads.bench import order
 from arenads.bench.cell import Cell, Distribution, Need
 from arenads.bench.measure import allowed_cpus
+from arenads.btf import KERNEL_BTF
 from arenads.errors import ArenadsError, CompilerMissingError
 
 __all__ = ["Workshop", "why_not"]
@@ -159,8 +160,20 @@ def _why_no_compiler(find: Callable[[], compiler.Compiler]) -> Callable[[], str]
     return why
 
 
+def _why_no_tree() -> str:
+    """The kernel's trees have a way from node to node since Linux 6.16."""
+    try:
+        names = Path(KERNEL_BTF).read_bytes()
+    except OSError as error:
+        return f"{KERNEL_BTF}: {error.strerror}"
+    wanted = ("bpf_rbtree_add_impl", "bpf_rbtree_root", "bpf_rbtree_left")
+    missing = [name for name in wanted if f"\0{name}\0".encode() not in names]
+    return f"this kernel has no {' and '.join(missing)}" if missing else ""
+
+
 _PROBES: dict[Need, Callable[[], str]] = {
     "kernel": _why_no_kernel,
+    "bpf_rbtree": _why_no_tree,
     "bpf compiler": _why_no_compiler(compiler.find_bpf_compiler),
     "host compiler": _why_no_compiler(compiler.find_host_compiler),
 }

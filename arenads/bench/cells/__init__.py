@@ -6,6 +6,7 @@ from arenads.bench.cell import Cell
 from arenads.bench.cells import (
     bpf_array,
     bpf_hashmap,
+    bpf_orderedmap,
     c_array,
     c_hashmap,
     memory,
@@ -18,6 +19,7 @@ __all__ = ["MODULES", "all_cells"]
 MODULES = (
     bpf_hashmap,
     bpf_array,
+    bpf_orderedmap,
     c_hashmap,
     c_array,
     python_hashmap,
