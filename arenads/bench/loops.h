@@ -16,6 +16,9 @@ struct bench_target {
 	void *mapped;    /* the peer's elements, if it is mapped here */
 	__u32 structure; /* offset in the arena */
 	__s32 fd;	 /* the peer */
+	__u64 ours[32];  /* how far each iteration has come; zero: at the beginning */
+	__u64 peer[32];
+	__u64 batch[32];
 };
 
 struct bench_run {

@@ -39,7 +39,9 @@ LONGEST = 1 << 16
 
 # How much of the longest run all have to share, or the run is repeated.
 _OVERLAP = 0.7
-_ATTEMPTS = 50
+_ATTEMPTS = 4
+# Runs that the kernel ended early are resumed, so often at most.
+_RESUMPTIONS = 50
 _HEAD_START_NS = 1_000_000
 
 
@@ -244,7 +246,7 @@ class Loops:
         runner = self._runners[key]
         took = total = done = 0
         began = start
-        for _ in range(_ATTEMPTS):
+        for _ in range(_RESUMPTIONS):
             run = _Run(
                 operations=operations - done,
                 start=start,

@@ -35,6 +35,7 @@ class _Target(ctypes.Structure):
         ("mapped", ctypes.c_void_p),
         ("structure", ctypes.c_uint32),
         ("fd", ctypes.c_int32),
+        ("places", ctypes.c_uint64 * 96),
     )
 
 
@@ -84,7 +85,8 @@ class Functions:
     ) -> None:
         self.library = library
         self.portion = portion
-        self.target = _Target(int(ffi.cast("uintptr_t", arena._open())), mapped, structure, fd)
+        core = int(ffi.cast("uintptr_t", arena._open()))
+        self.target = _Target(arena=core, mapped=mapped, structure=structure, fd=fd)
         self._numbers = numbers  # has to stay
         self._positions: dict[str, int] = {}
 

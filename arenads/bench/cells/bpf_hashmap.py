@@ -206,7 +206,9 @@ def _of_one_map(entries: int, key_size: int, value_size: int, peer: str) -> Iter
             continue
         if operation in _ZIPF:
             yield msgspec.structs.replace(made, distribution="zipf", quick=False)
-        yield msgspec.structs.replace(made, cpus=2, quick=quick and operation in _ZIPF)
+        yield msgspec.structs.replace(
+            made, cpus=2, quick=quick and operation in _ZIPF and entries == 10_000
+        )
         if operation in _OPENERS:
             continue
         for concurrent in NEIGHBOURS:

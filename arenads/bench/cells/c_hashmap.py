@@ -118,7 +118,6 @@ def open_iterate(cell: Cell, workshop: Workshop) -> Iterator[Sides]:
     yield Sides(
         ours=functions.side("ours_iterate", "ours"),
         peer=functions.side(f"{peer}_iterate", "peer"),
-        step=cell.entries,
     )
 
 
