@@ -19,6 +19,8 @@
 
 #include <arenads/bpf.h>
 
+ADS_ARENA(4 * ADS_GIB);
+
 struct bench_run {
 	__u64 operations; /* how many to do; then how many were done before the loop budget ran out */
 	__u64 nanoseconds; /* what they took */
@@ -45,6 +47,15 @@ static __always_inline __u64 bench_begin(const struct bench_run *run)
 	while (bpf_ktime_get_ns() < run->start && ads_may_loop())
 		;
 	return bpf_ktime_get_ns();
+}
+
+/* Take memory for an order: run->length numbers, whose place is run->order then. */
+SEC("syscall") int bench_reserve(struct bench_run *run)
+{
+	void __arena *block = ads_block(ads_here(), 4ull * run->length);
+
+	run->order = (__u32)(unsigned long)block;
+	return block ? ADS_OK : ADS_NO_MEMORY;
 }
 
 /* A value for each CPU, to be stored or to copy to: on the stack there may be no room for it. */

@@ -16,7 +16,6 @@ struct value {
 	__u64 word[VALUE_SIZE / 8];
 };
 
-ADS_ARENA(4 * ADS_GIB);
 ADS_ARRAY(array, struct value, ENTRIES);
 
 struct {

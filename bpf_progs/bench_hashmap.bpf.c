@@ -21,7 +21,6 @@ struct value {
 	__u64 word[VALUE_SIZE / 8];
 };
 
-ADS_ARENA(4 * ADS_GIB);
 ADS_HASHMAP(map, struct key, struct value, 1024);
 
 struct {
@@ -126,7 +125,6 @@ static __always_inline int passed(struct bench_run *run, __u64 start, __u64 sum,
 	run->sum = all ? sum : 0;
 	return ADS_OK;
 }
-
 
 SEC("syscall") int ours_iterate(struct bench_run *run)
 {

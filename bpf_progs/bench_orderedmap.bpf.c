@@ -10,7 +10,6 @@
  */
 #include "bench.h"
 
-ADS_ARENA(4 * ADS_GIB);
 ADS_ORDEREDMAP(map, __u64, __u64, 1024);
 
 /* --- the kernel's tree, as include/uapi/linux/bpf.h and its functions have it --------------------- */

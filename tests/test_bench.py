@@ -294,10 +294,11 @@ def test_the_list_says_what_keeps_a_cell_from_running() -> None:
 
 
 def tiny(cells: list[Cell]) -> list[Cell]:
-    """One cell of each name and peer, with few entries and 8-byte keys and values."""
-    found: dict[tuple[str, str], Cell] = {}
+    """One cell of each name, peer and way to run, with few entries of the smallest sizes."""
+    found: dict[tuple[object, ...], Cell] = {}
     for cell in cells:
-        found.setdefault((cell.name, cell.peer), msgspec.structs.replace(cell, entries=64))
+        way = (cell.name, cell.peer, cell.cpus, cell.concurrent, cell.distribution)
+        found.setdefault(way, msgspec.structs.replace(cell, entries=64))
     return list(found.values())
 
 
@@ -307,7 +308,7 @@ def workshop() -> Iterator[Workshop]:
         yield made
 
 
-@pytest.mark.parametrize("cell", tiny(all_cells()), ids=lambda cell: f"{cell.name}-{cell.peer}")
+@pytest.mark.parametrize("cell", tiny(all_cells()), ids=lambda cell: f"{cell.title}-{cell.peer}")
 def test_a_cell_runs_and_both_sides_do_the_same(cell: Cell, workshop: Workshop) -> None:
     missing = why_not(cell, {})
     if missing:

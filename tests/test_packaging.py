@@ -139,6 +139,13 @@ def test_the_wheel_holds_every_module_but_those_of_the_build(wheel_names: set[st
     assert not build_only & wheel_names
 
 
+def test_the_wheel_holds_the_c_code_of_the_benchmark(wheel_names: set[str]) -> None:
+    sources = [*(ROOT / "arenads" / "bench").glob("*.[ch]")]
+    assert sources
+    assert {str(path.relative_to(ROOT)) for path in sources} <= wheel_names
+    assert "arenads/programs/src/bench.h" in wheel_names
+
+
 def test_the_wheel_holds_nothing_but_the_package_and_its_metadata(wheel_names: set[str]) -> None:
     assert {name.split("/")[0] for name in wheel_names} == {"arenads", f"{RELEASE}.dist-info"}
 

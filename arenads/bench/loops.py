@@ -14,8 +14,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from arenads._core import ffi, lib
-from arenads.arena import Arena
+from arenads._core import lib
 from arenads.bench.cell import Cell, Distribution, Side, Sides
 from arenads.bench.measure import allowed_cpus
 from arenads.bench.workshop import Workshop
@@ -75,15 +74,15 @@ class _Done(NamedTuple):
 class OrderBlock:
     """Numbers of entries in an arena, in the order in which loops come to them."""
 
-    def __init__(self, arena: Arena, numbers: array[int]) -> None:
-        size = len(numbers) * 4
+    def __init__(self, program: Program, numbers: array[int]) -> None:
+        arena, size = program.arena, 4 * len(numbers)
         arena.populate(size + 4096)
-        offset = ffi.new("__u32 *")
-        arena._check(lib.ads_alloc(arena._open(), size, offset))
-        self.offset = int(offset[0])
+        done = program.run("bench_reserve", bytes(_Run(length=len(numbers))))
+        if done.value:
+            raise ArenadsError(f"no room for an order of {size} bytes", errno=-done.value)
+        self.offset = int(_Run.from_buffer_copy(done.context).order)
         self.length = len(numbers)
-        place = ffi.cast("char *", arena.base + self.offset)
-        ffi.memmove(place, numbers, size)
+        ctypes.memmove(arena.base + self.offset, numbers.tobytes(), size)
 
 
 class Loaded:
@@ -118,7 +117,7 @@ class Loaded:
             numbers = workshop.order(entries, distribution)
             if self._number_of is not None:
                 numbers = array("I", map(self._number_of, numbers))
-            self._orders[key] = OrderBlock(self.program.arena, numbers)
+            self._orders[key] = OrderBlock(self.program, numbers)
         return self._orders[key]
 
     def sides(self, cell: Cell, workshop: Workshop, empty: str = "empty") -> Sides:

@@ -167,6 +167,8 @@ class Neighbour:
     def _doing(self, wanted: int) -> Iterator[None]:
         self._shared.wanted = wanted
         while self._shared.doing != wanted:
+            if not self._thread.is_alive():
+                raise ArenadsError("the thread that was to work beside a program has ended")
             time.sleep(0.0001)
         try:
             yield
