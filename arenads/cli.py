@@ -423,7 +423,8 @@ def _parser() -> argparse.ArgumentParser:
         "bench",
         _bench,
         "measure structures in an arena against kernel maps, side by side",
-        "All of it takes about a quarter of an hour, --quick about a minute. An interrupt ends it"
+        "On an idle machine all of it takes some twenty minutes, --quick about one; on a busy one a"
+        " multiple, since disturbed rounds are repeated. An interrupt ends it"
         " with the table of what was measured. Exit status 1 if something could not be measured"
         " although it should run here.",
     )

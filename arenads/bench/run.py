@@ -109,6 +109,7 @@ def run(cells: Sequence[Cell], *, quick: bool = False, settings: Settings | None
                     results.append(_one(cell, workshop, settings))
                 except (ArenadsError, OSError, MemoryError) as error:
                     missed.append(skipped(cell, _gist(error), failed=True))
+                    workshop.distrust()
                 progress.step()
         complete = True
     except KeyboardInterrupt:

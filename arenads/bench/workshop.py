@@ -94,6 +94,11 @@ class Workshop:
         made: T = self._shared
         return made
 
+    def distrust(self) -> None:
+        """Have what is shared made anew: a cell that failed may have left it in any state."""
+        if not isinstance(self._shared, ArenadsError):
+            self._release()
+
     def _release(self) -> None:
         self._shared_key = self._shared = None
         self._holder.close()

@@ -185,7 +185,7 @@ def open_items(cell: Cell, workshop: Workshop) -> Iterator[Sides]:
     yield Sides(ours=whole(both.ours.items), peer=whole(theirs), step=cell.entries)
 
 
-# An operation on many keys at once is added here: an opener, and the peers that have one too.
+# Operations on many keys at once (get_many, snapshot) belong here: an opener, and its peers.
 OPERATIONS = {
     "get": (open_get, (SINGLE,)),
     "put": (open_put, (SINGLE,)),
