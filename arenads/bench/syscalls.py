@@ -116,3 +116,35 @@ class PythonMap:
             else:
                 decoded = self._codec.unpack_many(view, size, 0, found)
                 yield from zip(those, decoded, strict=True)
+
+    def snapshot(self, entries: int) -> tuple[Any, Any, int]:
+        """Copy all keys and values into two arrays, by two system calls each; no objects."""
+        ffi, fd, width = self._ffi, self._fd, self._value_size // 8
+        step, lookup = self._libbpf.bpf_map_get_next_key, self._libbpf.bpf_map_lookup_elem
+        keys = ffi.new(self._key_array, entries + 1)
+        values = ffi.new("uint64_t[]", entries * width)
+        last, count = ffi.NULL, 0
+        while not step(fd, last, keys + count):
+            last = keys + count
+            if lookup(fd, last, values + count * width):
+                raise ArenadsError("a key went away")
+            count += 1
+        return keys, values, count
+
+    def batched_snapshot(self, entries: int) -> tuple[Any, Any, int]:
+        """Copy all keys and values into two arrays, by a system call for each batch; no objects."""
+        ffi, fd, width = self._ffi, self._fd, self._value_size // 8
+        batch = self._libbpf.bpf_map_lookup_batch
+        keys = ffi.new(self._key_array, entries + BATCH)
+        values = ffi.new("uint64_t[]", (entries + BATCH) * width)
+        found, place = ffi.new("uint32_t *"), ffi.new("uint32_t *")
+        since = ffi.NULL
+        code = count = 0
+        while not code:
+            found[0] = BATCH
+            code = batch(fd, since, place, keys + count, values + count * width, found, ffi.NULL)
+            if code not in (0, -errno.ENOENT):
+                raise ArenadsError("the kernel refused a batch", errno=-code)
+            since = place
+            count += found[0]
+        return keys, values, count

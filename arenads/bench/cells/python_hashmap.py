@@ -29,6 +29,9 @@ ENTRIES = (10_000, 1_000_000)
 SINGLE, BATCHES = "bpf()", "bpf(), batches"
 
 
+MANY = 1000  # keys of one call
+
+
 class Words(msgspec.Struct, frozen=True):
     """A value of 64 bytes."""
 
@@ -185,11 +188,68 @@ def open_items(cell: Cell, workshop: Workshop) -> Iterator[Sides]:
     yield Sides(ours=whole(both.ours.items), peer=whole(theirs), step=cell.entries)
 
 
-# Operations on many keys at once (get_many, snapshot) belong here: an opener, and its peers.
+@contextmanager
+def open_get_many(cell: Cell, workshop: Workshop) -> Iterator[Sides]:
+    """A list of a thousand values in one call; the kernel has no batch of keys to look up."""
+    both = shared(cell, workshop)
+    many = min(MANY, cell.entries)
+    get = both.peer.getter()
+
+    def each(keys: list[int]) -> list[Any]:
+        return [get(key) for key in keys]
+
+    expect_equal(cell.title, both.ours.get_many(both.keys[:many]), each(both.keys[:many]))
+
+    def lists(function: Callable[[list[int]], list[Any]]) -> Side:
+        place = 0
+
+        def run(operations: int) -> int:
+            nonlocal place
+            took = 0
+            for _ in range(operations // many):
+                keys = both.keys[place : place + many]
+                place = (place + many) % (len(both.keys) - many + 1)
+                start = time.perf_counter_ns()
+                function(keys)
+                took += time.perf_counter_ns() - start
+            return took
+
+        return run
+
+    yield Sides(ours=lists(both.ours.get_many), peer=lists(each), step=many)
+
+
+@contextmanager
+def open_snapshot(cell: Cell, workshop: Workshop) -> Iterator[Sides]:
+    """Every key and value in memory of one's own, without an object for each."""
+    both = shared(cell, workshop)
+    theirs = both.peer.snapshot if cell.peer == SINGLE else both.peer.batched_snapshot
+    keys, _, count = theirs(cell.entries)
+    mine = both.ours.snapshot()
+    expect_equal(cell.title, sorted(key for key, _ in mine), sorted(keys[0:count]))
+
+    def whole(take: Callable[[], object]) -> Side:
+        def run(operations: int) -> int:
+            start = time.perf_counter_ns()
+            for _ in range(operations // cell.entries):
+                take()
+            return time.perf_counter_ns() - start
+
+        return run
+
+    yield Sides(
+        ours=whole(both.ours.snapshot),
+        peer=whole(lambda: theirs(cell.entries)),
+        step=cell.entries,
+    )
+
+
 OPERATIONS = {
     "get": (open_get, (SINGLE,)),
+    "get_many": (open_get_many, (SINGLE,)),
     "put": (open_put, (SINGLE,)),
     "items": (open_items, (SINGLE, BATCHES)),
+    "snapshot": (open_snapshot, (SINGLE, BATCHES)),
 }
 
 
@@ -206,7 +266,7 @@ def cells() -> Iterator[Cell]:
                         entries=entries,
                         key_size=8,
                         value_size=value_size,
-                        distribution="" if operation == "items" else "uniform",
+                        distribution="" if operation in ("items", "snapshot") else "uniform",
                         needs=frozenset({"kernel"}),
                         quick=entries == 10_000,
                     )
