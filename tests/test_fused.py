@@ -98,7 +98,7 @@ def test_the_map_keeps_its_class_for_others(records: Any) -> None:
     assert isinstance(records, before) and isinstance(records, MutableMapping)
     assert type(records).__name__ == before.__name__
     assert repr(records) == text.replace("0 of", "1 of")
-    assert (type(records).get.__doc__ or "").startswith("Return the value of `key`")
+    assert (type(records).get.__doc__ or "").startswith("Return a copy of the value of `key`")
 
 
 def test_methods_that_were_kept_from_before_the_first_use_work(records: Any) -> None:
