@@ -93,6 +93,7 @@ int ads_arena_remap(struct ads_arena *);
 void ads_arena_close(struct ads_arena *);
 int ads_arena_populate(struct ads_arena *, __u64 end);
 int ads_arena_provision(struct ads_arena *, __u64 distance);
+int ads_alloc(struct ads_arena *, __u64 bytes, __u32 *offset);
 int ads_bpf_arena_create(__u64 size, __u64 base, const char *name);
 int ads_bpf_pin(int fd, const char *path);
 int ads_bpf_get(const char *path);
