@@ -538,8 +538,8 @@ MISTAKES = (
         "a slot is given up before it is read",
         "short queue",
         {
-            "ads_store_release(&ring->head, head + 1); /* R5. Commit. */": "",
-            "ads_copy_out(a, value, slot, ref.value_size);": (
+            "ads_copy_out(a, value, slot, ref.value_size); "
+            "ads_store_release(&ring->head, head + 1); /* R5. Commit. */": (
                 "ads_store_release(&ring->head, head + 1); ads_copy_out(a, value, slot, "
                 "ref.value_size);"
             ),

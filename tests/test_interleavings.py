@@ -283,9 +283,9 @@ MISTAKES = (
         "pool",
         {
             "ads_cas(&root->cursor, at, at + bytes); /* R1 */": "",
-            "if ((word & 3) == ADS_BLOCK_CHUNK) { struct ads_pool_ref pool": (
+            "if ((word & 3) == ADS_BLOCK_CHUNK) { struct ads_pool __arena *p": (
                 "ads_cas(&root->cursor, at, at + bytes); if ((word & 3) == ADS_BLOCK_CHUNK) { "
-                "struct ads_pool_ref pool"
+                "struct ads_pool __arena *p"
             ),
         },
     ),
@@ -431,8 +431,8 @@ MISTAKES = (
         "a slot is given up before it is read",
         "queue",
         {
-            "ads_store_release(&ring->head, head + 1); /* R5. Commit. */": "",
-            "ads_copy_out(a, value, slot, ref.value_size);": (
+            "ads_copy_out(a, value, slot, ref.value_size); "
+            "ads_store_release(&ring->head, head + 1); /* R5. Commit. */": (
                 "ads_store_release(&ring->head, head + 1); ads_copy_out(a, value, slot, "
                 "ref.value_size);"
             ),
