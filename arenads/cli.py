@@ -34,6 +34,10 @@ PIPE_CLOSED = 128 + signal.SIGPIPE
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run one command and exit with its status."""
+    if sys.stderr is None:  # closed: nobody is told, and nothing else may take its number
+        sys.stderr = open(os.devnull, "w")
+    if sys.stdout is None:
+        sys.exit(_say("standard output is closed"))
     try:
         status = _run(_parser().parse_args(arguments))
         sys.stdout.flush()

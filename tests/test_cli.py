@@ -92,6 +92,50 @@ def test_a_full_disk_is_told_without_a_traceback() -> None:
     assert done.stderr == "arenads: output: No space left on device\n"
 
 
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["doctor"],
+        ["cflags"],
+        ["ls"],
+        ["schema", "--key", "u32"],
+        ["header", "enum:IntEnum"],
+        ["check", "absent"],
+        ["dump", "absent"],
+        ["top", "absent"],
+    ],
+    ids=lambda command: command[0],
+)
+@pytest.mark.parametrize("closed", [(1,), (1, 2)], ids=["output", "output and errors"])
+def test_a_closed_standard_output_is_told_without_a_traceback(
+    command: list[str], closed: tuple[int, ...]
+) -> None:
+    redirections = "".join(f" {number}>&-" for number in closed)
+    done = subprocess.run(
+        ["sh", "-c", f'exec "$@"{redirections}', "sh", sys.executable, "-m", "arenads", *command],
+        env=child_environment(),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    said = "" if 2 in closed else "arenads: standard output is closed\n"
+    assert (done.returncode, done.stdout, done.stderr) == (2, "", said)
+
+
+def test_with_standard_error_closed_nothing_goes_to_standard_output_instead() -> None:
+    command = [sys.executable, "-m", "arenads", "check", "absent"]
+    done = subprocess.run(
+        ["sh", "-c", 'exec "$@" 2>&-', "sh", *command],
+        env=child_environment(),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (2, "", "")
+
+
 def test_an_interrupt_is_quiet(eventually: Callable[[Callable[[], bool]], None]) -> None:
     child = subprocess.Popen(
         [sys.executable, "-m", "arenads", "demo", "--engine", "native", "--seconds", "600"],
