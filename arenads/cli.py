@@ -1,7 +1,7 @@
 """The command line: `arenads`, or `python -m arenads`.
 
 Exit status: 0 all is well; 1 the answer is no (`doctor`: the engine does not work, `demo`: the
-two sides disagree, `bench`: something could not be measured, `check`, `ls`, `dump`: something is
+two sides disagree, `bench`: something could not be measured, `check`, `ls`, `dump`, `top`: something is
 damaged or leaked, `header --check`: the file is out of date); 2 it could not be done; 130
 interrupted.
 """
@@ -265,11 +265,11 @@ def _top(options: argparse.Namespace) -> int:
         options.json,
     )
     try:
-        show_top(request, sys.stdout)
+        fine = show_top(request, sys.stdout)
     except DamagedError as error:
         _say(error.message)
         return NO
-    return 0
+    return 0 if fine else NO
 
 
 def _schema(options: argparse.Namespace) -> int:
@@ -508,7 +508,8 @@ def _add_reading_commands(add: Callable[..., Any]) -> None:
         "top",
         _top,
         "watch the entries of a structure, or the structures of an arena, and their rates",
-        "Drawn in place on a terminal; q quits. The arena is opened read-only.",
+        "Drawn in place on a terminal; q quits. The arena is opened read-only. Exit status 1 if"
+        " something is damaged.",
     )
     top.add_argument("pin", metavar="PIN", help="path of the pinned arena")
     top.add_argument("name", metavar="NAME", nargs="?", help="one structure; default: all of them")

@@ -59,6 +59,7 @@ class Sample(msgspec.Struct):
     rows: dict[Row, Row]
     total: int
     heading: list[str]
+    damaged: bool = False
 
 
 class Shown(msgspec.Struct, frozen=True):
@@ -120,7 +121,7 @@ class _OfArena:
         rows = dict(sorted(rows.items()))  # those that are equal in what is sorted by, by name
         at = time.monotonic()
         count = f"{len(rows):,} structure{'' if len(rows) == 1 else 's'}"
-        return Sample(at, self.fields, rows, len(rows), [count, *problems])
+        return Sample(at, self.fields, rows, len(rows), [count, *problems], bool(problems))
 
 
 def _structure_row(structure: Structure[Any]) -> Row:
@@ -206,6 +207,11 @@ class _Frames:
         self._request = request
         self._before: Sample | None = None
         self._check()
+
+    @property
+    def fine(self) -> bool:
+        """Whether the last sample met no damage."""
+        return self._before is None or not self._before.damaged
 
     def _check(self) -> None:
         """Refuse a field that there is not, before anything is shown."""
@@ -404,8 +410,10 @@ def _json_line(frame: Frame, request: Request) -> str:
     ).decode()
 
 
-def show_top(request: Request, output: TextIO) -> None:
+def show_top(request: Request, output: TextIO) -> bool:
     """Show frames until the count is reached, or `q` is pressed on the terminal.
+
+    Returns whether what was sampled last could be read to its end.
 
     Raises
     ------
@@ -425,6 +433,7 @@ def show_top(request: Request, output: TextIO) -> None:
                 _print_frames(arena, request, frames, keys, output)
             else:
                 _draw_frames(arena, request, frames, keys, live)
+        return frames.fine
 
 
 def _heading(arena: Arena, request: Request) -> list[str]:

@@ -255,6 +255,26 @@ def test_json_is_one_object_for_each_frame(run: Run, pinned: Path) -> None:
     assert [row["name"] for row in everywhere["rows"]] == ["stats"]
 
 
+@pytest.mark.parametrize("form", [[], ["--json"]], ids=["text", "JSON"])
+def test_an_arena_with_damage_is_shown_and_the_answer_is_no(run: Run, form: list[str]) -> None:
+    place = Path(f"/dev/shm/arenads-test-top-{os.getpid()}")
+    with arenads.create("1MiB", engine="native", provision=None) as arena:
+        arena.list("good", value=u64)
+        arena.list("bad", value=u64)
+        at = int(arena._lookup("bad").schema_offset)
+        arena.pin(place)
+    try:
+        with open(place, "r+b") as file:
+            file.seek(at)
+            file.write(b"\x21")
+        done = run("top", place, "--once", "--interval", "0.05", *form)
+    finally:
+        place.unlink()
+    assert (done.returncode, done.stderr) == (1, "")
+    assert "bad: " in done.stdout
+    assert "good" in done.stdout
+
+
 def test_mistakes_are_told(run: Run, pinned: Path) -> None:
     assert "Did you mean 'stats'?" in fails(run("top", pinned, "stat"))
     assert "there are key, calls, errors" in fails(run("top", pinned, "stats", "--sort", "x"))
