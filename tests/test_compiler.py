@@ -175,7 +175,9 @@ def test_a_compiler_that_compiles_but_writes_nothing_is_passed_over(no_compilers
 
 
 def test_cc_is_taken_when_it_is_set(no_compilers: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    chosen = put_script(no_compilers, "my-cc", 'for last; do :; done; : > "$last"')
+    # Asked for its version it writes nothing.
+    body = 'for last; do :; done; test "$last" = --version || : > "$last"'
+    chosen = put_script(no_compilers, "my-cc", body)
     monkeypatch.setenv("CC", f"{chosen} -m64")
     assert compiler.find_host_compiler().command == (str(chosen), "-m64")
 
