@@ -112,10 +112,10 @@ def check_arena(pin: str, name: str | None = None, *, repair: bool = False) -> C
             try:
                 checked.append(_check_one(arena, each, repair))
             except (StructureAbsentError, SchemaError) as error:
-                if name is not None:
-                    raise
-                if each in _names(arena):  # else it was removed meanwhile
+                if each in _names(arena):
                     checked.append(_uncheckable(each, error))
+                elif name is not None:  # else it was removed meanwhile
+                    raise
         memory = arena.statistics()
         return CheckedArena(
             version=1,
@@ -194,7 +194,10 @@ def _check_one(arena: Arena, name: str, repair: bool) -> CheckedStructure:
 
 
 def _uncheckable(name: str, error: ArenadsError) -> CheckedStructure:
-    return CheckedStructure(name, "unknown", 0, 0, None, None, None, None, 1, error.message)
+    said = error.message
+    if isinstance(error, StructureAbsentError):
+        said = f"{name}: damaged: the directory lists the name, and does not find it"
+    return CheckedStructure(name, "unknown", 0, 0, None, None, None, None, 1, said)
 
 
 def _table(report: CheckedArena) -> Table:

@@ -333,6 +333,23 @@ def test_damage_is_found_and_its_place_told(run: Run, native_pin: Path) -> None:
     assert json.loads(run("check", native_pin, "--json").stdout)["structures"][0]["errors"] >= 1
 
 
+@pytest.mark.parametrize("name", [[], ["recent"]], ids=["all", "one"])
+def test_a_name_that_is_listed_and_not_found_is_damage(
+    run: Run, native_pin: Path, name: list[str]
+) -> None:
+    with arenads.create("1MiB", engine="native", provision=None) as arena:
+        arena.list("recent", value=arenads.u64)
+        arena.pin(native_pin)
+    entry = native_pin.read_bytes().index(b"recent".ljust(64, b"\0")) - 8
+    with open(native_pin, "r+b") as file:
+        file.seek(entry)  # the hash of the name
+        file.write(b"\x55" * 4)
+    done = run("check", native_pin, *name)
+    assert done.returncode == 1
+    assert "arenads: recent: damaged" in done.stderr
+    assert "no structure" not in done.stderr
+
+
 def test_a_damaged_root_is_an_answer_too(run: Run, native_pin: Path) -> None:
     with arenads.create("1MiB", engine="native") as arena:
         arena.pin(native_pin)
