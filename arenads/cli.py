@@ -1,9 +1,9 @@
 """The command line: `arenads`, or `python -m arenads`.
 
 Exit status: 0 all is well; 1 the answer is no (`doctor`: the engine does not work, `demo`: the
-two sides disagree, `bench`: something could not be measured, `check`, `ls`, `dump`, `top`: something is
-damaged or leaked, `header --check`: the file is out of date); 2 it could not be done; 130
-interrupted.
+two sides disagree, `bench`: something could not be measured, `check`, `ls`, `dump`, `top`:
+something is damaged or leaked, `header --check`: the file is out of date); 2 it could not be done;
+130 interrupted.
 """
 
 from __future__ import annotations
@@ -197,6 +197,8 @@ def _ls(options: argparse.Namespace) -> int:
 
         found = find_arenas()
         _print_json(found) if options.json else show(found.table())
+        for complaint in found.complaints:
+            _complain(complaint)
         return 0
     from arenads.ls import list_arena
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
+from collections import Counter
 from collections.abc import Iterator
 
 import msgspec
@@ -13,11 +15,12 @@ from arenads.arena import Arena
 from arenads.errors import ArenadsError, NotAPinError
 from arenads.table import Table
 
-__all__ = ["FoundArenas", "PinnedArena", "find_arenas"]
+__all__ = ["FoundArenas", "PinnedArena", "UnseenPlace", "find_arenas"]
 
 _MAP_NAME = b"arenads"  # of ads_arena_create()
 _MOST_FILES = 100_000
 _SHARED_MEMORY = "/dev/shm"
+_FORBIDDEN = (errno.EACCES, errno.EPERM)
 
 
 class PinnedArena(msgspec.Struct, frozen=True):
@@ -31,12 +34,21 @@ class PinnedArena(msgspec.Struct, frozen=True):
     error: str
 
 
+class UnseenPlace(msgspec.Struct, frozen=True):
+    """A "pin", "file" or "folder" that may not be opened; whether it has an arena is not known."""
+
+    path: str
+    kind: str
+    error: str
+
+
 class FoundArenas(msgspec.Struct, frozen=True):
     """The arenas that were found, and where was looked."""
 
     version: int
     folders: list[str]
     arenas: list[PinnedArena]
+    unseen: list[UnseenPlace]
 
     def table(self) -> Table:
         """Return what was found as a table."""
@@ -58,6 +70,15 @@ class FoundArenas(msgspec.Struct, frozen=True):
             marked=[number for number, each in enumerate(self.arenas) if each.error],
         )
 
+    @property
+    def complaints(self) -> list[str]:
+        """How many places of each kind could not be looked at, and why."""
+        counts = Counter((each.kind, each.error) for each in self.unseen)
+        return [
+            f"{count:,} {kind}{'' if count == 1 else 's'} could not be looked at: {error}"
+            for (kind, error), count in counts.items()
+        ]
+
 
 def find_arenas() -> FoundArenas:
     """Look at every pin in the bpf file systems, and every file in /dev/shm.
@@ -66,14 +87,19 @@ def find_arenas() -> FoundArenas:
     not touched.
     """
     folders = _bpf_folders()
+    unseen: list[UnseenPlace] = []
     found = [
         _opened(path, "kernel")
         for folder in folders
-        for path in _files(folder)
-        if _is_kernel_arena(path)
+        for path in _files(folder, unseen)
+        if _is_kernel_arena(path, unseen)
     ]
-    found += [_opened(path, "native") for path in _files(_SHARED_MEMORY) if _is_file_arena(path)]
-    return FoundArenas(1, [*folders, _SHARED_MEMORY], found)
+    found += [
+        _opened(path, "native")
+        for path in _files(_SHARED_MEMORY, unseen)
+        if _is_file_arena(path, unseen)
+    ]
+    return FoundArenas(1, [*folders, _SHARED_MEMORY], found, unseen)
 
 
 def _bpf_folders() -> list[str]:
@@ -85,9 +111,18 @@ def _bpf_folders() -> list[str]:
     return sorted({words[1] for words in lines if len(words) > 2 and words[2] == "bpf"})
 
 
-def _files(folder: str) -> Iterator[str]:
+def _note(unseen: list[UnseenPlace], path: str, kind: str, number: int | None) -> None:
+    if number in _FORBIDDEN:
+        unseen.append(UnseenPlace(path, kind, os.strerror(number)))
+
+
+def _files(folder: str, unseen: list[UnseenPlace]) -> Iterator[str]:
     count = 0
-    for place, folders, names in os.walk(folder):
+
+    def skip(error: OSError) -> None:
+        _note(unseen, str(error.filename), "folder", error.errno)
+
+    for place, folders, names in os.walk(folder, onerror=skip):
         folders.sort()
         for name in sorted(names):
             count += 1
@@ -96,9 +131,10 @@ def _files(folder: str) -> Iterator[str]:
             yield os.path.join(place, name)
 
 
-def _is_kernel_arena(path: str) -> bool:
+def _is_kernel_arena(path: str, unseen: list[UnseenPlace]) -> bool:
     fd = lib.ads_bpf_get(os.fsencode(path))
     if fd < 0:
+        _note(unseen, path, "pin", -fd)
         return False
     try:
         info = ffi.new("struct ads_bpf_map_info *")
@@ -111,12 +147,13 @@ def _is_kernel_arena(path: str) -> bool:
         os.close(fd)
 
 
-def _is_file_arena(path: str) -> bool:
+def _is_file_arena(path: str, unseen: list[UnseenPlace]) -> bool:
     try:
         if not stat.S_ISREG(os.lstat(path).st_mode):
             return False
         fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    except OSError:
+    except OSError as error:
+        _note(unseen, path, "file", error.errno)
         return False
     try:
         magic = os.pread(fd, 8, lib.ADS_ROOT_OFFSET)

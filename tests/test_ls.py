@@ -17,6 +17,7 @@ import arenads
 from arenads import cli
 from arenads._core import lib
 from arenads.ls import ListedArena, list_arena
+from arenads.pins import find_arenas
 
 DIRECTORY_ENTRY = 16  # an entry's link and hash, before its key, a name
 NAME_SIZE = 64
@@ -131,6 +132,36 @@ def test_without_a_pin_all_arenas_are_found(run: Run, pinned: Path, engine: str)
     [ours] = [each for each in found if each["pin"] == str(pinned)]
     assert (ours["engine"], ours["structures"]) == (engine, len(everything.KINDS))
     assert str(pinned) in run("ls").stdout
+
+
+def test_places_that_may_not_be_looked_at_are_counted(
+    pinned: Path, in_fork: Callable[[Callable[[], object]], None], tmp_path: Path, engine: str
+) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("only root can become somebody who may not")
+    pinned.chmod(0o600)
+    folder_mode = pinned.parent.stat().st_mode & 0o7777
+    pinned.parent.chmod(0o755)
+    find_arenas()  # imports all that another user may not read
+    said, listed = tmp_path / "said", tmp_path / "listed"
+
+    def as_nobody() -> None:
+        with open(said, "w") as sys.stderr, open(listed, "w") as sys.stdout:
+            os.setresuid(65534, 65534, 65534)
+            with pytest.raises(SystemExit) as ended:
+                cli.main(["ls", "--json"])
+        assert ended.value.code == 0
+
+    try:
+        in_fork(as_nobody)
+    finally:
+        pinned.parent.chmod(folder_mode)
+    kind = "pin" if engine == "kernel" else "file"
+    found = json.loads(listed.read_text())
+    [ours] = [each for each in found["unseen"] if each["path"] == str(pinned)]
+    assert ours["kind"] == kind
+    assert f"could not be looked at: {ours['error']}" in said.read_text()
+    assert str(pinned) not in [each["pin"] for each in found["arenas"]]
 
 
 @pytest.mark.kernel
