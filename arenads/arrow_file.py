@@ -57,12 +57,17 @@ def write_arrow(pin: str, name: str | None, path: str) -> None:
 def _replacing(path: str) -> Any:
     """Give the path of a new file, which takes the place of `path` at the end."""
     folder = os.path.dirname(path) or "."
-    file, place = tempfile.mkstemp(dir=folder, prefix=".", suffix=".arrow")
-    os.close(file)
+    if os.path.exists(path) and not os.path.isfile(path):  # a device must not be replaced
+        raise SchemaError(f"{path}: expected a file to write to, found something else")
     try:
-        yield place
-        os.replace(place, path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            os.unlink(place)
-        raise
+        file, place = tempfile.mkstemp(dir=folder, prefix=".", suffix=".arrow")
+        os.close(file)
+        try:
+            yield place
+            os.replace(place, path)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                os.unlink(place)
+            raise
+    except OSError as error:  # names the file that was asked for, not the hidden one
+        raise OSError(error.errno, error.strerror or str(error), path) from error

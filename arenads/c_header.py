@@ -535,8 +535,12 @@ def find_class(place: str) -> Any:
     module, _, name = place.partition(":")
     if not module or not name:
         refuse(f"expected module:Class, such as tasks:Task, found {place!r}")
-    if "" not in sys.path and os.getcwd() not in sys.path:
-        sys.path.insert(0, os.getcwd())
+    try:
+        here = os.getcwd()
+    except OSError as error:
+        refuse(f"{place}: the current directory cannot be searched for it: {error.strerror}")
+    if "" not in sys.path and here not in sys.path:
+        sys.path.insert(0, here)
     try:
         found: Any = importlib.import_module(module)
     except Exception as error:
@@ -586,11 +590,14 @@ def write_header(path: str, text: str) -> None:
         return
     if is_current(path, text):
         return
-    place = place.resolve()
-    partial = place.with_name(f".{place.name}.{secrets.token_hex(8)}")
     try:
-        partial.write_text(text)
-        os.replace(partial, place)
-    except BaseException:
-        partial.unlink(missing_ok=True)
-        raise
+        place = place.resolve()
+        partial = place.with_name(f".{place.name}.{secrets.token_hex(8)}")
+        try:
+            partial.write_text(text)
+            os.replace(partial, place)
+        except BaseException:
+            partial.unlink(missing_ok=True)
+            raise
+    except OSError as error:  # names the file that was asked for, not the partial one
+        raise OSError(error.errno, error.strerror, path) from error

@@ -100,8 +100,9 @@ def write_vmlinux_header(
                 file.seek(0)
                 output.write(file.read().decode(errors="replace"))
     except (OSError, ValueError) as error:
+        name = "standard output" if output is sys.stdout else output
         raise ArenadsError(
-            f"{output}: the header cannot be written: {getattr(error, 'strerror', None) or error}",
+            f"{name}: the header cannot be written: {getattr(error, 'strerror', None) or error}",
             errno=getattr(error, "errno", None) or _errno.EINVAL,
         ) from error
 

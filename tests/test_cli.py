@@ -237,6 +237,45 @@ def test_vmlinux_says_why_it_cannot_write(run: Run, kernel_types: None) -> None:
     assert "/no/such/folder" in fails(run("vmlinux", "-o", "/no/such/folder/vmlinux.h"))
 
 
+def test_vmlinux_names_standard_output(kernel_types: None) -> None:
+    with open("/dev/full", "wb") as output:
+        done = subprocess.run(
+            [sys.executable, "-m", "arenads", "vmlinux"],
+            env=child_environment(),
+            stdout=output,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+    said = "arenads: standard output: the header cannot be written: No space left on device\n"
+    assert (done.returncode, done.stderr) == (2, said)
+
+
+# --- header -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("path", ["/nodir/x.h", "/sys/x.h"])
+def test_header_names_the_file_that_it_cannot_write(run: Run, path: str) -> None:
+    said = fails(run("header", "-o", path, "enum:IntEnum"))
+    assert said.startswith(f"arenads: {path}: ")
+
+
+def test_header_says_that_the_directory_is_gone(tmp_path: Path) -> None:
+    (tmp_path / "gone").mkdir()
+    script = 'cd gone && rmdir ../gone && exec "$@"'
+    done = subprocess.run(
+        ["sh", "-c", script, "sh", sys.executable, "-m", "arenads", "header", "enum:IntEnum"],
+        cwd=tmp_path,
+        env=child_environment(),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert "the current directory cannot be searched" in fails(done)
+
+
 # --- check ------------------------------------------------------------------------------
 
 

@@ -498,6 +498,24 @@ def test_arrow_files_say_what_they_cannot_have(run: Run, pinned: Path, tmp_path:
     assert os.listdir(tmp_path) == []
 
 
+@pytest.mark.parametrize("path", ["/nodir/x.arrow", "/sys/x.arrow", "."])
+def test_an_arrow_file_that_cannot_be_written_is_named(run: Run, pinned: Path, path: str) -> None:
+    pytest.importorskip("pyarrow")
+    said = fails(run("dump", pinned, "names", "--arrow", path))
+    assert said.startswith(f"arenads: {path}: ")
+    assert said.count("arrow") <= 1
+
+
+def test_an_arrow_file_does_not_take_the_place_of_a_device(
+    run: Run, pinned: Path, tmp_path: Path
+) -> None:
+    pytest.importorskip("pyarrow")
+    os.mkfifo(tmp_path / "fifo")
+    said = fails(run("dump", pinned, "names", "--arrow", "fifo"))
+    assert "expected a file" in said
+    assert (tmp_path / "fifo").is_fifo()
+
+
 def test_arrow_files_need_pyarrow(
     pinned: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
