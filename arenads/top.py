@@ -6,6 +6,7 @@ change of a number between two samples, a second.
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Sequence
 from typing import Any, Final, TextIO, TypeAlias
@@ -36,6 +37,11 @@ RATE: Final = "/s"
 # What a drawn table has beyond its rows and heading: an empty line, titles, a rule, an empty line.
 _FRAME_LINES: Final = 4
 _GAP: Final = 3
+# Names of numbers that tell which: of a process, user, CPU, file, port, interface or inode.
+_WHICH: Final = re.compile(
+    r"(?:^|[._])(?:id|pid|tid|tgid|ppid|pgid|sid|uid|gid|euid|egid"
+    r"|cpu|fd|port|sport|dport|ifindex|ino|inode)(?:\[|$)"
+)
 
 
 class Request(msgspec.Struct, frozen=True):
@@ -297,8 +303,13 @@ def _number(text: str) -> float:
         raise SchemaError(f"expected a number to compare a rate with, found {text!r}") from None
 
 
+def _is_quantity(field: EntryField) -> bool:
+    """Whether a number says how many or how much, not which: types do not tell, names do."""
+    return field.is_number and not field.identity and not _WHICH.search(field.name)
+
+
 def _has_rate(field: EntryField) -> bool:
-    return field.is_number and not field.identity and field.name != "at_most"
+    return _is_quantity(field) and field.name != "at_most"
 
 
 # --- shown ----------------------------------------------------------------------------------
@@ -322,11 +333,13 @@ def _cells(frame: Frame) -> tuple[list[str], list[list[str]], set[int]]:
 
 
 def _reader(field: EntryField, place: int) -> Callable[[Shown], str]:
+    quantity = _is_quantity(field)
+
     def read(row: Shown) -> str:
         value = row.values[place]
-        if field.is_number and isinstance(value, int):
+        if quantity and isinstance(value, int):
             return f"{value:,}"
-        if field.is_number and isinstance(value, float):
+        if quantity and isinstance(value, float):
             return f"{value:,.6g}"
         return text_of(field.plain(value))
 

@@ -200,6 +200,28 @@ def test_a_rate_of_what_does_not_count_is_refused(arena: arenads.Arena, stats: A
         frames_of(arena, sort="key/s")
 
 
+class Socket(msgspec.Struct, frozen=True):
+    tgid: u32
+    cpu: u32
+    owner_uid: u32
+    valid: u32
+    calls: u64
+
+
+def test_only_quantities_have_rates_and_groups_of_digits(arena: arenads.Arena) -> None:
+    sockets = arena.hashmap("sockets", key=u32, value=Socket, max_entries=10)
+    sockets[13641] = Socket(13641, 1000, 65534, 1000, 2000)
+    frames = frames_of(arena, "sockets")
+    table = _table(frames.take(), [], None, None)
+    assert table.titles == [
+        *("key", "tgid", "cpu", "owner_uid"),
+        *("valid", "valid/s", "calls", "calls/s"),
+    ]
+    assert table.rows == [["13641", "13641", "1000", "65534", "1,000", "-", "2,000", "-"]]
+    with pytest.raises(arenads.SchemaError, match="tgid is no number that could have a rate"):
+        frames_of(arena, "sockets", sort="tgid/s")
+
+
 def test_elements_of_arrays_are_columns_if_they_are_asked_for(arena: arenads.Arena) -> None:
     everything.fill(arena)
     frames = frames_of(arena, "tasks", sort="last[1]")
