@@ -37,6 +37,17 @@ class Ring(Checkable[bytes]):
     ...     list(log.records()), log.pop(), log.drain(), log.pop()
     ([b'first', b'second'], b'first', [b'second'], None)
 
+    Records are bytes. `Codec` makes them of records of a class, and the other way round:
+
+    >>> import msgspec
+    >>> Event = msgspec.defstruct("Event", [("pid", arenads.u32), ("comm", arenads.Str[16])])
+    >>> codec = arenads.Codec(Event)
+    >>> with arenads.create("1MiB", engine="native") as arena:
+    ...     log = arena.ring("log", size="4KiB")
+    ...     log.push(codec.pack(Event(7, "init")))
+    ...     codec.unpack(log.pop())
+    Event(pid=7, comm='init')
+
     A batch becomes visible at once, when it is published. A flight recorder keeps the newest:
 
     >>> with arenads.create("1MiB", engine="native") as arena:

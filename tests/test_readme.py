@@ -48,7 +48,7 @@ def test_the_test_command_is_the_one_that_ci_runs(text: str) -> None:
 def test_the_demo_command_sets_up_everything_and_needs_no_root(text: str) -> None:
     assert block(text, "demo-command") == (
         "python3 -m venv .venv && .venv/bin/pip install -e '.[cli,compiler]' &&"
-        " .venv/bin/python -m arenads demo\n"
+        " .venv/bin/arenads demo\n"
     )
 
 
@@ -79,6 +79,14 @@ def test_every_error_that_is_named_exists(text: str) -> None:
 
 def test_there_is_a_place_for_results(text: str) -> None:
     assert text.index("<!-- results -->") < text.index("<!-- /results -->")
+
+
+def test_the_command_is_called_in_one_way(text: str) -> None:
+    assert len(re.findall(r"python -m arenads", text)) == 1  # where it says that it is the same
+
+
+def test_extras_are_named_before_they_are_needed(text: str) -> None:
+    assert text.index("'.[numpy,arrow]'") < text.index("import numpy")
 
 
 # --- examples ---------------------------------------------------------------------------
@@ -168,7 +176,7 @@ def test_classes_and_their_header_are_used_as_the_readme_says(
 ) -> None:
     for name in ("samples.py", "samples.bpf.c", "use_samples.py"):
         (tmp_path / name).write_text(block(text, f"example: {name}"))
-    command = block(text, "header-command").split()[1:]
+    command = ["-m", *block(text, "header-command").split()]
 
     def run(*arguments: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
@@ -197,4 +205,4 @@ def test_a_pinned_arena_is_opened_as_the_readme_says(
         program.arena.pin(pin)
         done = python("import arenads\n" + script.replace("/sys/fs/bpf/tasks", str(pin)))
     assert "'tasks'" in done.stdout
-    assert "task(calls=7, comm='init')" in done.stdout
+    assert "(1, task(calls=7, comm='init'))" in done.stdout
