@@ -51,6 +51,7 @@ from __future__ import annotations
 
 import os as _os
 
+from arenads import _startup as _startup  # first: see there
 from arenads.annotations import (
     Align,
     Array,

@@ -19,7 +19,7 @@ from typing import Any, NoReturn
 
 import msgspec
 
-from arenads import __version__, compiler
+from arenads import __version__, _startup, compiler
 from arenads.condition import read_condition
 from arenads.errors import ArenadsError, CompileError, DamagedError
 from arenads.table import Live, printable, show
@@ -28,7 +28,7 @@ __all__ = ["main"]
 
 NO = 1
 FAILED = 2
-INTERRUPTED = 128 + signal.SIGINT
+INTERRUPTED = _startup.INTERRUPTED
 PIPE_CLOSED = 128 + signal.SIGPIPE
 
 
@@ -39,6 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     if sys.stdout is None:
         sys.exit(_say("standard output is closed"))
     try:
+        _startup.end()
         status = _run(_parser().parse_args(arguments))
         sys.stdout.flush()
     except KeyboardInterrupt:

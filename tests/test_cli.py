@@ -152,6 +152,50 @@ def test_an_interrupt_is_quiet(eventually: Callable[[Callable[[], bool]], None])
     assert (child.returncode, output, errors) == (128 + signal.SIGINT, b"", b"")
 
 
+INTERRUPT_AT_IMPORT = """\
+import os, signal, sys
+class Interrupt:
+    def find_spec(name, path=None, target=None):
+        if name == os.environ["INTERRUPT_AT"]:
+            os.kill(os.getpid(), signal.SIGINT)
+if "INTERRUPT_AT" in os.environ:
+    sys.meta_path.insert(0, Interrupt)
+"""
+
+
+@pytest.mark.parametrize(
+    "module", ["arenads._core", "arenads.view", "arenads.cli", "arenads.condition", "arenads.pins"]
+)
+@pytest.mark.parametrize("form", ["module", "script"])
+def test_an_interrupt_while_it_starts_is_quiet(tmp_path: Path, module: str, form: str) -> None:
+    script = Path(sys.executable).with_name("arenads")
+    if form == "script" and not script.exists():
+        pytest.skip("the command is not installed here")
+    (tmp_path / "sitecustomize.py").write_text(INTERRUPT_AT_IMPORT)
+    environment = child_environment(INTERRUPT_AT=module)
+    environment["PYTHONPATH"] = f"{tmp_path}{os.pathsep}{environment['PYTHONPATH']}"
+    command = [sys.executable, "-m", "arenads"] if form == "module" else [script]
+    done = subprocess.run(
+        [*command, "ls"],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (128 + signal.SIGINT, "", "")
+
+
+def test_an_import_of_the_package_leaves_interrupts_alone(python: Callable[..., object]) -> None:
+    python("""
+        import signal
+        before = signal.getsignal(signal.SIGINT)
+        import arenads
+        assert signal.getsignal(signal.SIGINT) is before
+    """)
+
+
 @pytest.fixture
 def kernel_types() -> None:
     from arenads import libbpf
