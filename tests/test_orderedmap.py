@@ -407,3 +407,44 @@ def test_an_entry_that_is_reaped_is_found_by_the_towers(
         assert int(most) < count
         report = ordered.check()
         assert (report.live, report.leaked, report.errors) == (count - 1, 0, 0)
+
+
+# --- towers -----------------------------------------------------------------------------
+
+# The points of a lookup of the last key, before and after every key was replaced.
+REPLACING = """
+import importlib.util, sys
+spec = importlib.util.spec_from_file_location("arenads._core", sys.argv[1])
+core = importlib.util.module_from_spec(spec)
+sys.modules["arenads._core"] = core
+spec.loader.exec_module(core)
+import arenads
+with arenads.open(sys.argv[2]) as arena:
+    ordered = arena.structures["ordered"]
+    keys = list(ordered)
+    for turn in range(2):
+        core.lib.core_set_points(0)
+        assert ordered[keys[-1]] == turn
+        print(core.lib.core_points())
+        for key in keys:
+            ordered.replace(key, turn + 1)
+"""
+
+
+@pytest.mark.parametrize("key", [u64, Bytes[16]], ids=["integers", "bytes"])
+def test_replaced_keys_are_found_by_towers_as_before(
+    pin: Path,
+    points_core: Path,
+    python: Callable[..., subprocess.CompletedProcess[str]],
+    engine: str,
+    key: Any,
+) -> None:
+    count = 3000
+    with arenads.create("4MiB", engine=engine, provision=None) as arena:  # type: ignore[arg-type]
+        ordered = arena.orderedmap("ordered", key=key, value=u64, max_entries=count)
+        for number in range(count):
+            ordered[number if key is u64 else number.to_bytes(16, "big")] = 0
+        arena.pin(pin)
+        before, after = map(int, python(REPLACING, points_core, pin).stdout.split())
+    assert before < count // 4
+    assert after < count // 4

@@ -247,7 +247,7 @@ static ADS_INLINE void ads_orderedmap_tower(struct ads_arena *a, struct ads_ref 
 {
 	struct ads_ref index = ads_orderedmap_index(ref);
 	__u32 level = 1 + ads_unknown_zero();
-	__u32 lost = 0;
+	__u32 lost = 0, cleared = 0;
 	__u32 i;
 
 	for (ads_loop(i)) {
@@ -264,6 +264,12 @@ static ADS_INLINE void ads_orderedmap_tower(struct ads_arena *a, struct ads_ref 
 					 ADS_INSERT, &entry, &life);
 		if (rc == ADS_LOST && !ads_overtaken(lost))
 			continue;
+		if (rc == ADS_EXISTS && cleared < level) {
+			/* Most often the stale one of the entry that was replaced: the way down deletes it. */
+			cleared = level;
+			if (!ads_seek_failed(seek(a, &ref, order, key, (level - 1) | ADS_SEEK_WRITE)))
+				continue;
+		}
 		if (rc)
 			return;
 		if (!ads_down_alive(a, level == 1 ? ref : index, down)) {
