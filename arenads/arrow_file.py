@@ -46,6 +46,9 @@ def write_arrow(pin: str, name: str | None, path: str) -> None:
                 f"{structure.kind_name} {names[0]!r} has no snapshots, which Arrow files are made"
                 " of: expected a map, set, list or array; --json and --csv take any"
             )
+        with contextlib.suppress(OSError):
+            if os.path.samestat(os.stat(path), os.stat(arena.fileno())):
+                raise SchemaError(f"{path} is the arena itself: expected another file to write to")
         taken = structure.snapshot()
     with pyarrow.RecordBatchReader.from_stream(taken) as reader, _replacing(path) as place:
         with pyarrow.ipc.new_file(place, reader.schema) as writer:
@@ -56,18 +59,26 @@ def write_arrow(pin: str, name: str | None, path: str) -> None:
 @contextlib.contextmanager
 def _replacing(path: str) -> Any:
     """Give the path of a new file, which takes the place of `path` at the end."""
-    folder = os.path.dirname(path) or "."
-    if os.path.exists(path) and not os.path.isfile(path):  # a device must not be replaced
+    target = os.path.realpath(path)  # what a link leads to is replaced, not the link
+    if os.path.exists(target) and not os.path.isfile(target):  # a device must not be replaced
         raise SchemaError(f"{path}: expected a file to write to, found something else")
     try:
-        file, place = tempfile.mkstemp(dir=folder, prefix=".", suffix=".arrow")
+        file, place = tempfile.mkstemp(dir=os.path.dirname(target), prefix=".", suffix=".arrow")
+        os.fchmod(file, 0o666 & ~_umask())
         os.close(file)
         try:
             yield place
-            os.replace(place, path)
+            os.replace(place, target)
         except BaseException:
             with contextlib.suppress(OSError):
                 os.unlink(place)
             raise
     except OSError as error:  # names the file that was asked for, not the hidden one
         raise OSError(error.errno, error.strerror or str(error), path) from error
+
+
+def _umask() -> int:
+    """Return the permissions that new files do not get; there is no other way to ask."""
+    mask = os.umask(0o077)
+    os.umask(mask)
+    return mask

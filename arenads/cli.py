@@ -9,13 +9,12 @@ something is damaged or leaked, `header --check`: the file is out of date); 2 it
 from __future__ import annotations
 
 import argparse
-import math
 import os
 import shlex
 import signal
 import sys
 from collections.abc import Callable, Sequence
-from typing import Any, NoReturn
+from typing import Any, Final, NoReturn
 
 import msgspec
 
@@ -311,13 +310,19 @@ def _bench(options: argparse.Namespace) -> int:
 # --- arguments ----------------------------------------------------------------------------------
 
 
+# Seconds. Clocks of the system take no more than some hundred years.
+_LONGEST: Final = 10 * 365.25 * 86_400
+
+
 def _seconds(text: str) -> float:
     try:
         seconds = float(text)
     except ValueError:
         seconds = 0.0
-    if not (seconds > 0 and math.isfinite(seconds)):
-        raise argparse.ArgumentTypeError(f"expected a number above 0, found {text!r}")
+    if not 0 < seconds <= _LONGEST:
+        raise argparse.ArgumentTypeError(
+            f"expected a number above 0 and up to {_LONGEST:,.0f} (ten years), found {text!r}"
+        )
     return seconds
 
 
@@ -326,8 +331,10 @@ def _count(text: str) -> int:
         count = int(text)
     except ValueError:
         count = 0
-    if count < 1:
-        raise argparse.ArgumentTypeError(f"expected a number of 1 or more, found {text!r}")
+    if not 1 <= count <= sys.maxsize:
+        raise argparse.ArgumentTypeError(
+            f"expected a number from 1 to {sys.maxsize}, found {text!r}"
+        )
     return count
 
 

@@ -96,11 +96,19 @@ class IntrusiveList(Collection[int], AbstractCollection[int]):
         ------
         RemovedError
             It was removed.
+        DamagedError
+            Its records are others than those of the list.
         """
         from arenads.pool import Pool
 
         for each in self.arena.structures.values():
             if isinstance(each, Pool) and each.offset == self._pool_offset:
+                if self.described and each.described and each.value_type != self.value_type:
+                    self.arena._damaged(
+                        f"the records of {self.name!r} are described otherwise than those of its"
+                        f" pool {each.name!r}",
+                        self.offset,
+                    )
                 return each
         raise RemovedError(f"the pool of intrusive list {self.name!r} was removed", name=self.name)
 

@@ -479,8 +479,6 @@ def test_an_arrow_file_has_the_entries_of_a_structure(
     run: Run, pinned: Path, tmp_path: Path
 ) -> None:
     pyarrow = pytest.importorskip("pyarrow")
-    if not hasattr(arenads.HashMap, "snapshot"):
-        pytest.skip("structures have no snapshots in this version")
     done = run("dump", pinned, "names", "--arrow", "names.arrow")
     assert (done.returncode, done.stdout, done.stderr) == (0, "names.arrow\n", "")
     with pyarrow.ipc.open_file(tmp_path / "names.arrow") as file:
@@ -514,6 +512,54 @@ def test_an_arrow_file_does_not_take_the_place_of_a_device(
     said = fails(run("dump", pinned, "names", "--arrow", "fifo"))
     assert "expected a file" in said
     assert (tmp_path / "fifo").is_fifo()
+
+
+def test_an_arrow_file_does_not_take_the_place_of_the_arena(
+    run: Run, pinned: Path, tmp_path: Path
+) -> None:
+    pytest.importorskip("pyarrow")
+    (tmp_path / "link").symlink_to(pinned)
+    for path in (str(pinned), "link"):
+        said = fails(run("dump", pinned, "names", "--arrow", path))
+        assert path in said
+    assert run("ls", pinned).returncode == 0
+
+
+def test_a_list_with_other_records_than_its_pool_is_damaged_and_the_rest_is_shown(
+    run: Run, native_pin: Path
+) -> None:
+    with native_pin.open("r+b") as file:
+        place = file.read().rfind(b'"name":"level"')
+        file.seek(place)
+        file.write(b'"name":"lavel"')
+    done = run("dump", native_pin, "--json")
+    assert (done.returncode, "Traceback" in done.stderr) == (1, False)
+    shown = {each["name"]: each for each in json.loads(done.stdout)["structures"]}
+    assert "described otherwise" in shown["ready"]["error"]
+    assert len(shown["tasks"]["entries"]) == len(everything.TASKS)
+
+
+def test_an_arrow_file_behind_a_link_is_replaced_and_the_link_stays(
+    run: Run, pinned: Path, tmp_path: Path
+) -> None:
+    pytest.importorskip("pyarrow")
+    (tmp_path / "old").write_bytes(b"old")
+    (tmp_path / "link").symlink_to("old")
+    assert run("dump", pinned, "names", "--arrow", "link").returncode == 0
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "old").read_bytes().startswith(b"ARROW1")
+    assert (tmp_path / "old").stat().st_mode & 0o777 == 0o666 & ~umask()
+
+
+def umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def test_numbers_that_no_clock_and_no_counter_takes_are_refused(run: Run, pinned: Path) -> None:
+    assert "expected a number from 1 to" in fails(run("dump", pinned, "--limit", "9" * 20))
+    assert "ten years" in fails(run("top", pinned, "--interval", "1e300"))
 
 
 def test_arrow_files_need_pyarrow(
