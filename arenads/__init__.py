@@ -81,12 +81,12 @@ from arenads.arena import (
     _path_text,
     choose_engine,
     parse_size,
+    remove_pin,
 )
 from arenads.array import ArrayMap
 from arenads.codec import Codec
 from arenads.compiler import cflags, compile, include_dir
 from arenads.errors import *  # noqa: F403
-from arenads.errors import NotAPinError
 from arenads.errors import __all__ as _errors
 from arenads.hashmap import HashMap
 from arenads.intrusive import IntrusiveList
@@ -113,10 +113,15 @@ open = Arena.open
 def unlink(path: str | _os.PathLike[str]) -> None:
     """Remove a pin. The arena lives on while anything else holds it.
 
+    Only the pin of an arena is removed: an arena map in a bpf file system, or a file in /dev/shm
+    that starts as an arena. The rest of it may be damaged, cut short or of another version.
+
     Raises
     ------
     NotAPinError
-        Nothing is there, or it may not be removed.
+        Nothing is there, or something else, or it may not be removed. Nothing was.
+    PrivilegeError
+        It may not be opened, so what it is cannot be told.
 
     >>> import arenads, tempfile
     >>> path = tempfile.mktemp(dir="/dev/shm")
@@ -126,14 +131,7 @@ def unlink(path: str | _os.PathLike[str]) -> None:
     ...     arena.closed
     False
     """
-    place = _path_text(path)
-    try:
-        _os.unlink(place)
-    except OSError as error:
-        raise NotAPinError(
-            f"{place}: the pin could not be removed: {error.strerror}",
-            errno=error.errno,
-        ) from None
+    remove_pin(_path_text(path))
 
 
 __all__ = [

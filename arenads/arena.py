@@ -567,10 +567,11 @@ class Arena:
 
     def _pin_error(self, place: str, number: int) -> ArenadsError:
         if number == errno.EEXIST:
-            return NameExistsError(
-                f"{place} exists already: choose another path, or remove it with arenads.unlink",
-                path=place,
-            )
+            remedy = "choose another path"
+            with contextlib.suppress(ArenadsError):
+                _check_pin(place)
+                remedy += ", or remove it with arenads.unlink"
+            return NameExistsError(f"{place} exists already: {remedy}", path=place)
         if number == errno.EPERM and not os.access(os.path.dirname(place) or ".", os.W_OK):
             number = errno.EACCES
         if self._engine == "kernel":
@@ -1703,6 +1704,80 @@ def _open_path(place: str, readonly: bool) -> int:
         return os.open(place, (os.O_RDONLY if readonly else os.O_RDWR) | os.O_CLOEXEC)
     except OSError as error:
         _refuse_path(place, error.errno or errno.EACCES, "the pin of an arena")
+
+
+def _check_pin(place: str) -> os.stat_result:
+    """Refuse what is no pin of an arena; a damaged one is a pin too if it starts as one."""
+    try:
+        status = os.lstat(place)
+    except OSError as error:
+        _refuse_path(place, error.errno or errno.ENOENT, "the pin of an arena")
+    if not stat.S_ISREG(status.st_mode):
+        raise NotAPinError(
+            f"{place} is no pin: expected an arena pinned in bpffs or a file in /dev/shm",
+            errno=errno.EINVAL,
+            path=place,
+        )
+    fd = _open_path(place, True)
+    try:
+        info = ffi.new("struct ads_bpf_map_info *")
+        if lib.ads_bpf_map_info(fd, info) == 0 and info.type:
+            if info.type == lib.ADS_MAP_TYPE_ARENA:
+                return status
+            found = f"a BPF map of type {info.type}"
+        elif status.st_dev != _device("/dev/shm"):
+            found = "a file elsewhere"
+        elif starts_as_arena(fd):
+            return os.fstat(fd)  # of what was read
+        else:
+            found = "a file that does not start as one"
+    finally:
+        os.close(fd)
+    raise NotAPinError(
+        f"{place} is not the pin of an arena: expected one in bpffs or below /dev/shm, found"
+        f" {found}",
+        errno=errno.EINVAL,
+        path=place,
+    )
+
+
+def starts_as_arena(fd: int) -> bool:
+    """Whether a file has the mark of an arena, of either byte order, where its root is."""
+    try:
+        found = os.pread(fd, 8, lib.ADS_ROOT_OFFSET)
+    except OSError:
+        return False
+    mark = int(lib.ADS_MAGIC).to_bytes(8, "little")
+    return found in (mark, mark[::-1])
+
+
+def remove_pin(place: str) -> None:
+    """Remove a pin that is one of an arena."""
+    folder, name = os.path.split(place)
+    try:
+        # By its descriptor the folder stays the same, whatever becomes of its path.
+        directory = os.open(folder or ".", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError as error:
+        _refuse_path(place, error.errno or errno.ENOENT, "the pin of an arena")
+    try:
+        before = _check_pin(place)
+        now = os.stat(name, dir_fd=directory, follow_symlinks=False)
+        # No call removes a name only if it is still the one that was looked at; this is next to it.
+        if (now.st_dev, now.st_ino) != (before.st_dev, before.st_ino):
+            raise NotAPinError(
+                f"{place} was replaced while it was looked at; nothing was removed",
+                errno=errno.ESTALE,
+                path=place,
+            )
+        os.unlink(name, dir_fd=directory)
+    except OpenError:
+        raise
+    except OSError as error:
+        raise NotAPinError(
+            f"{place}: the pin could not be removed: {error.strerror}", errno=error.errno
+        ) from None
+    finally:
+        os.close(directory)
 
 
 def _device(path: str) -> int | None:

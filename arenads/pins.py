@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import msgspec
 
 from arenads._core import ffi, lib
-from arenads.arena import Arena
+from arenads.arena import Arena, starts_as_arena
 from arenads.errors import ArenadsError, NotAPinError
 from arenads.table import Table
 
@@ -156,10 +156,7 @@ def _is_file_arena(path: str, unseen: list[UnseenPlace]) -> bool:
         _note(unseen, path, "file", error.errno)
         return False
     try:
-        magic = os.pread(fd, 8, lib.ADS_ROOT_OFFSET)
-        return magic == int(lib.ADS_MAGIC).to_bytes(8, "little")
-    except OSError:
-        return False
+        return starts_as_arena(fd)
     finally:
         os.close(fd)
 

@@ -1017,6 +1017,107 @@ def test_a_path_with_a_nul_is_no_place_for_a_pin(arena: arenads.Arena, pin: Path
     assert not pin.exists()
 
 
+@pytest.fixture
+def shared_file(tmp_path: Path) -> Iterator[Path]:
+    """A path in /dev/shm for a file that is not an arena."""
+    place = Path("/dev/shm") / f"arenads-tests-{os.getpid()}-{tmp_path.name}"
+    yield place
+    place.unlink(missing_ok=True)
+
+
+@pytest.mark.parametrize("content", [b"", b"x", b"x" * 4096])
+def test_a_file_that_is_not_an_arena_is_not_unlinked(
+    shared_file: Path, tmp_path: Path, content: bytes, leaves_nothing: Any
+) -> None:
+    for place in (shared_file, tmp_path / "file"):
+        place.write_bytes(content)
+        with leaves_nothing(), pytest.raises(arenads.NotAPinError, match="not the pin"):
+            arenads.unlink(place)
+        assert place.read_bytes() == content
+
+
+def test_the_copy_of_an_arena_elsewhere_is_not_unlinked(tmp_path: Path, shared_file: Path) -> None:
+    with arenads.create("64KiB", engine="native") as arena:
+        arena.pin(shared_file)
+    copy = tmp_path / "copy"
+    copy.write_bytes(shared_file.read_bytes())
+    if copy.stat().st_dev == shared_file.stat().st_dev:
+        pytest.skip("temporary files are in /dev/shm here")
+    with pytest.raises(arenads.NotAPinError, match="a file elsewhere"):
+        arenads.unlink(copy)
+    assert copy.exists()
+
+
+def test_a_link_to_a_pin_is_not_unlinked(pinned: Path, tmp_path: Path) -> None:
+    link = tmp_path / "link"
+    link.symlink_to(pinned)
+    with pytest.raises(arenads.NotAPinError, match="no pin"):
+        arenads.unlink(link)
+    assert link.is_symlink() and pinned.exists()
+
+
+def test_folders_and_pipes_are_not_unlinked(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    for place in (tmp_path, tmp_path / "pipe", "/", "."):
+        with pytest.raises(arenads.NotAPinError):
+            arenads.unlink(place)
+    assert (tmp_path / "pipe").exists()
+
+
+def test_the_pin_of_another_map_is_not_unlinked(hash_map: Any, bpf_file_system: Path) -> None:
+    place = bpf_file_system / "hash"
+    assert lib.ads_bpf_pin(hash_map.fileno(), os.fsencode(place)) == 0
+    try:
+        with pytest.raises(arenads.NotAPinError, match="a BPF map of type 1"):
+            arenads.unlink(place)
+        assert place.exists()
+    finally:
+        place.unlink()
+
+
+@pytest.mark.parametrize("damage", ["size", "cut", "version", "order"])
+def test_a_damaged_arena_that_starts_as_one_is_unlinked(shared_file: Path, damage: str) -> None:
+    with arenads.create("64KiB", engine="native") as arena:
+        arena.pin(shared_file)
+    root, size = lib.ADS_ROOT_OFFSET, 65536
+    with shared_file.open("r+b") as file:
+        if damage == "cut":
+            file.truncate(root + 8)
+        elif damage == "order":
+            file.seek(root)
+            mark = file.read(8)
+            file.seek(root)
+            file.write(mark[::-1])
+        else:
+            file.seek(root + (8 if damage == "version" else 16))
+            file.write((size * 7).to_bytes(4, "little"))
+    with pytest.raises(arenads.ArenadsError):
+        arenads.open(shared_file)
+    arenads.unlink(shared_file)
+    assert not shared_file.exists()
+
+
+def test_a_pin_below_the_working_folder_is_unlinked(
+    pinned: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(pinned.parent)
+    arenads.unlink(pinned.name)
+    assert not pinned.exists()
+
+
+def test_only_an_arena_in_the_way_of_a_pin_may_be_unlinked(
+    shared_file: Path, pinned: Path, engine: str
+) -> None:
+    shared_file.write_text("x")
+    with arenads.create("64KiB", engine="native") as arena:
+        with pytest.raises(arenads.NameExistsError) as caught:
+            arena.pin(shared_file)
+        assert "unlink" not in str(caught.value)
+    with arenads.create("64KiB", engine=engine) as arena:
+        with pytest.raises(arenads.NameExistsError, match=r"remove it with arenads\.unlink"):
+            arena.pin(pinned)
+
+
 @pytest.mark.parametrize("place", ["/no/such/pin", "", "/dev/shm/a\0b"])
 def test_unlinking_what_is_not_there_is_refused(place: str) -> None:
     with pytest.raises(arenads.NotAPinError):
