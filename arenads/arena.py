@@ -392,7 +392,7 @@ class Arena:
         distance = None if provision is None else parse_size(provision, "provision")
         _check_base(base)
         chosen, reason = choose_engine(engine)
-        fd = -1 if chosen == "kernel" else _backing_file(length)
+        fd = lib.ADS_IN_KERNEL if chosen == "kernel" else _backing_file(length)
         core = ffi.new("struct ads_arena *")
         code = lib.ads_arena_create(core, length, base or 0, fd, ahead)
         if code:

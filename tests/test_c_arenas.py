@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import errno
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +13,7 @@ from conftest import PROGRAMS, Run
 
 import arenads
 from arenads import compiler
+from arenads._core import ffi, lib
 
 
 @pytest.fixture(scope="module")
@@ -41,6 +43,21 @@ def made(maker: ctypes.CDLL, engine: str, pin: Path) -> Iterator[Path]:
     """The pin of an arena that the C program has made."""
     assert maker.make_arena(str(pin).encode(), int(engine == "kernel")) == 0
     yield pin
+
+
+@pytest.mark.parametrize("fd", [-1, -errno.EEXIST, -(1 << 31)])
+def test_a_file_that_could_not_be_opened_makes_no_arena_in_the_kernel(fd: int) -> None:
+    core = ffi.new("struct ads_arena *")
+    assert lib.ads_arena_create(core, 1 << 20, 0, fd, 4096) == -errno.EBADF
+    assert core.base == ffi.NULL
+
+
+def test_a_path_that_is_taken_makes_no_arena_in_the_kernel(
+    maker: ctypes.CDLL, tmp_path: Path
+) -> None:
+    place = tmp_path / "taken"
+    place.write_text("x")
+    assert maker.make_arena(str(place).encode(), 0) == -errno.EBADF
 
 
 def test_what_a_c_program_described_is_typed(made: Path) -> None:

@@ -35,6 +35,9 @@
 
 #define ADS_POPULATE_STEP (256 * ADS_KIB) /* at least this much at a time */
 
+/* In place of a descriptor. Below every -errno: no call that failed returns it. */
+#define ADS_IN_KERNEL (-4096)
+
 /* --- bpf(2), the four commands that an arena needs ------------------------------------------ */
 
 #define ADS_BPF_MAP_CREATE 0
@@ -312,7 +315,8 @@ static inline int ads_root_check(const struct ads_root *root, __u64 base, __u64 
 
 /*
  * Create an arena of `size` bytes (pages, at most 4 GiB): in `fd`, an empty file or memfd, or
- * with fd -1 as a BPF arena map. `base` 0: choose one. On success `a` owns the descriptor.
+ * with ADS_IN_KERNEL as a BPF arena map. Another negative one, of an open() that failed, is -EBADF.
+ * `base` 0: choose one. On success `a` owns the descriptor.
  */
 static inline int ads_arena_create(struct ads_arena *a, __u64 size, __u64 base, int fd, __u64 populate)
 {
@@ -321,6 +325,8 @@ static inline int ads_arena_create(struct ads_arena *a, __u64 size, __u64 base, 
 
 	if (!ads_size_valid(size) || (base && !ads_base_valid(base)))
 		return ADS_INVALID;
+	if (fd < 0 && fd != ADS_IN_KERNEL)
+		return -EBADF;
 	for (tries = 0; tries < 8 && rc == ADS_BASE_TAKEN; tries++) {
 		__u64 at = base ? base : ads_base_choose();
 		int map = fd;

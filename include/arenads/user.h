@@ -16,12 +16,12 @@
  *	if (!rc)
  *		rc = ads_hashmap_get(&arena, ages, &key, &value);
  *
- * An arena of one's own, in a file that others open by its path (with fd -1: in the kernel, and
- * ads_bpf_pin(arena.fd, path) gives it a path):
+ * An arena of one's own, in a file that others open by its path (with ADS_IN_KERNEL as fd: in the
+ * kernel, and ads_bpf_pin(arena.fd, path) gives it a path):
  *
  *	int fd = open("/dev/shm/people", O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
  *
- *	rc = ads_arena_create(&arena, 16 * ADS_MIB, 0, fd, ADS_MIB);
+ *	rc = fd < 0 ? -errno : ads_arena_create(&arena, 16 * ADS_MIB, 0, fd, ADS_MIB);
  *	if (!rc)
  *		rc = ads_collection_create(&arena, ADS_KIND_HASHMAP, &ages, 1024);
  *	if (!rc)

@@ -59,7 +59,7 @@ static int make_bare(struct ads_arena *a)
 int make_arena(const char *path, int kernel)
 {
 	struct ads_arena a;
-	int fd = kernel ? -1 : open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+	int fd = kernel ? ADS_IN_KERNEL : open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
 	int rc = ads_arena_create(&a, 4 * ADS_MIB, 0, fd, ADS_MIB);
 
 	if (rc)
