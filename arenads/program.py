@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -19,6 +20,7 @@ from arenads.engine import take_engine
 from arenads.errors import (
     ArenadsError,
     ClosedError,
+    CompileError,
     LoadError,
     ObjectError,
     ProgramTypeError,
@@ -38,6 +40,11 @@ _AUTO_ATTACHED = frozenset(
 )
 
 
+# How compilers say that a function is not declared; its name may be in any quotes.
+_UNKNOWN_HELPER = re.compile(
+    r"(?:implicit declaration of function|undeclared function) \W?(bpf_\w+)"
+    r"|\W(bpf_\w+)\W (?:undeclared|was not declared)"
+)
 _LARGEST_CONTEXT = 65535
 _LEAST_CONTEXT = 4096
 
@@ -390,7 +397,10 @@ def load(
         The arena has a structure of that name with other records.
     LoadError
         The kernel refused it: the verifier's last lines are in the message, all in `log`.
-    LibbpfMissingError, PrivilegeError, LockdownError, CompileError
+    CompileError
+        The compiler refused the source. If it was for the native engine, `reason` says why that
+        was taken.
+    LibbpfMissingError, PrivilegeError, LockdownError
 
     >>> import arenads
     >>> from arenads.demo import program_path
@@ -406,10 +416,16 @@ def load(
         raise ObjectError(f"expected the path of a BPF object or its source, found {path!r}")
     if place.name.endswith(".c"):
         with tempfile.TemporaryDirectory(prefix="arenads-") as directory:
-            chosen, reason = (arena.engine, "") if arena is not None else take_engine(engine)
+            if arena is not None:
+                chosen, reason = arena.engine, arena.reason
+            else:
+                chosen, reason = take_engine(engine)
             output = Path(directory) / place.name.removesuffix(".c").removesuffix(".bpf")
             name = f"{output}.native.so" if chosen == "native" else f"{output}.bpf.o"
-            built = compiler.compile(place, name, engine=chosen)
+            try:
+                built = compiler.compile(place, name, engine=chosen)
+            except CompileError as error:
+                raise _explained(error, reason) from None
             loaded = load(
                 built, arena=arena, engine=chosen, size=size, programs=programs, maps=maps
             )
@@ -450,6 +466,23 @@ def load(
         program.close()
         raise
     return program
+
+
+def _explained(error: CompileError, reason: str) -> CompileError:
+    """Add to a refusal by the host's compiler why it was asked, and what it lacks."""
+    facts = dict(error.facts)
+    if "-DADS_NATIVE" not in facts.get("command", ()):  # type: ignore[operator]
+        return error
+    facts["reason"] = reason
+    refused = _UNKNOWN_HELPER.finditer(str(facts["output"]))
+    missing = sorted({found[1] or found[2] for found in refused})
+    message = f"{error.message.rstrip()}\nThe native engine was taken: {reason.rstrip('.')}."
+    if missing:
+        message += (
+            f" It has no {', '.join(missing)}: use the kernel engine, or leave that out where"
+            " ADS_NATIVE is defined. arenads/native.h has the helpers that it has."
+        )
+    return CompileError(message, errno=error.errno, **facts)
 
 
 def _declared_size(place: Path, declared: ArenaMap) -> int:

@@ -571,6 +571,28 @@ def test_a_source_that_does_not_compile_is_refused_with_the_compilers_words(
     assert os.listdir(tmp_path) == ["wrong.bpf.c"]
 
 
+KERNEL_ONLY = """
+SEC("syscall") int read(void *context)
+{
+    char name[8];
+
+    return bpf_probe_read_user_str(name, sizeof(name), context);
+}
+"""
+
+
+def test_a_helper_that_the_native_engine_lacks_is_named_with_why_it_was_taken(
+    tmp_path: Path, leaves_nothing: Leaves
+) -> None:
+    source = tmp_path / "kernel_only.bpf.c"
+    source.write_text(HEAD + ARENA + KERNEL_ONLY)
+    error = refuse(arenads.CompileError, leaves_nothing, source, engine="native")
+    assert str(error.output).rstrip() in str(error)
+    assert "The native engine was taken: it was asked for." in str(error)
+    assert "It has no bpf_probe_read_user_str:" in str(error)
+    assert error.reason == "it was asked for"
+
+
 def test_an_absent_source_is_refused(engine: str, tmp_path: Path, leaves_nothing: Leaves) -> None:
     error = refuse(arenads.CompileError, leaves_nothing, tmp_path / "no.bpf.c", engine=engine)
     assert "no.bpf.c" in str(error)
@@ -1076,3 +1098,14 @@ def test_without_capabilities_the_kernel_engine_is_refused_with_what_is_missing(
 
 def test_without_capabilities_auto_takes_the_native_engine(compiled: Compiled) -> None:
     assert run_unprivileged(compiled("events", "native"), "auto") == ["native 0", "0"]
+
+
+def test_without_capabilities_a_source_for_the_kernel_is_refused_with_why_it_is_native(
+    tmp_path: Path,
+) -> None:
+    source = tmp_path / "kernel_only.bpf.c"
+    source.write_text(HEAD + ARENA + KERNEL_ONLY)
+    said = "\n".join(run_unprivileged(source, "auto"))
+    assert "CompileError" in said
+    assert "The native engine was taken: the kernel engine cannot work here: " in said
+    assert "CAP_BPF" in said
