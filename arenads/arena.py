@@ -404,6 +404,8 @@ class Arena:
                 raise ArenaFullError(
                     f"{ahead} bytes could not be populated: the machine, the memory cgroup or"
                     " the file system has no room. Ask for a smaller `populate`.",
+                    name=None,
+                    needed=ahead,
                     size=length,
                     used=0,
                 )
@@ -608,7 +610,7 @@ class Arena:
         cursor = int(lib.core_root(core).cursor)
         if cursor > self.size:
             self._damaged(f"the cursor is at {cursor:#x}", lib.ADS_ROOT_OFFSET)
-        self._check(lib.ads_arena_populate(core, cursor + distance))
+        self._check(lib.ads_arena_populate(core, cursor + distance), needed=distance)
 
     def provision(self, distance: int | str | None) -> None:
         """Keep `distance` bytes populated ahead of what is used, from a thread of its own.
@@ -1224,12 +1226,17 @@ class Arena:
         _check_record_size("key", ref.key_size, lib.ADS_MAX_KEY)
         _check_record_size("value", ref.value_size, lib.ADS_MAX_VALUE)
         text = encode_stored(key, value)
-        self._check(create(core, ref))
+        name = padded.rstrip(b"\0").decode()
+        core.damaged_at = 0  # stays so where the core does not know how much it wanted
+        code = create(core, ref)
+        self._check(code, name, int(core.damaged_at) or None)
         named = ffi.new("struct ads_directory_value *", (kind, ref.offset, 0, 0))
-        self._check(lib.ads_directory_describe(core, text, len(text), named))
+        core.damaged_at = 0
+        code = lib.ads_directory_describe(core, text, len(text), named)
+        self._check(code, name, int(core.damaged_at) or None)
         code = lib.ads_directory_add(core, padded, named)
         if code != lib.ADS_EXISTS:  # somebody else made it meanwhile: `named` is theirs
-            self._check(code)
+            self._check(code, name)
         return named
 
     def _find(self, padded: bytes) -> Any:
@@ -1435,17 +1442,21 @@ class Arena:
             offset=offset,
         )
 
-    def _check(self, code: int) -> None:
-        """Raise what a code of the C core means."""
+    def _check(self, code: int, name: str | None = None, needed: int | None = None) -> None:
+        """Raise what a code of the C core means, for a structure that is made or for the arena."""
         if code >= 0:
             return
         if code == lib.ADS_NO_MEMORY:
-            root = self._root()
+            used = self.used
+            what = "what was asked" if name is None else repr(name)
+            needs = f"it needs {needed} bytes more, and " if needed else ""
             raise ArenaFullError(
-                f"there is no room in the arena for what was asked: {int(root.cursor) + 8} of"
-                f" {self.size} bytes are used. Ask for less, or create a larger arena.",
+                f"there is no room in the arena for {what}: {needs}{used} of {self.size} bytes are"
+                " used. Ask for less, or create a larger arena.",
+                name=name,
+                needed=needed,
                 size=self.size,
-                used=int(root.cursor) + 8,
+                used=used,
             )
         if code == lib.ADS_READ_ONLY:
             raise ReadOnlyError("the arena is open read-only; open it without readonly=True")

@@ -176,7 +176,10 @@ class AddressError(ArenadsError, ValueError):
 
 
 class ArenaFullError(ArenadsError, MemoryError):
-    """No memory is left in the arena (`size`, `used`)."""
+    """No memory is left in the arena (`size`, `used`).
+
+    `name` is the structure that wanted some, and `needed` how many bytes; None: none, not known.
+    """
 
     default_errno = _errno.ENOMEM
 

@@ -293,6 +293,7 @@ class Structure(Generic[V]):
                 f"no memory for {what}: {root.used} of the arena's {root.size} bytes are used."
                 " Create a larger arena.",
                 name=self.name,
+                needed=None,
                 size=root.size,
                 used=root.used,
             )

@@ -123,6 +123,47 @@ def test_the_error_says_how_much_there_is(large: Exhaust) -> None:
     assert 200 << 10 < caught.value.used <= 256 << 10  # type: ignore[operator]
 
 
+@pytest.mark.parametrize(
+    ("make", "least"),
+    [
+        (
+            lambda arena: arena.set("big", key=u64, max_entries=1 << 20, initial_entries=1 << 20),
+            8 * 4096,
+        ),
+        (lambda arena: arena.queue("big", value=u64, max_entries=8192), 8 * 8192),
+        (lambda arena: arena.queue("big", value=u64, max_entries=4096), 8 * 4096),
+        (lambda arena: arena.mpmc("big", value=u64, max_entries=8192), 8 * 8192),
+        (lambda arena: arena.ring("big", size="64KiB"), 64 << 10),
+        (lambda arena: arena.ring("big", size="32KiB"), 32 << 10),
+        (lambda arena: arena.array("big", value=u64, max_entries=10**7), 8 * 4096),
+    ],
+    ids=["set", "long queue", "queue", "mpmc", "long ring", "ring", "array"],
+)
+def test_a_structure_that_does_not_fit_is_named_with_what_it_needs(
+    engine: Any, make: Callable[[arenads.Arena], object], least: int
+) -> None:
+    with arenads.create("64KiB", engine=engine) as arena:
+        arena.ring("before", size="32KiB")
+        with pytest.raises(
+            arenads.ArenaFullError, match="no room in the arena for 'big'"
+        ) as caught:
+            make(arena)
+        error = caught.value
+        assert error.name == "big"
+        assert isinstance(error.needed, int) and error.needed >= least
+        assert f"it needs {error.needed} bytes more, and {arena.used} of 65536" in str(error)
+        assert list(arena.structures) == ["before"]
+
+
+def test_populating_too_much_says_how_much_that_was(engine: Any) -> None:
+    with arenads.create("64KiB", engine=engine) as arena:
+        with pytest.raises(
+            arenads.ArenaFullError, match="what was asked: it needs 1048576"
+        ) as caught:
+            arena.populate("1MiB")
+        assert (caught.value.name, caught.value.needed) == (None, 1 << 20)
+
+
 @pytest.mark.parametrize("operation", [INSERT, UPDATE])
 def test_a_program_that_inserts_is_told_when_memory_ends(large: Exhaust, operation: int) -> None:
     filled = large.run("on_numbers", operation, count=ALL)

@@ -338,8 +338,12 @@ static ADS_INLINE int ads_alloc(struct ads_arena *a, __u64 bytes, __u32 *offset)
 	if (!ads_writable(a))
 		return ADS_READ_ONLY;
 	rc = ads_block_claim(a, (lines << 32) | ADS_BLOCK_RAW, 0, 0);
-	if (rc == ADS_NO_MEMORY)
+	if (rc == ADS_NO_MEMORY) {
 		ads_add(&ads_root_of(a)->no_memory, 1);
+#if !ADS_BPF
+		a->damaged_at = bytes;
+#endif
+	}
 	if (rc < 0)
 		return rc;
 	*offset = (__u32)rc << 6;

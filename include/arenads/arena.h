@@ -117,7 +117,7 @@ struct ads_arena {
 	char *base;        /* user address of offset 0 */
 	__u64 size;        /* bytes mapped */
 	__u64 limit;       /* offsets below have been seen populated; only grows */
-	__u64 damaged_at;  /* offset that made the last ADS_DAMAGED */
+	__u64 damaged_at;  /* offset that made the last ADS_DAMAGED; of ADS_NO_MEMORY the bytes wanted */
 	__u64 id;          /* creation id, from the root */
 	__s32 fd;
 	__u32 flags;       /* enum ads_arena_flags */

@@ -182,8 +182,10 @@ static inline int ads_queue_create(struct ads_arena *a, struct ads_ref *ref, __u
 		return ADS_INVALID;
 	while ((1u << bits) < slots)
 		bits++;
-	if ((__u64)ads_round_up(ref->value_size, 8) << bits >= a->size)
+	if ((__u64)ads_round_up(ref->value_size, 8) << bits >= a->size) {
+		a->damaged_at = (__u64)ads_round_up(ref->value_size, 8) << bits;
 		return ADS_NO_MEMORY;
+	}
 	rc = ads_alloc(a, sizeof(struct ads_queue) + ((__u64)ads_round_up(ref->value_size, 8) << bits), &ref->offset);
 	if (rc)
 		return rc;
@@ -293,6 +295,8 @@ static inline int ads_mpmc_make(struct ads_arena *a, struct ads_ref *ref, __u32 
 	if (cursor > a->size)
 		return ADS_DAMAGED;
 	rc = bytes > a->size - cursor ? ADS_NO_MEMORY : ads_arena_populate(a, cursor + bytes);
+	if (rc == ADS_NO_MEMORY)
+		a->damaged_at = bytes;
 	if (!rc)
 		rc = ads_alloc(a, sizeof(struct ads_mpmc) + (8ull << bits), &ref->offset);
 	if (rc)

@@ -748,8 +748,10 @@ static inline int ads_ring_create(struct ads_arena *a, struct ads_ref *ref, __u3
 		return ADS_INVALID;
 	while (size < bytes)
 		size *= 2;
-	if (size >= a->size)
+	if (size >= a->size) {
+		a->damaged_at = size;
 		return ADS_NO_MEMORY;
+	}
 	rc = ads_alloc(a, sizeof(struct ads_ring) + size, &ref->offset);
 	if (rc)
 		return rc;
