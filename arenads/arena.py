@@ -1844,7 +1844,33 @@ def _cannot_map(place: str, number: int) -> OpenError:
     return OpenError(f"{place} could not be mapped: {os.strerror(number)}", errno=number)
 
 
+def _refuse_short(fd: int, place: str) -> None:
+    """Refuse a file that starts as an arena and has not all the bytes that it claims."""
+    root = ffi.new("struct ads_root *")
+    try:
+        start = os.pread(fd, ffi.sizeof(root[0]), lib.ADS_ROOT_OFFSET)
+    except OSError:  # a map
+        return
+    ffi.memmove(root, start, len(start))
+    found = os.fstat(fd).st_size
+    whole = len(start) == ffi.sizeof(root[0])
+    if root.magic != lib.ADS_MAGIC or (whole and found >= root.size):
+        return
+    of = f"of {root.size} bytes" if root.size else "bytes"
+    raise DamagedError(
+        f"{place} is an arena that was cut short: {found} {of} are there, says its root (offset"
+        " 64). Make it anew.",
+        offset=lib.ADS_ROOT_OFFSET,
+        found=found,
+        expected=int(root.size),
+    )
+
+
 def _refuse_open(code: int, fd: int, place: str, core: Any) -> NoReturn:
+    if code in (lib.ADS_WRONG_TYPE, lib.ADS_DAMAGED):
+        _refuse_short(fd, place)
+        if starts_as_arena(fd):
+            code = lib.ADS_DAMAGED
     if code == lib.ADS_WRONG_TYPE:
         raise NotAPinError(f"{place} is not an arena: it does not start as one", path=place)
     if code == lib.ADS_WRONG_ABI:

@@ -640,6 +640,32 @@ def test_a_damaged_root_is_refused_and_nothing_is_left(
     assert caught.value.errno == errno.EUCLEAN
 
 
+@pytest.mark.parametrize("found", [(1 << 19) + 1, 5000, 4096, 100, 72])
+def test_a_truncated_file_says_how_much_of_it_is_there(
+    tmp_path: Path, found: int, leaves_nothing: Any
+) -> None:
+    place = tmp_path / "copy"
+    with arenads.create("1MiB", engine="native") as arena:
+        place.write_bytes(Path(f"/proc/self/fd/{arena.fileno()}").read_bytes())
+    os.truncate(place, found)
+    of = "of 1048576 " if found >= 88 else ""
+    with (
+        leaves_nothing(),
+        pytest.raises(arenads.DamagedError, match=f"cut short: {found} {of}bytes") as caught,
+    ):
+        arenads.open(place)
+    assert caught.value.found == found
+    assert caught.value.expected == (1 << 20 if found >= 88 else 0)
+
+
+def test_a_file_of_no_whole_pages_that_starts_as_an_arena_is_damaged(tmp_path: Path) -> None:
+    place = tmp_path / "copy"
+    with arenads.create("64KiB", engine="native") as arena:
+        place.write_bytes(Path(f"/proc/self/fd/{arena.fileno()}").read_bytes() + b"x")
+    with pytest.raises(arenads.DamagedError, match="does not fit its size"):
+        arenads.open(place)
+
+
 @pytest.mark.native
 @pytest.mark.parametrize("engine", ["native"], indirect=True)  # a map has its size for ever
 def test_a_truncated_file_is_damaged(pinned: Path, leaves_nothing: Any) -> None:
