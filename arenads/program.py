@@ -414,6 +414,10 @@ def load(
         place = Path()
     if not place.name:
         raise ObjectError(f"expected the path of a BPF object or its source, found {path!r}")
+    if arena is not None and not isinstance(arena, Arena):
+        raise SchemaError(
+            f"arena: expected an Arena, of arenads.create or arenads.open, found {arena!r}"
+        )
     if place.name.endswith(".c"):
         with tempfile.TemporaryDirectory(prefix="arenads-") as directory:
             if arena is not None:
@@ -426,30 +430,42 @@ def load(
                 built = compiler.compile(place, name, engine=chosen)
             except CompileError as error:
                 raise _explained(error, reason) from None
-            loaded = load(
-                built, arena=arena, engine=chosen, size=size, programs=programs, maps=maps
-            )
-        loaded.path = place  # what was built is gone
+            loaded = _load(built, place, arena, chosen, size, programs, maps)
         if arena is None:
             loaded.arena.reason = reason
         return loaded
+    return _load(place, place, arena, engine, size, programs, maps)
+
+
+def _load(
+    place: Path,
+    named: Path,
+    arena: Arena | None,
+    engine: Engine,
+    size: int | str | None,
+    programs: list[str] | None,
+    maps: Mapping[str, int] | None,
+) -> Program:
+    """Load an object; `named` is what the user has named: it, or its source."""
     native = place.with_name(place.name.replace(".bpf.o", ".native.so"))
     if place.name.endswith(".native.so"):
         place = place.with_name(place.name.replace(".native.so", ".bpf.o"))
+    if not named.name.endswith(".c"):
+        named = place
     file = ObjectFile.open(place)
     declared = next(iter(file.arena_maps.values()), None)
     if declared is None:
         raise ObjectError(
-            f"{place}: expected an arena, found none; declare it with ADS_ARENA(bytes)",
-            path=str(place),
+            f"{named}: expected an arena, found none; declare it with ADS_ARENA(bytes)",
+            path=str(named),
         )
     own = arena is None
     if arena is None:
-        length = parse_size(size) if size is not None else _declared_size(place, declared)
+        length = parse_size(size) if size is not None else _declared_size(named, declared)
         chosen, reason = take_engine(engine)
         arena = Arena.create(length, engine=chosen)
         arena.reason = reason
-    program = Program(place, arena, own, file)
+    program = Program(named, arena, own, file)
     try:
         _create_structures(program, file)
         handles = {
@@ -461,7 +477,9 @@ def load(
             compiled.bind(arena._open(), handles)
             program._native = compiled
         else:
-            program._bpf = _load_bpf(place, arena, declared, file, handles, programs, maps or {})
+            program._bpf = _load_bpf(
+                place, named, arena, declared, file, handles, programs, maps or {}
+            )
     except BaseException:
         program.close()
         raise
@@ -544,6 +562,7 @@ def _create_structures(program: Program, file: ObjectFile) -> None:
 
 def _load_bpf(
     place: Path,
+    named: Path,
     arena: Arena,
     declared: ArenaMap,
     file: ObjectFile,
@@ -553,7 +572,7 @@ def _load_bpf(
 ) -> Any:
     from arenads.libbpf import BpfObject
 
-    loaded = BpfObject.open(place)
+    loaded = BpfObject.open(place, named)
     try:
         for name, fd in (*maps.items(), (declared.name, arena.fileno())):
             loaded.reuse_map(name, fd)

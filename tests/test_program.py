@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import re
+import resource
 import socket
 import struct
 import subprocess
@@ -569,6 +572,100 @@ def test_a_source_that_does_not_compile_is_refused_with_the_compilers_words(
     assert str(error.output) in str(error)
     assert "wrong.bpf.c:6" in str(error)
     assert os.listdir(tmp_path) == ["wrong.bpf.c"]
+
+
+def test_messages_of_a_source_name_it_and_no_file_that_is_gone(
+    kernel_engine: str, tmp_path: Path
+) -> None:
+    source = tmp_path / "opens.bpf.c"
+    source.write_text(HEAD + ARENA + ADD)
+    with arenads.load(source, engine=kernel_engine) as program:  # type: ignore[arg-type]
+        assert program.path == source
+        for use in (
+            lambda: program.attach("on_open"),
+            lambda: program.run("on_open"),
+            lambda: program.run("add"),
+        ):
+            with pytest.raises(arenads.ArenadsError) as caught:
+                use()
+            assert "arenads-" not in str(caught.value).replace(str(tmp_path), "")
+        with pytest.raises(ObjectError, match=re.escape(f"{source} has no program 'on_open'")):
+            program.attach("on_open")
+
+
+@pytest.mark.parametrize(
+    "text",
+    ['SEC("syscall") int f(void *c) { return 0; }', ARENA + "ADS_HASHMAP(m, __u32, __u32, 0);"],
+)
+def test_a_source_that_cannot_be_loaded_is_named(
+    engine: str, tmp_path: Path, leaves_nothing: Leaves, text: str
+) -> None:
+    source = tmp_path / "opens.bpf.c"
+    source.write_text(HEAD + text)
+    error = refuse(ObjectError, leaves_nothing, source, engine=engine)
+    assert str(error).startswith(f"{source}: ")
+    assert error.path == str(source)
+
+
+def test_a_source_that_the_verifier_refuses_is_named(
+    kernel_engine: str, tmp_path: Path, leaves_nothing: Leaves
+) -> None:
+    source = tmp_path / "opens.bpf.c"
+    source.write_text(HEAD + ARENA + 'SEC("syscall") int f(__u64 *c) { return *(int *)c[0]; }')
+    error = refuse(arenads.LoadError, leaves_nothing, source, engine=kernel_engine)
+    assert f" of {source} could not be loaded" in str(error)
+
+
+def test_without_a_license_the_refusal_says_how_to_give_one(
+    kernel_engine: str, tmp_path: Path, leaves_nothing: Leaves
+) -> None:
+    source = tmp_path / "bare.bpf.c"
+    source.write_text(
+        "#include <arenads/bpf.h>\n"
+        + ARENA
+        + 'SEC("raw_tp/sys_enter") int f(void *c) { bpf_printk("x"); return 0; }\n'
+    )
+    error = refuse(arenads.LoadError, leaves_nothing, source, engine=kernel_engine)
+    assert 'char LICENSE[] SEC("license") = "GPL";' in str(error)
+
+
+def test_too_many_open_files_are_no_fault_of_the_program(
+    kernel_engine: str, build_bpf: Builds
+) -> None:
+    path = build_bpf(ARENA + ADD)
+    refusals = []
+    with arenads.create("1MiB", engine=kernel_engine) as arena:  # type: ignore[arg-type]
+        arenads.load(path, arena=arena).close()
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        taken: list[int] = []
+        try:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (128, hard))
+            while True:
+                try:
+                    taken.append(os.open("/dev/null", os.O_RDONLY))
+                except OSError:
+                    break
+            for _ in range(12):  # one descriptor more is free each time
+                os.close(taken.pop())
+                try:
+                    arenads.load(path, arena=arena).close()
+                except arenads.LoadError as error:
+                    refusals.append(error)
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+            for fd in taken:
+                os.close(fd)
+    exhausted = [str(error) for error in refusals if error.errno == errno.EMFILE]
+    assert exhausted
+    for message in exhausted:
+        assert "verifier log says why" not in message
+        assert "ulimit -n" in message
+
+
+@pytest.mark.parametrize("wrong", ["x", 1, object()])
+def test_what_is_no_arena_is_not_taken_for_one(wrong: Any) -> None:
+    with pytest.raises(arenads.SchemaError, match="arena: expected an Arena"):
+        arenads.load(PROGRAMS / "events.bpf.c", arena=wrong)
 
 
 KERNEL_ONLY = """

@@ -122,8 +122,10 @@ class BpfObject:
         self._uses_arena = any(info.type == "arena" for info in self.maps().values())
 
     @classmethod
-    def open(cls, path: StrPath) -> Self:
+    def open(cls, path: StrPath, source: Path | None = None) -> Self:
         """Read an object file; nothing reaches the kernel yet.
+
+        With `source`, what it was compiled from, messages name that.
 
         Raises
         ------
@@ -134,6 +136,7 @@ class BpfObject:
         """
         content = _read_object(path)
         file = Path(os.fsdecode(path))
+        shown = file if source is None else source
         ffi, libbpf, *_ = library()
         # libbpf puts the name in front of map names, which have 15 characters.
         name = ffi.new("char[]", os.fsencode(file.name.split(".")[0])[:15])
@@ -144,12 +147,12 @@ class BpfObject:
             number = ffi.errno
         if not pointer:
             raise ObjectError(
-                f"{file}: libbpf {_dotted_version()} cannot use this object:"
+                f"{shown}: libbpf {_dotted_version()} cannot use this object:"
                 f" {explain_errno(number)}.{quote('libbpf said', messages)}",
-                path=str(file),
+                path=str(shown),
                 messages=messages,
             )
-        return cls(pointer, file, messages)
+        return cls(pointer, shown, messages)
 
     def _walk_programs(self) -> Iterator[_Program]:
         ffi, libbpf, *_ = library()
@@ -339,6 +342,8 @@ class BpfObject:
         )
 
     def _load_advice(self, number: int, said: str, log: str, section: str) -> str:
+        if number == _errno.EMFILE:
+            return " This process has too many open files: close some, or raise ulimit -n."
         if "missing BPF prog type" in said:
             return (
                 f" libbpf {_dotted_version()} does not know the section {section!r}: correct its"
@@ -363,6 +368,8 @@ class BpfObject:
                 " Programs and what they call share 512 bytes of stack: move large records from"
                 " local variables to a global one, or to a per-CPU map."
             )
+        if "GPL-restricted" in log or "from non-GPL compatible" in log:
+            return ' Say what its license is: char LICENSE[] SEC("license") = "GPL";'
         if "write into map forbidden" in log:
             return (
                 " A constant was passed where memory that may be written to is wanted: pass a"
