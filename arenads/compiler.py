@@ -31,7 +31,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Final, Literal
 
 from arenads.errors import CompileError, CompilerMissingError, EngineError, ObjectError
 
@@ -692,6 +692,10 @@ def _replacing(*targets: Path) -> Iterator[tuple[str, ...]]:
                 ) from None
 
 
+# What the macros of bpf.h come to where ADS_ARENA was forgotten; quotes are as the locale has them.
+_NO_ARENA: Final = re.compile(r"undeclared identifier \Warena\W|\Warena\W undeclared")
+
+
 def _run(
     compiler: Compiler,
     arguments: Sequence[str],
@@ -723,8 +727,11 @@ def _run(
         how = (
             f"was ended by signal {-process.returncode} on" if process.returncode < 0 else "refused"
         )
+        hint = ""
+        if _NO_ARENA.search(text):
+            hint = "\nDeclare the program's arena before its structures: ADS_ARENA(64 * ADS_MIB);"
         raise CompileError(
-            f"{compiler} {how} {source}:\n{text}", command=command, output=text, path=source
+            f"{compiler} {how} {source}:\n{text}{hint}", command=command, output=text, path=source
         )
     if not os.path.isfile(output):
         raise CompileError(

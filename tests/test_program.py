@@ -668,6 +668,19 @@ def test_what_is_no_arena_is_not_taken_for_one(wrong: Any) -> None:
         arenads.load(PROGRAMS / "events.bpf.c", arena=wrong)
 
 
+def test_a_program_that_declares_no_arena_is_told_how(
+    engine: str, tmp_path: Path, leaves_nothing: Leaves
+) -> None:
+    source = tmp_path / "bare.bpf.c"
+    source.write_text(
+        HEAD
+        + "ADS_HASHMAP(m, __u32, __u32, 4);\n"
+        + 'SEC("syscall") int f(void *c) { __u32 key = 1; return m_update(&key, &key); }\n'
+    )
+    error = refuse(arenads.CompileError, leaves_nothing, source, engine=engine)
+    assert "ADS_ARENA(64 * ADS_MIB);" in str(error)
+
+
 KERNEL_ONLY = """
 SEC("syscall") int read(void *context)
 {
