@@ -19,7 +19,7 @@ from arenads.errors import (
     RemovedError,
     SchemaError,
 )
-from arenads.schema import Scalar, Schema
+from arenads.schema import ArrayType, Record, Scalar, Schema, members
 from arenads.view import View, view_at
 from arenads.view_types import view_class
 
@@ -259,7 +259,14 @@ class Structure(Generic[V]):
         try:
             return self._fields[path]
         except KeyError:
-            offset, scalar = self._value_codec.field(path)
+            pass
+        except TypeError:  # cannot be hashed
+            raise self._no_field(path) from None
+        if not isinstance(path, str):
+            raise self._no_field(path)
+        if not path and isinstance(self._value_codec.schema.type, Record | ArrayType):
+            raise self._no_field(path)
+        offset, scalar = self._value_codec.field(path)
         if scalar.size != 8 or offset % 8 or scalar.name[0] not in "ui":
             raise SchemaError(
                 f"atomic access needs an aligned 64-bit integer: {path or 'the value'!r} is a"
@@ -267,6 +274,18 @@ class Structure(Generic[V]):
             )
         self._fields[path] = offset, scalar
         return offset, scalar
+
+    def _no_field(self, found: object) -> SchemaError:
+        ctype = self._value_codec.schema.type
+        if isinstance(ctype, ArrayType):
+            expected = 'name an element, such as "[0]"'
+        elif isinstance(ctype, Record):
+            names = [field.name for field in members(ctype) if not field.bit_size]
+            expected = "name a field: " + (", ".join(names[:20]) or "there is none")
+        else:
+            expected = "name no field: the value has none"
+        what = f"found {found!r}" if found != "" else "found none"
+        return SchemaError(f"values of {self.name!r}: {expected}; {what}")
 
     def _check(self, code: int) -> None:
         """Raise what a negative code of the C core means for this structure."""

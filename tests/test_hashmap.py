@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import msgspec
@@ -602,6 +602,39 @@ def test_only_aligned_64_bit_fields_can_be_changed_in_place(stats: Any, field: s
     ):
         with pytest.raises(arenads.SchemaError):
             use()
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        lambda stats: stats.fetch_add("calls", 1, 1),
+        lambda stats: stats.compare_exchange(1, "calls", 8, 9),
+        lambda stats: stats.store(1, "calls", 7),
+        lambda stats: stats.load(1, ["calls"]),
+        lambda stats: stats.load(1, None),
+        lambda stats: stats.fetch_add(1, 1),
+    ],
+)
+def test_who_names_no_field_is_told_which_there_are(
+    stats: Any, use: Callable[[Any], object]
+) -> None:
+    with pytest.raises(arenads.SchemaError, match="name a field: calls, change, pid, ticks, comm;"):
+        use(stats)
+    assert stats[1].calls == 5
+
+
+def test_of_an_array_an_element_is_named(arena: arenads.Arena) -> None:
+    pairs = arena.hashmap("pairs", key=u32, value=arenads.Array[u64, 2])
+    pairs[1] = [5, 6]
+    with pytest.raises(arenads.SchemaError, match=r'name an element, such as "\[0\]"; found none'):
+        pairs.fetch_add(1, 1)
+    assert pairs.fetch_add(1, 1, "[1]") == 6
+
+
+def test_an_integer_has_no_field_to_name(numbers: Any) -> None:
+    numbers[1] = 10
+    with pytest.raises(arenads.SchemaError, match="name no field: the value has none; found 3"):
+        numbers.fetch_add(1, 1, 3)
 
 
 def test_a_value_that_is_no_integer_has_no_atomic_access(arena: arenads.Arena) -> None:
