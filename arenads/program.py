@@ -400,6 +400,8 @@ def load(
     CompileError
         The compiler refused the source. If it was for the native engine, `reason` says why that
         was taken.
+    SchemaError
+        `arena` is none.
     LibbpfMissingError, PrivilegeError, LockdownError
 
     >>> import arenads
