@@ -744,11 +744,13 @@ static __s64 core_scan(const core_structure *s, struct ads_scan *scan, const cha
 typedef struct {
 	struct ads_scan scan;
 	__u64 last;
-	__u32 part, steps;
+	__u32 part, unused;
 } core_lane;
 
+/* `steps` of all lanes together since one of them found a record; more than `most` are a walk in circles. */
 typedef struct {
 	core_lane lanes[CORE_LANES];
+	__u64 steps, most;
 	__u32 live, bits;
 } core_sweep;
 
@@ -765,6 +767,11 @@ static int core_sweep_start(const core_structure *s, core_sweep *w)
 	if (w->bits > CORE_LANES_BITS)
 		w->bits = CORE_LANES_BITS;
 	w->live = 1u << w->bits;
+	/* Whatever the memory says: not more entries than it has room for. */
+	w->most = ads_load(&ads_at(s->arena, struct ads_collection, s->ref.offset)->pool.carved) >> 32;
+	if (w->most > s->arena->size / ads_entry_stride(s->ref))
+		w->most = s->arena->size / ads_entry_stride(s->ref);
+	w->most += ADS_USER_STEPS;
 	for (part = 0; part < w->live; part++) {
 		int rc = ads_hashmap_scan_part(s->arena, s->ref, &w->lanes[part].scan, part, w->bits);
 
@@ -793,13 +800,15 @@ static inline __attribute__((always_inline)) __s64 core_sweep_lanes(const core_s
 		if (ADS_LIKELY(rc == ADS_OK && ads_part_of(lane->scan.hash, w->bits) == lane->part)) {
 			core_finish_record(s, record, lane->scan.hash);
 			lane->last = at++;
-			lane->steps = 0;
+			w->steps = 0;
 		} else if (rc == ADS_ABSENT || (rc == ADS_OK && ads_part_of(lane->scan.hash, w->bits) > lane->part)) {
 			*lane = w->lanes[--w->live];
-		} else if (rc == ADS_OK) {
-			lane->scan.started = 0; /* of the part before: as if it had not been met */
-		} else if (rc != ADS_BUDGET || ++lane->steps > ADS_USER_STEPS) {
+		} else if (rc != ADS_OK && rc != ADS_BUDGET) {
 			return ads_count(s->arena, s->ref.offset, rc);
+		} else if (++w->steps > w->most) {
+			return ads_count(s->arena, s->ref.offset, ADS_BUDGET);
+		} else if (rc == ADS_OK) {
+			lane->scan.started = 0; /* of a part before: as if it had not been met */
 		}
 		if (rc == ADS_OK || rc == ADS_BUDGET)
 			ads_scan_prefetch(s->arena, &lane->scan, stride);
