@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 import numpy
@@ -12,8 +12,10 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 
 import arenads
-from arenads import Bytes, Str, i32, u8, u16, u32, u64
+from arenads import Bits, Bytes, Str, i32, u8, u16, u32, u64
+from arenads._core import ffi
 from arenads.bulk import PIECE
+from arenads.numpy_dtype import numpy_dtype
 
 LIMIT = 40
 KEYS = st.lists(st.integers(0, 60), max_size=30)
@@ -27,6 +29,11 @@ class Pair(msgspec.Struct, frozen=True):
 class Padded(msgspec.Struct, frozen=True):
     small: u8
     wide: u64
+
+
+class Flagged(msgspec.Struct, frozen=True):
+    flags: Annotated[u8, Bits(3)]
+    number: u8
 
 
 @pytest.fixture
@@ -226,6 +233,17 @@ def test_keys_that_do_not_fit_are_refused_and_nothing_is_done(
         with pytest.raises(arenads.SchemaError, match=message):
             act()
     assert dict(numbers) == {1: 1, 2: 2, 3: 3}
+
+
+def test_padding_of_arrays_does_not_reach_the_arena(arena: arenads.Arena) -> None:
+    pairs = arena.hashmap("pairs", key=Flagged, value=Padded, max_entries=100)
+    keys = numpy.frombuffer(b"\xff" * 2, numpy_dtype(Flagged))
+    values = numpy.frombuffer(b"\xee" * 16, numpy_dtype(Padded))
+    pairs.update_many(keys, values)
+    assert pairs[Flagged(7, 0xFF)] == Padded(0xEE, 0xEEEE_EEEE_EEEE_EEEE)
+    raw = ffi.buffer(ffi.cast("char *", pairs.view(Flagged(7, 0xFF)).address), 16)
+    assert raw[:] == b"\xee" + bytes(7) + b"\xee" * 8
+    assert pairs.contains_many(keys).all()
 
 
 def test_both_dtypes_are_facts_of_the_error(make: Callable[..., Any]) -> None:
