@@ -7,10 +7,10 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from arenads._core import ffi
+from arenads.array_rules import enforce
 from arenads.codec import Codec
 from arenads.errors import ArenadsError, SchemaError
 from arenads.numpy_dtype import numpy_dtype
-from arenads.schema import ArrayType, Record, member_bits
 
 if TYPE_CHECKING:
     import numpy
@@ -75,33 +75,7 @@ def _fitted(codec: Codec[Any], array: NDArray, what: str) -> NDArray:
         )
     if array.dtype != wanted.base:
         array = _converted(array, wanted.base, what)
-    array = numpy.ascontiguousarray(array)
-    return _without_padding(codec, array) if _has_records(codec) else array
-
-
-def _has_records(codec: Codec[Any]) -> bool:
-    ctype = codec.schema.type
-    while isinstance(ctype, ArrayType):
-        ctype = ctype.element
-    return isinstance(ctype, Record)
-
-
-def _without_padding(codec: Codec[Any], array: NDArray) -> NDArray:
-    """Return an array whose padding is zero: it would be compared in keys, and read by others."""
-    import numpy
-
-    bits = member_bits(codec.schema)
-    if bits.count(0xFF) == len(bits) or not len(array):
-        return array
-    rows = octets(codec, array) & numpy.frombuffer(bits, "u1")
-    return rows.reshape(-1).view(array.dtype).reshape(array.shape)
-
-
-def octets(codec: Codec[Any], array: NDArray) -> NDArray:
-    """Return the bytes of a contiguous array, a row for each record."""
-    import numpy
-
-    return numpy.ndarray((len(array), codec.size), "u1", array)
+    return enforce(codec, numpy.ascontiguousarray(array), what)
 
 
 def _converted(array: NDArray, wanted: numpy.dtype[Any], what: str) -> NDArray:
