@@ -1076,25 +1076,31 @@ static int core_array_set_at(const core_structure *s, const __u32 *indices, cons
 	return ADS_OK;
 }
 
-/* Records {index, value} of `count` elements from `first` on, at their places in `records`. */
-static int core_array_records(const core_structure *s, char *records, __u64 first, __u64 count)
+/*
+ * Append records {index, value} behind the first `at`: up to `count` elements from *first on whose
+ * chunks exist. *first is moved on. How many; 0: there are no more.
+ */
+static __s64 core_array_records(const core_structure *s, char *records, __u64 at, __u64 count, __u32 *first)
 {
 	CORE_OPEN(s);
-	__u32 entries = ads_array_entries(s->arena, s->ref);
-	__u32 i, end = (__u32)(first + count);
+	__u32 entries = ads_array_entries(s->arena, s->ref), have = 0, size = s->ref.value_size;
+	__u64 done;
 
-	for (i = (__u32)first; i < end; i++) {
-		char *record = records + (__u64)i * s->record_size;
-		int rc = ads_array_get(s->arena, s->ref, entries, i, record + s->value_at);
+	for (done = 0; done < count; done++, (*first)++, have--) {
+		char *record = records + (at + done) * s->record_size;
+		int rc = have ? ADS_OK : ads_array_next(s->arena, s->ref, first, &have);
 
+		if (rc == ADS_ABSENT)
+			break;
+		if (!rc)
+			rc = ads_array_get(s->arena, s->ref, entries, *first, record + s->value_at);
 		if (rc)
 			return rc;
-		memcpy(record, &i, 4);
+		memcpy(record, first, 4);
 		memset(record + 4, 0, s->value_at - 4);
-		memset(record + s->value_at + s->ref.value_size, 0,
-		       s->record_size - s->value_at - s->ref.value_size);
+		memset(record + s->value_at + size, 0, s->record_size - s->value_at - size);
 	}
-	return ADS_OK;
+	return (__s64)done;
 }
 
 /* Work on one 8-byte field of an element, as core_hashmap_field(). To load makes no memory exist. */

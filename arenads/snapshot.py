@@ -10,6 +10,7 @@ import msgspec
 
 from arenads._core import ffi, lib
 from arenads.codec import Codec
+from arenads.errors import NoMemoryError
 from arenads.numpy_dtype import numpy_dtype
 
 if TYPE_CHECKING:
@@ -131,7 +132,11 @@ class Records:
         if room != self._room:
             grown = lib.core_block_resize(self.memory, room * self.size)
             if grown == ffi.NULL:
-                raise MemoryError(f"no memory for {room} records of {self.size} bytes")
+                raise NoMemoryError(
+                    f"no memory for a copy of {room} records of {self.size} bytes. Iterate, which"
+                    " copies few at a time, or give the process more.",
+                    size=room * self.size,
+                )
             self.memory, self._room = grown, room
 
     def more(self) -> int:
