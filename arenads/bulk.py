@@ -34,9 +34,23 @@ class Packed:
 
 
 def is_array(values: object) -> bool:
-    """Whether this is a NumPy array; does not import NumPy."""
+    """Whether this is a NumPy array; does not import NumPy.
+
+    Raises
+    ------
+    SchemaError
+        It is a masked array: no arena has a place for what a mask says.
+    """
     numpy = sys.modules.get("numpy")
-    return numpy is not None and isinstance(values, numpy.ndarray)
+    if numpy is None or not isinstance(values, numpy.ndarray):
+        return False
+    masked = sys.modules.get("numpy.ma")  # NumPy imports it when it is needed
+    if masked is not None and isinstance(values, masked.MaskedArray):
+        raise SchemaError(
+            "expected an array without a mask, found a masked one. Take `compressed()` of it, or"
+            " `filled(value)`."
+        )
+    return True
 
 
 def pack_many(codec: Codec[Any], values: Any, what: str) -> Packed:

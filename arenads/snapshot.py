@@ -257,12 +257,13 @@ class Snapshot(Generic[T]):
             dtype = self._layout.dtype(self._flat)
             import numpy
 
-            view = ffi.buffer(self._memory, self.nbytes)
-            array = numpy.frombuffer(view, dtype, self._count) if self._count else None
-            if array is None:
-                array = numpy.empty(0, dtype)
-            array.flags.writeable = False
-            self._array = array
+            # Nobody makes the array of a read-only view writable: frombuffer() keeps the view.
+            view = memoryview(ffi.buffer(self._memory, self.nbytes)).toreadonly()
+            self._array = (
+                numpy.frombuffer(view, dtype, self._count)
+                if self._count
+                else numpy.ndarray(0, dtype, b"")
+            )
         return self._array  # type: ignore[no-any-return]
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Any:

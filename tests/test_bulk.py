@@ -341,6 +341,24 @@ def test_unions_in_arrays_are_taken_as_they_are(make: Callable[..., Any]) -> Non
     assert (either[1].whole, either[1].n) == (0x11_0022, 3)
 
 
+def test_masked_arrays_are_refused(arena: arenads.Arena) -> None:
+    numbers = arena.hashmap("numbers", key=u32, value=u32)
+    slots = arena.array("slots", value=u32, max_entries=8)
+    plain = numpy.arange(2, dtype="u4")
+    masked = numpy.ma.array(plain, mask=[False, True])
+    for call in (
+        lambda: numbers.get_many(masked),
+        lambda: numbers.update_many(masked, plain),
+        lambda: numbers.update_many(plain, masked),
+        lambda: numbers.delete_many(masked),
+        lambda: slots.get_many(masked),
+        lambda: slots.update_many(plain, masked),
+    ):
+        with pytest.raises(SchemaError, match="without a mask"):
+            call()
+    assert len(numbers) == slots.populated == 0
+
+
 def test_both_dtypes_are_facts_of_the_error(make: Callable[..., Any]) -> None:
     with pytest.raises(arenads.SchemaError) as caught:
         make().get_many(numpy.array([1.5]))

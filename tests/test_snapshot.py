@@ -226,6 +226,15 @@ def test_the_array_is_typed_and_on_the_same_memory(arena: arenads.Arena) -> None
         array["key"][0] = 6
 
 
+def test_the_array_cannot_be_made_writable(arena: arenads.Arena) -> None:
+    numbers = arena.hashmap("numbers", key=u32, value=u32)
+    assert not numbers.snapshot().array.flags.writeable
+    numbers[1] = 2
+    array = numbers.snapshot().array
+    with pytest.raises(ValueError, match="WRITEABLE"):
+        array.setflags(write=True)
+
+
 def test_numpy_takes_a_snapshot_as_it_is(arena: arenads.Arena) -> None:
     numbers = arena.hashmap("numbers", key=u32, value=u64)
     numbers[1] = 2
