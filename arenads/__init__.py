@@ -41,7 +41,8 @@ Errors
     `NameExistsError`, `StructureAbsentError`, `AddressError`;
 
     structures: `CapacityError`, `KeyAbsentError`, `KeyExistsError`, `RangeError`,
-    `RecordSizeError`, `ReservationError`, `LinkedError`, `BudgetError`, `LayoutError`;
+    `RecordSizeError`, `ReservationError`, `LinkedError`, `BudgetError`, `LayoutError`,
+    `NoMemoryError`;
 
     programs: `ObjectError`, `LoadError`, `ProgramTypeError`, `LibbpfMissingError`,
     `CompilerMissingError`, `CompileError`.

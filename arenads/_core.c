@@ -744,11 +744,13 @@ static __s64 core_scan(const core_structure *s, struct ads_scan *scan, const cha
 typedef struct {
 	struct ads_scan scan;
 	__u64 last;
-	__u32 part, steps;
+	__u32 part, unused;
 } core_lane;
 
+/* `steps` of all lanes together since one of them found a record; more than `most` are a walk in circles. */
 typedef struct {
 	core_lane lanes[CORE_LANES];
+	__u64 steps, most;
 	__u32 live, bits;
 } core_sweep;
 
@@ -765,6 +767,11 @@ static int core_sweep_start(const core_structure *s, core_sweep *w)
 	if (w->bits > CORE_LANES_BITS)
 		w->bits = CORE_LANES_BITS;
 	w->live = 1u << w->bits;
+	/* Whatever the memory says: not more entries than it has room for. */
+	w->most = ads_load(&ads_at(s->arena, struct ads_collection, s->ref.offset)->pool.carved) >> 32;
+	if (w->most > s->arena->size / ads_entry_stride(s->ref))
+		w->most = s->arena->size / ads_entry_stride(s->ref);
+	w->most += ADS_USER_STEPS;
 	for (part = 0; part < w->live; part++) {
 		int rc = ads_hashmap_scan_part(s->arena, s->ref, &w->lanes[part].scan, part, w->bits);
 
@@ -793,13 +800,15 @@ static inline __attribute__((always_inline)) __s64 core_sweep_lanes(const core_s
 		if (ADS_LIKELY(rc == ADS_OK && ads_part_of(lane->scan.hash, w->bits) == lane->part)) {
 			core_finish_record(s, record, lane->scan.hash);
 			lane->last = at++;
-			lane->steps = 0;
+			w->steps = 0;
 		} else if (rc == ADS_ABSENT || (rc == ADS_OK && ads_part_of(lane->scan.hash, w->bits) > lane->part)) {
 			*lane = w->lanes[--w->live];
-		} else if (rc == ADS_OK) {
-			lane->scan.started = 0; /* of the part before: as if it had not been met */
-		} else if (rc != ADS_BUDGET || ++lane->steps > ADS_USER_STEPS) {
+		} else if (rc != ADS_OK && rc != ADS_BUDGET) {
 			return ads_count(s->arena, s->ref.offset, rc);
+		} else if (++w->steps > w->most) {
+			return ads_count(s->arena, s->ref.offset, ADS_BUDGET);
+		} else if (rc == ADS_OK) {
+			lane->scan.started = 0; /* of a part before: as if it had not been met */
 		}
 		if (rc == ADS_OK || rc == ADS_BUDGET)
 			ads_scan_prefetch(s->arena, &lane->scan, stride);
@@ -1067,25 +1076,31 @@ static int core_array_set_at(const core_structure *s, const __u32 *indices, cons
 	return ADS_OK;
 }
 
-/* Records {index, value} of `count` elements from `first` on, at their places in `records`. */
-static int core_array_records(const core_structure *s, char *records, __u64 first, __u64 count)
+/*
+ * Append records {index, value} behind the first `at`: up to `count` elements from *first on whose
+ * chunks exist. *first is moved on. How many; 0: there are no more.
+ */
+static __s64 core_array_records(const core_structure *s, char *records, __u64 at, __u64 count, __u32 *first)
 {
 	CORE_OPEN(s);
-	__u32 entries = ads_array_entries(s->arena, s->ref);
-	__u32 i, end = (__u32)(first + count);
+	__u32 entries = ads_array_entries(s->arena, s->ref), have = 0, size = s->ref.value_size;
+	__u64 done;
 
-	for (i = (__u32)first; i < end; i++) {
-		char *record = records + (__u64)i * s->record_size;
-		int rc = ads_array_get(s->arena, s->ref, entries, i, record + s->value_at);
+	for (done = 0; done < count; done++, (*first)++, have--) {
+		char *record = records + (at + done) * s->record_size;
+		int rc = have ? ADS_OK : ads_array_next(s->arena, s->ref, first, &have);
 
+		if (rc == ADS_ABSENT)
+			break;
+		if (!rc)
+			rc = ads_array_get(s->arena, s->ref, entries, *first, record + s->value_at);
 		if (rc)
 			return rc;
-		memcpy(record, &i, 4);
+		memcpy(record, first, 4);
 		memset(record + 4, 0, s->value_at - 4);
-		memset(record + s->value_at + s->ref.value_size, 0,
-		       s->record_size - s->value_at - s->ref.value_size);
+		memset(record + s->value_at + size, 0, s->record_size - s->value_at - size);
 	}
-	return ADS_OK;
+	return (__s64)done;
 }
 
 /* Work on one 8-byte field of an element, as core_hashmap_field(). To load makes no memory exist. */

@@ -255,7 +255,7 @@ int core_array_set_many(const core_structure *, __u32 index, __s64 step, const c
 int core_array_get_at(const core_structure *, const __u32 *indices, char *values, __u64 count);
 int core_array_set_at(const core_structure *, const __u32 *indices, const char *values,
                       __u64 count, __u64 *done);
-int core_array_records(const core_structure *, char *records, __u64 first, __u64 count);
+__s64 core_array_records(const core_structure *, char *records, __u64 at, __u64 count, __u32 *first);
 int core_array_field(const core_structure *, __u32 index, __u32 at, int access, __u64 operand,
                      __u64 expected, __u64 *before);
 __s64 core_array_populated(const core_structure *);

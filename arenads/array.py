@@ -282,10 +282,9 @@ class ArrayMap(Checkable[V], Sequence[V]):
                 raise
 
     def snapshot(self) -> Snapshot[tuple[int, V]]:
-        """Copy all elements with their indexes, in few calls.
+        """Copy the populated elements with their indexes, in few calls; the others are zero.
 
-        Elements that nobody has touched are zero. Of an element that others write meanwhile each
-        aligned 8-byte field is whole.
+        Of an element that others write meanwhile each aligned 8-byte field is whole.
 
         >>> import arenads
         >>> with arenads.create("1MiB", engine="native") as arena:
@@ -293,16 +292,32 @@ class ArrayMap(Checkable[V], Sequence[V]):
         ...     counts[1] = 7
         ...     list(counts.snapshot())
         [(0, 0), (1, 7), (2, 0)]
+
+        Raises
+        ------
+        NoMemoryError
         """
         with Records(self._layout.size) as records:
-            records.reserve(max(self._length, 1))
-            while records.count < self._length:
+            first = ffi.new("__u32 *")
+            # One more than there are: then the first call comes to the end.
+            records.reserve(self._plausible(self.populated) + 1)
+            while True:
                 room = records.more()
                 self.arena._open()
-                code = lib.core_array_records(self._handle, records.memory, records.count, room)
-                self._check(code)
-                records.count += room
+                count = lib.core_array_records(
+                    self._handle, records.memory, records.count, room, first
+                )
+                self._check(count)
+                if not count:
+                    break
+                records.count = self._plausible(records.count + count)
             return Snapshot(records.finish(), records.count, self._layout)
+
+    def _plausible(self, count: int) -> int:
+        """Return a number of populated elements, for which the arena must have room."""
+        if count * self._value_codec.size > self._core.size:
+            self.arena._damaged(f"array {self.name!r} has {count} populated elements", self.offset)
+        return count
 
     def _places(self, indices: Any) -> Packed:
         """Return indices as they count from the front, as the C core takes them."""

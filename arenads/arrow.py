@@ -30,6 +30,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from arenads._core import ffi, lib
+from arenads.errors import NoMemoryError
 from arenads.schema import (
     SCALARS,
     ArrayType,
@@ -277,7 +278,7 @@ _new.argtypes = [ctypes.c_void_p, ctypes.c_char_p, ctypes.c_void_p]
 
 def _capsule(content: Any, name: bytes, end: str) -> object:
     if content == ffi.NULL:
-        raise MemoryError("no memory for Arrow columns")
+        raise NoMemoryError("no memory for Arrow columns")
     destructor = int(ffi.cast("uintptr_t", ffi.addressof(lib, end)))
     return _new(int(ffi.cast("uintptr_t", content)), _NAMES[name], destructor)
 

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from arenads._core import ffi
+from arenads.array_rules import enforce
 from arenads.codec import Codec
 from arenads.errors import ArenadsError, SchemaError
 from arenads.numpy_dtype import numpy_dtype
@@ -33,9 +34,23 @@ class Packed:
 
 
 def is_array(values: object) -> bool:
-    """Whether this is a NumPy array; does not import NumPy."""
+    """Whether this is a NumPy array; does not import NumPy.
+
+    Raises
+    ------
+    SchemaError
+        It is a masked array: no arena has a place for what a mask says.
+    """
     numpy = sys.modules.get("numpy")
-    return numpy is not None and isinstance(values, numpy.ndarray)
+    if numpy is None or not isinstance(values, numpy.ndarray):
+        return False
+    masked = sys.modules.get("numpy.ma")  # NumPy imports it when it is needed
+    if masked is not None and isinstance(values, masked.MaskedArray):
+        raise SchemaError(
+            "expected an array without a mask, found a masked one. Take `compressed()` of it, or"
+            " `filled(value)`."
+        )
+    return True
 
 
 def pack_many(codec: Codec[Any], values: Any, what: str) -> Packed:
@@ -74,7 +89,7 @@ def _fitted(codec: Codec[Any], array: NDArray, what: str) -> NDArray:
         )
     if array.dtype != wanted.base:
         array = _converted(array, wanted.base, what)
-    return numpy.ascontiguousarray(array)
+    return enforce(codec, numpy.ascontiguousarray(array), what)
 
 
 def _converted(array: NDArray, wanted: numpy.dtype[Any], what: str) -> NDArray:

@@ -102,6 +102,8 @@ class Codec(Generic[T]):
             compare(given, self.schema, what=hint_name(cls))
         self.cls: type[T] | None = shape.cls
         self.size: int = self.schema.size
+        self.shape = shape
+        self.array_rules: Any = None  # what `arenads.array_rules` has found for this codec
         self.compiled = compiled = compile_codec(self.schema.type, shape)
         self.pack: Callable[[Any], bytes] = compiled.pack
         self.unpack: _Unpack[T] = compiled.unpack

@@ -65,6 +65,10 @@ class Entries(Collection[V]):
         ...     taken = squares.snapshot()
         >>> sorted(taken), len(taken), int(taken.array["value"].sum())
         ([(0, 0), (1, 1), (2, 4), (3, 9), (4, 16)], 5, 30)
+
+        Raises
+        ------
+        NoMemoryError
         """
         handle = self._handle
         self.arena._open()

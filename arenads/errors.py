@@ -32,6 +32,7 @@ __all__ = [
     "LoadError",
     "LockdownError",
     "NameExistsError",
+    "NoMemoryError",
     "NotAPinError",
     "ObjectError",
     "OpenError",
@@ -173,6 +174,12 @@ class AddressError(ArenadsError, ValueError):
     """
 
     default_errno = _errno.EFAULT
+
+
+class NoMemoryError(ArenadsError, MemoryError):
+    """The process has no memory for a copy (`size` in bytes); the arena is as it was."""
+
+    default_errno = _errno.ENOMEM
 
 
 class ArenaFullError(ArenadsError, MemoryError):

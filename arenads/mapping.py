@@ -254,7 +254,7 @@ class Map(Keyed[K, V], MutableMapping[K, V], Generic[K, V]):
 
         An array must have the dtype that `numpy_dtype` gives for the keys. Integers of another
         width are taken if all are in range; so are shorter byte strings, and the same
-        members at other places. Constraints of annotations are not checked in arrays.
+        members at other places. Constraints hold for arrays too.
 
         >>> import arenads, numpy
         >>> with arenads.create("1MiB", engine="native") as arena:

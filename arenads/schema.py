@@ -35,6 +35,7 @@ __all__ = [
     "check_schema",
     "decode_schema",
     "encode_schema",
+    "member_bits",
     "members",
     "padding_of",
     "python_name",
@@ -556,25 +557,36 @@ def padding_of(schema: Schema) -> list[tuple[int, int]]:
     >>> padding_of(Schema(Record("key", 8, 4, (kind, number))))
     [(1, 3)]
     """
+    gaps = re.finditer(rb"\0+", member_bits(schema))
+    return [(gap.start(), len(gap[0])) for gap in gaps]
+
+
+def member_bits(schema: Schema) -> bytes:
+    """Return a value of the schema in which the bits are 1 that belong to members.
+
+    >>> kind, mode = Field("kind", Scalar("u8"), 0), Field("mode", Scalar("u8"), 1, 2, 3)
+    >>> member_bits(Schema(Record("key", 4, 2, (kind, mode)))).hex()
+    'ff1c0000'
+    """
     covered = bytearray(schema.size)
     _cover(schema.type, covered, 0)
-    gaps = re.finditer(rb"\0+", covered)
-    return [(gap.start(), len(gap[0])) for gap in gaps]
+    return bytes(covered)
 
 
 def _cover(ctype: CType, covered: bytearray, offset: int) -> None:
     if isinstance(ctype, Record):
         for field in ctype.fields:
             if field.bit_size:
-                end = field.offset + -(-(field.bit_offset + field.bit_size) // 8)
-                covered[offset + field.offset : offset + end] = b"\1" * (end - field.offset)
+                bits = ((1 << field.bit_size) - 1) << field.bit_offset
+                for index, octet in enumerate(bits.to_bytes(-(-bits.bit_length() // 8), "little")):
+                    covered[offset + field.offset + index] |= octet
             else:
                 _cover(field.type, covered, offset + field.offset)
     elif isinstance(ctype, ArrayType) and isinstance(ctype.element, Record | ArrayType):
         for index in range(ctype.count):
             _cover(ctype.element, covered, offset + index * ctype.element.size)
     else:
-        covered[offset : offset + ctype.size] = b"\1" * ctype.size
+        covered[offset : offset + ctype.size] = b"\xff" * ctype.size
 
 
 def encode_schema(schema: Schema) -> bytes:

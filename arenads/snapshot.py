@@ -10,6 +10,7 @@ import msgspec
 
 from arenads._core import ffi, lib
 from arenads.codec import Codec
+from arenads.errors import NoMemoryError
 from arenads.numpy_dtype import numpy_dtype
 
 if TYPE_CHECKING:
@@ -131,7 +132,11 @@ class Records:
         if room != self._room:
             grown = lib.core_block_resize(self.memory, room * self.size)
             if grown == ffi.NULL:
-                raise MemoryError(f"no memory for {room} records of {self.size} bytes")
+                raise NoMemoryError(
+                    f"no memory for a copy of {room} records of {self.size} bytes. Iterate, which"
+                    " copies few at a time, or give the process more.",
+                    size=room * self.size,
+                )
             self.memory, self._room = grown, room
 
     def more(self) -> int:
@@ -252,12 +257,13 @@ class Snapshot(Generic[T]):
             dtype = self._layout.dtype(self._flat)
             import numpy
 
-            view = ffi.buffer(self._memory, self.nbytes)
-            array = numpy.frombuffer(view, dtype, self._count) if self._count else None
-            if array is None:
-                array = numpy.empty(0, dtype)
-            array.flags.writeable = False
-            self._array = array
+            # Nobody makes the array of a read-only view writable: frombuffer() keeps the view.
+            view = memoryview(ffi.buffer(self._memory, self.nbytes)).toreadonly()
+            self._array = (
+                numpy.frombuffer(view, dtype, self._count)
+                if self._count
+                else numpy.ndarray(0, dtype, b"")
+            )
         return self._array  # type: ignore[no-any-return]
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Any:

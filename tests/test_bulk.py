@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import enum
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 import numpy
@@ -12,8 +13,11 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 
 import arenads
-from arenads import Bytes, Str, i32, u8, u16, u32, u64
+from arenads import Array, Bits, Bytes, SchemaError, Str, f32, i8, i32, u8, u16, u32, u64
+from arenads._core import ffi
 from arenads.bulk import PIECE
+from arenads.numpy_dtype import numpy_dtype
+from arenads.schema import Field, Record, Scalar, Schema, StrType
 
 LIMIT = 40
 KEYS = st.lists(st.integers(0, 60), max_size=30)
@@ -27,6 +31,32 @@ class Pair(msgspec.Struct, frozen=True):
 class Padded(msgspec.Struct, frozen=True):
     small: u8
     wide: u64
+
+
+class Flagged(msgspec.Struct, frozen=True):
+    flags: Annotated[u8, Bits(3)]
+    number: u8
+
+
+class Named(msgspec.Struct):
+    names: Array[Str[4], 2]
+
+
+class State(enum.IntEnum):
+    ON = 1
+
+
+class Constrained(msgspec.Struct):
+    cpu: Annotated[u32, msgspec.Meta(lt=4096)]
+    big: Annotated[u64, msgspec.Meta(le=2**63)]
+    ok: bool
+    share: Annotated[f32, msgspec.Meta(ge=0.0, le=1.0)]
+    name: Annotated[Str[8], msgspec.Meta(max_length=4)]
+    code: Annotated[Str[8], msgspec.Meta(pattern="^[0-9]*$")]
+    steps: Array[Annotated[u8, msgspec.Meta(multiple_of=3)], 2]
+    wide: Annotated[u8, msgspec.Meta(multiple_of=1000)]
+    low: Annotated[i8, Bits(3), msgspec.Meta(ge=-3)]
+    high: Annotated[u8, Bits(3), msgspec.Meta(lt=5)]
 
 
 @pytest.fixture
@@ -226,6 +256,107 @@ def test_keys_that_do_not_fit_are_refused_and_nothing_is_done(
         with pytest.raises(arenads.SchemaError, match=message):
             act()
     assert dict(numbers) == {1: 1, 2: 2, 3: 3}
+
+
+def test_padding_of_arrays_does_not_reach_the_arena(arena: arenads.Arena) -> None:
+    pairs = arena.hashmap("pairs", key=Flagged, value=Padded, max_entries=100)
+    keys = numpy.frombuffer(b"\xff" * 2, numpy_dtype(Flagged))
+    values = numpy.frombuffer(b"\xee" * 16, numpy_dtype(Padded))
+    pairs.update_many(keys, values)
+    assert pairs[Flagged(7, 0xFF)] == Padded(0xEE, 0xEEEE_EEEE_EEEE_EEEE)
+    raw = ffi.buffer(ffi.cast("char *", pairs.view(Flagged(7, 0xFF)).address), 16)
+    assert raw[:] == b"\xee" + bytes(7) + b"\xee" * 8
+    assert pairs.contains_many(keys).all()
+
+
+def test_text_in_arrays_ends_at_its_nul(arena: arenads.Arena) -> None:
+    ages = arena.hashmap("ages", key=Str[8], value=Named, max_entries=100)
+    given = numpy.array([b"ab\0x", b"cd"], "S8")
+    values = numpy.zeros(2, numpy_dtype(Named))
+    values["names"] = [[b"e\0f\0", b"ghij"], [b"", b"k"]]
+    ages.update_many(given, values)
+    assert dict(ages) == {"ab": Named(["e", "ghij"]), "cd": Named(["", "k"])}
+    assert ages.get("ab") == Named(["e", "ghij"])
+    assert ages.delete_many(given) == 2
+    assert given.tolist() == [b"ab\0x", b"cd"]
+
+
+@pytest.mark.parametrize(
+    ("member", "value", "message"),
+    [
+        ("cpu", 4096, "index 3, cpu: expected a value less than 4096, found 4096"),
+        ("big", 2**64 - 1, "index 3, big: expected a value at most 9223372036854775808"),
+        ("ok", 5, "index 3, ok: expected a bool, found 5"),
+        ("share", 1.5, "index 3, share: expected a value at most 1.0, found 1.5"),
+        ("share", float("nan"), "index 3, share: expected a value"),
+        ("name", b"abcde", "index 3, name: expected a length of at most 4, found 'abcde'"),
+        ("name", "aüaüa".encode(), "index 3, name: expected a length of at most 4"),
+        ("code", b"x", "index 3, code: expected text like .*, found 'x'"),
+        ("steps", [3, 4], r"index 3, steps\[1\]: expected a multiple of 3, found 4"),
+        ("wide", 1, "index 3, wide: expected a multiple of 1000, found 1"),
+        ("low|high", 0b101_001, "index 3, high: expected a value less than 5, found 5"),
+        ("low|high", 0b000_100, "index 3, low: expected a value at least -3, found -4"),
+    ],
+)
+def test_constraints_hold_for_arrays(
+    make: Callable[..., Any], member: str, value: Any, message: str
+) -> None:
+    records = make(u32, Constrained)
+    given = numpy.zeros(5, numpy_dtype(Constrained))
+    given["name"] = [text.encode() for text in ("", "ä", "äöüß", "abcd", "")]
+    records.update_many(numpy.arange(5), given)
+    records.clear()
+    if member == "ok":
+        given["ok"].view("u1")[3] = value
+    else:
+        given[member][3] = value
+    with pytest.raises(SchemaError, match=message) as caught:
+        records.update_many(numpy.arange(5), given)
+    assert caught.value.index == 3
+    assert len(records) == 0
+
+
+def test_enums_in_arrays_may_have_values_without_a_name(make: Callable[..., Any]) -> None:
+    """As in objects: C may store any."""
+    states = make(u32, Annotated[State, u8])
+    states.update_many(numpy.array([1]), numpy.array([77], "u1"))
+    states[2] = 77
+    assert states[1] == states[2] == 77
+
+
+def test_unions_in_arrays_are_taken_as_they_are(make: Callable[..., Any]) -> None:
+    halves = Record(
+        "halves",
+        8,
+        8,
+        (Field("whole", Scalar("u64"), 0), Field("text", StrType(4), 0)),
+        is_union=True,
+    )
+    either = make(
+        u32, Schema(Record("either", 16, 8, (Field("", halves, 0), Field("n", Scalar("u8"), 8))))
+    )
+    given = numpy.zeros(1, numpy_dtype(either.value_type))
+    given["whole"], given["n"] = 0x11_0022, 3
+    either.update_many(numpy.array([1]), given)
+    assert (either[1].whole, either[1].n) == (0x11_0022, 3)
+
+
+def test_masked_arrays_are_refused(arena: arenads.Arena) -> None:
+    numbers = arena.hashmap("numbers", key=u32, value=u32)
+    slots = arena.array("slots", value=u32, max_entries=8)
+    plain = numpy.arange(2, dtype="u4")
+    masked = numpy.ma.array(plain, mask=[False, True])
+    for call in (
+        lambda: numbers.get_many(masked),
+        lambda: numbers.update_many(masked, plain),
+        lambda: numbers.update_many(plain, masked),
+        lambda: numbers.delete_many(masked),
+        lambda: slots.get_many(masked),
+        lambda: slots.update_many(plain, masked),
+    ):
+        with pytest.raises(SchemaError, match="without a mask"):
+            call()
+    assert len(numbers) == slots.populated == 0
 
 
 def test_both_dtypes_are_facts_of_the_error(make: Callable[..., Any]) -> None:

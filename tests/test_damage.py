@@ -242,12 +242,17 @@ MAKE = """
 import sys
 import arenads
 import msgspec
-from arenads import Str, u32, u64
+from arenads import Ptr, Str, u32, u64
 
 
 class Pair(msgspec.Struct):
     a: u32
     b: u64
+
+
+class Node(msgspec.Struct):
+    data: u64
+    next: Ptr["Node"] = 0
 
 
 with arenads.create("1MiB", engine="native", populate="64KiB", provision=None) as arena:
@@ -256,6 +261,12 @@ with arenads.create("1MiB", engine="native", populate="64KiB", provision=None) a
     recent = arena.list("recent", value=u64, max_entries=100)
     inbox = arena.queue("inbox", value=u64, max_entries=16)
     objects = arena.pool("objects", value=u64, max_entries=40)
+    nodes = arena.pool("nodes", value=Node, max_entries=40)
+    chain = [nodes.alloc(Node(i)) for i in range(8)]
+    for here, following in zip(chain, chain[1:]):
+        nodes.view(here).next = following
+    seen = arena.set("seen", key=u64, max_entries=40)
+    seen.update(range(10))
     trace = arena.ring("trace", max_entries=1024)
     recorder = arena.ring("recorder", max_entries=256, overwrite=True)
     slots = arena.array("slots", value=u64, max_entries=5000)
@@ -278,9 +289,17 @@ with arenads.create("1MiB", engine="native", populate="64KiB", provision=None) a
 """
 
 USE = """
-import itertools, random, sys
+import functools, itertools, random, sys
 import arenads
-from arenads import u64
+import msgspec
+import pyarrow
+from arenads import u32, u64
+
+
+class Pair(msgspec.Struct):
+    a: u32
+    b: u64
+
 
 pin, first, count = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
 image = open(pin, "rb").read()
@@ -316,6 +335,23 @@ def damage(memory, draw):
         memory[at : at + 8] = word.to_bytes(8, "little")
 
 
+def see(structure, place):
+    view = structure.view(place)
+    assert repr(view)
+    # Members as the schema in the arena says, which may be damaged too.
+    for path in ("a", "value", "next.next.data"):
+        attempt(lambda: repr(functools.reduce(member, path.split("."), view)))
+
+
+def member(view, name):
+    return getattr(view, name, None)
+
+
+def export(structure):
+    taken = structure.snapshot()
+    assert len(list(taken)) == len(taken.array) == pyarrow.table(taken).num_rows
+
+
 def use(structure, readonly):
     attempt(lambda: repr(structure))
     attempt(lambda: len(structure))
@@ -332,14 +368,32 @@ def use(structure, readonly):
         if value and value[0] is not None:
             attempt(lambda: structure.__setitem__(key, value[0]))
         attempt(lambda: structure.pop(key, None))
+        keys = ["name 1", "name 77"] if structure.name == "names" else [1, 77]
+        values = [Pair(1, 2)] * 2 if structure.name == "names" else [1, 2]
+        attempt(lambda: structure.get_many(keys))
+        attempt(lambda: structure.contains_many(keys))
+        attempt(lambda: structure.update_many(keys, values))
+        attempt(lambda: see(structure, keys[0]))
+        attempt(lambda: export(structure))
+        attempt(lambda: structure.delete_many(keys))
+    elif structure.kind_name == "set":
+        attempt(lambda: structure.contains_many([1, 77]))
+        attempt(lambda: structure.update([1, 77]))
+        attempt(lambda: export(structure))
+        attempt(lambda: structure.delete_many([1, 77]))
     elif structure.kind_name == "list":
         attempt(lambda: list(itertools.islice(structure.items(), 5000)))
+        attempt(lambda: export(structure))
         attempt(lambda: structure.push(1))
     elif structure.kind_name == "array":
         attempt(lambda: list(itertools.islice(structure, 5000)))
         attempt(lambda: structure[17])
         attempt(lambda: structure.fetch_add(-1, 1))
         attempt(lambda: structure.populated)
+        attempt(lambda: structure.get_many([17, -1]))
+        attempt(lambda: structure.update_many([17, -1], [1, 2]))
+        attempt(lambda: see(structure, 17))
+        attempt(lambda: export(structure))
     elif structure.kind_name in ("queue", "MPMC queue"):
         attempt(lambda: structure.push(1))
         attempt(lambda: structure.pop())
@@ -352,8 +406,10 @@ def use(structure, readonly):
     elif structure.kind_name == "pool":
         made = []
         attempt(lambda: made.append(structure.alloc(1)))
+        attempt(lambda: made.extend(itertools.islice((at for at, _ in structure.items()), 3)))
         for address in [*made, structure.arena.base + 0x8000, structure.arena.base + 0x8010]:
             attempt(lambda: structure[address])
+            attempt(lambda: see(structure, address))
             attempt(lambda: structure.free(address))
 
 
@@ -375,7 +431,7 @@ def visit(seed):
         attempt(lambda: names.extend(itertools.islice(arena.structures, 100)))
         structures = []
         known = {"numbers", "names", "recent", "inbox", "objects", "slots", "jobs"}
-        known |= {"trace", "recorder"}
+        known |= {"trace", "recorder", "nodes", "seen"}
         for name in sorted({*names, *known}):
             attempt(lambda: structures.append(arena.structures[name]))
         for structure in structures:
@@ -420,6 +476,43 @@ def test_python_says_of_many_damaged_arenas_that_they_are(
     python(MAKE, pin)
     for first in range(1000, 11_000, 1000):
         print(python(USE, pin, first, 1000).stdout)
+
+
+CIRCLE = """
+import arenads
+from arenads import u64
+from arenads._core import ffi, lib
+
+with arenads.create("4MiB", engine="native", provision=None) as arena:
+    numbers = arena.hashmap("numbers", key=u64, value=u64, max_entries=1000, initial_entries=1000)
+    numbers.update_many(range(500), range(500))
+    entry, found = ffi.new("__u32 *"), []
+    for key in range(500):
+        assert not lib.core_hashmap_find(numbers._handle, key.to_bytes(8, "little"), entry)
+        found.append((ffi.cast("__u64 *", arena.base + entry[0])[1], entry[0]))
+    found.sort()
+
+    def link(entry, to):
+        words = ffi.cast("__u64 *", arena.base + entry)
+        words[0] = words[0] >> 32 << 32 | to
+        return words
+
+    # What the last lane meets first says that it is of the first part, and leads to itself.
+    last = min(each for each in found if each[0] >> 59 == 31)[1]
+    before = max(each for each in found if each[0] >> 59 < 31)[1]
+    link(before, 1)
+    link(last, last)[1] = 1
+    try:
+        numbers.snapshot()
+    except arenads.BudgetError:
+        print("ended")
+"""
+
+
+def test_a_snapshot_of_entries_in_a_circle_ends(
+    python: Callable[..., subprocess.CompletedProcess[str]],
+) -> None:
+    assert python(CIRCLE).stdout == "ended\n"
 
 
 def test_an_iteration_that_meets_damage_does_not_end_as_if_it_were_whole(pin: Path) -> None:

@@ -88,6 +88,7 @@ def test_an_unknown_fact_is_an_attribute_error() -> None:
         ("ReadOnlyError", PermissionError),
         ("ClosedError", ValueError),
         ("ArenaFullError", MemoryError),
+        ("NoMemoryError", MemoryError),
         ("KeyAbsentError", KeyError),
         ("KeyExistsError", KeyError),
         ("StructureAbsentError", KeyError),

@@ -108,10 +108,42 @@ def test_a_snapshot_of_a_list_has_orders_and_values(arena: arenads.Arena) -> Non
 
 def test_a_snapshot_of_an_array_has_indexes_and_values(arena: arenads.Arena) -> None:
     counts = arena.array("counts", value=Point, max_entries=70_000)
+    assert len(counts.snapshot()) == 0
     counts[69_999] = Point(1, 2)
+    counts[5] = Point(3, 4)
     taken = counts.snapshot()
-    assert (len(taken), taken[0], taken[-1]) == (70_000, (0, Point(0, 0)), (69_999, Point(1, 2)))
-    assert taken.array["index"].tolist() == list(range(70_000))
+    assert list(taken) == list(counts.items())
+    assert (len(taken), taken[5], taken[-1]) == (
+        counts.populated,
+        (5, Point(3, 4)),
+        (69_999, Point(1, 2)),
+    )
+    assert taken.array["index"].tolist() == [index for index, _ in counts.items()]
+
+
+def test_a_snapshot_of_a_sparse_array_is_small(arena: arenads.Arena) -> None:
+    pages = arena.array("pages", value=Bytes[4096], max_entries=1_000_000)
+    pages[5] = pages[999_000] = b"a" * 4096
+    assert pages.snapshot().nbytes < arena.size
+    assert dict(pages.snapshot())[999_000] == b"a" * 4096
+
+
+def test_a_process_without_memory_for_a_snapshot_says_so(python: Callable[..., Any]) -> None:
+    done = python("""
+        import resource
+        import arenads
+        with arenads.create("64MiB", engine="native", provision=None) as arena:
+            pages = arena.array("pages", value=arenads.Bytes[4096], max_entries=10_000)
+            for index in range(0, 10_000, 4):
+                pages[index] = bytes(4096)
+            used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
+            resource.setrlimit(resource.RLIMIT_AS, (used + (16 << 20), -1))
+            try:
+                pages.snapshot()
+            except arenads.NoMemoryError as error:
+                print(error.size > 16 << 20)
+    """)
+    assert done.stdout == "True\n"
 
 
 def test_a_snapshot_reads_through_a_read_only_arena(
@@ -192,6 +224,15 @@ def test_the_array_is_typed_and_on_the_same_memory(arena: arenads.Arena) -> None
     assert not array.flags.owndata
     with pytest.raises(ValueError, match="read-only"):
         array["key"][0] = 6
+
+
+def test_the_array_cannot_be_made_writable(arena: arenads.Arena) -> None:
+    numbers = arena.hashmap("numbers", key=u32, value=u32)
+    assert not numbers.snapshot().array.flags.writeable
+    numbers[1] = 2
+    array = numbers.snapshot().array
+    with pytest.raises(ValueError, match="WRITEABLE"):
+        array.setflags(write=True)
 
 
 def test_numpy_takes_a_snapshot_as_it_is(arena: arenads.Arena) -> None:
