@@ -195,12 +195,12 @@ def _ended(leaf: Leaf, ctype: StrType, rows: NDArray, own: bool) -> NDArray:
     import numpy
 
     octets = _values(leaf, rows, numpy.dtype("u1"), ctype.size)
-    behind = numpy.logical_or.accumulate(octets == 0, axis=-1) & (octets != 0)
-    if behind.any():
+    ends = octets == 0
+    if (ends[..., :-1] > ends[..., 1:]).any():  # something lies behind a NUL
         if not own:
             rows = rows.copy()
             octets = _values(leaf, rows, numpy.dtype("u1"), ctype.size)
-        octets[behind] = 0
+        octets[numpy.logical_or.accumulate(ends, axis=-1)] = 0
     return rows
 
 
