@@ -66,6 +66,10 @@ class Codec(Generic[T]):
         `unpack(buffer, offset=0) -> value`. Raises `SchemaError` if the buffer is too short.
     compiled : Compiled
         The code of both, for who makes code that contains it.
+    shape : Shape
+        How Python shows each part of the schema, and its constraints.
+    array_rules : Rules or None
+        What `arenads.array_rules` has found out for this codec.
 
     Parameters
     ----------
@@ -103,7 +107,7 @@ class Codec(Generic[T]):
         self.cls: type[T] | None = shape.cls
         self.size: int = self.schema.size
         self.shape = shape
-        self.array_rules: Any = None  # what `arenads.array_rules` has found for this codec
+        self.array_rules: Any = None
         self.compiled = compiled = compile_codec(self.schema.type, shape)
         self.pack: Callable[[Any], bytes] = compiled.pack
         self.unpack: _Unpack[T] = compiled.unpack
