@@ -336,9 +336,9 @@ def test_the_provisioner_can_be_changed_and_stopped(engine: str, eventually: Any
 
 
 def test_without_a_provisioner_no_thread_is_started(engine: str) -> None:
-    threads = len(os.listdir("/proc/self/task"))
+    before = {*os.listdir("/proc/self/task")}
     with arenads.create("1MiB", engine=engine, provision=None):
-        assert len(os.listdir("/proc/self/task")) == threads
+        assert before.issuperset(os.listdir("/proc/self/task"))  # others may end meanwhile
 
 
 def test_statistics_count_what_structures_take(arena: arenads.Arena) -> None:
