@@ -703,6 +703,31 @@ def test_a_helper_that_the_native_engine_lacks_is_named_with_why_it_was_taken(
     assert error.reason == "it was asked for"
 
 
+OVERALIGNED = """
+struct line { __u64 words[8] __attribute__((aligned(64))); };
+ADS_HASHMAP(lines, __u32, struct line, 10);
+"""
+
+
+def test_the_native_engine_refuses_records_of_an_alignment_it_does_not_keep(
+    tmp_path: Path, leaves_nothing: Leaves
+) -> None:
+    source = tmp_path / "overaligned.bpf.c"
+    source.write_text(HEAD + ARENA + OVERALIGNED)
+    error = refuse(arenads.CompileError, leaves_nothing, source, engine="native")
+    assert "an alignment above 8 bytes" in str(error)
+
+
+@pytest.mark.kernel
+def test_bpf_programs_have_records_of_any_alignment(tmp_path: Path) -> None:
+    source = tmp_path / "overaligned.bpf.c"
+    source.write_text(HEAD + ARENA + OVERALIGNED)
+    with arenads.load(source, engine="kernel") as program:
+        lines: Any = program["lines"]
+        lines[1] = {"words": list(range(8))}
+        assert list(lines[1].words) == list(range(8))
+
+
 def test_an_absent_source_is_refused(engine: str, tmp_path: Path, leaves_nothing: Leaves) -> None:
     error = refuse(arenads.CompileError, leaves_nothing, tmp_path / "no.bpf.c", engine=engine)
     assert "no.bpf.c" in str(error)

@@ -29,9 +29,13 @@ SANITIZERS = [
     "-fno-sanitize-recover=undefined",
     "-fno-omit-frame-pointer",
 ]
+# It sees less of what goes where in code that has sanitizers in it.
+QUIET = ["-Wno-array-bounds"]
 ADDRESS_OPTIONS = [
     "detect_leaks=0",  # Python keeps memory to the end of its life
     "detect_stack_use_after_return=1",
+    "allocator_may_return_null=1",  # a process without memory is to be told so
+    "quarantine_size_mb=8",  # tests look at what a process holds
     # A child that writes through a read-only mapping is to die of a signal, as without
     # sanitizers: that is what its test waits for.
     "handle_segv=0",
@@ -111,6 +115,7 @@ def sanitized(tmp_path_factory: pytest.TempPathFactory) -> Sanitized:
     without = shutil.ignore_patterns("*.native.so", "_core.*", "__pycache__")
     shutil.copytree(Path(arenads.__file__).parent, package, ignore=without)
     shutil.copytree(compiler.include_dir(), place / "include", dirs_exist_ok=True)
+    shutil.copytree(TESTS.parent / "bpf_progs", place / "bpf_progs")
     compiler.compile_shared(
         core_source(place / "_core.c"),
         package / "_core.abi3.so",
@@ -123,7 +128,7 @@ def sanitized(tmp_path_factory: pytest.TempPathFactory) -> Sanitized:
         {
             **os.environ,
             # The compiler itself is not looked at.
-            "CC": shlex.join(["env", "-u", "LD_PRELOAD", *found.command, *SANITIZERS]),
+            "CC": shlex.join(["env", "-u", "LD_PRELOAD", *found.command, *SANITIZERS, *QUIET]),
             "PYTHONPATH": str(place),
             "LD_PRELOAD": str(library),
             # Each object by itself, so that one byte behind it is too far.

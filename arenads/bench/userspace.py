@@ -6,6 +6,7 @@ See loops.h for the other side.
 from __future__ import annotations
 
 import ctypes
+import mmap
 import os
 import threading
 import time
@@ -139,7 +140,9 @@ class Neighbour:
     """A thread in C, on a CPU of its own, that works on the same structure while sides run."""
 
     def __init__(self, functions: Functions, cpu: int) -> None:
-        self._shared = _Shared()
+        # Its members have cache lines of their own: C wants it where one begins, ctypes may not.
+        self._memory = mmap.mmap(-1, mmap.PAGESIZE)
+        self._shared = _Shared.from_buffer(self._memory)
         self._functions = functions
         self._run = functions.new_run()
         self._thread = threading.Thread(target=self._work, args=(cpu,), daemon=True)

@@ -91,6 +91,15 @@
 /* Whether a caller has given a pointer, of which the same is believed from then on. */
 #define ads_given(pointer) (((pointer) = ads_aligned(pointer)) != 0)
 
+/* Structures keep records at places aligned to 8 bytes. BPF has no wider access; compilers for the
+ * native engine copy with instructions that insist on what a type says. */
+#if ADS_BPF
+#define ADS_ALIGNED(T)
+#else
+#define ADS_ALIGNED(T)                                                         \
+	ADS_STATIC_ASSERT(__alignof__(T) <= 8, "the native engine has no place for a type of an alignment above 8 bytes");
+#endif
+
 /* In the spirit of BTF-defined maps: numbers are carried as array lengths, types as pointers,
  * to an array of one, because for a plain pointer compilers leave the members out of BTF.
  * Read by the loader, which writes `handle`. */
@@ -103,8 +112,11 @@
 		__u64 handle;                                                  \
 	} name ADS_SECTION
 #define ADS_DECLARE_KEYED(name, kind_number, K, V, entries, flag_bits)         \
+	ADS_ALIGNED(K)                                                         \
+	ADS_ALIGNED(V)                                                         \
 	ADS_DECLARE_AS(name, kind_number, K(*key)[1]; V(*value)[1];, entries, flag_bits)
 #define ADS_DECLARE(name, kind_number, V, entries)                             \
+	ADS_ALIGNED(V)                                                         \
 	ADS_DECLARE_AS(name, kind_number, V(*value)[1];, entries, 0)
 /* Optional flags at the end of a declaration: ADS_FLAGS() is 0. */
 #define ADS_FLAGS(...) (0 + __VA_ARGS__ + 0)
@@ -449,6 +461,7 @@
  *		the end, ADS_BUDGET if the loop budget ran out before it.
  */
 #define ADS_SET(name, K, entries, ...)                                         \
+	ADS_ALIGNED(K)                                                         \
 	ADS_DECLARE_AS(name, ADS_KIND_SET, K(*key)[1];, entries, ADS_FLAGS(__VA_ARGS__)); \
 	struct name##_cursor {                                                 \
 		struct ads_scan scan;                                          \
