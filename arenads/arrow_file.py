@@ -5,11 +5,11 @@ from __future__ import annotations
 import contextlib
 import importlib
 import os
-import tempfile
 from typing import Any
 
 from arenads.arena import Arena
 from arenads.errors import SchemaError
+from arenads.replacing import replacing
 
 __all__ = ["write_arrow"]
 
@@ -50,35 +50,7 @@ def write_arrow(pin: str, name: str | None, path: str) -> None:
             if os.path.samestat(os.stat(path), os.stat(arena.fileno())):
                 raise SchemaError(f"{path} is the arena itself: expected another file to write to")
         taken = structure.snapshot()
-    with pyarrow.RecordBatchReader.from_stream(taken) as reader, _replacing(path) as place:
+    with pyarrow.RecordBatchReader.from_stream(taken) as reader, replacing(path) as place:
         with pyarrow.ipc.new_file(place, reader.schema) as writer:
             for batch in reader:
                 writer.write_batch(batch)
-
-
-@contextlib.contextmanager
-def _replacing(path: str) -> Any:
-    """Give the path of a new file, which takes the place of `path` at the end."""
-    target = os.path.realpath(path)  # what a link leads to is replaced, not the link
-    if os.path.exists(target) and not os.path.isfile(target):  # a device must not be replaced
-        raise SchemaError(f"{path}: expected a file to write to, found something else")
-    try:
-        file, place = tempfile.mkstemp(dir=os.path.dirname(target), prefix=".", suffix=".arrow")
-        os.fchmod(file, 0o666 & ~_umask())
-        os.close(file)
-        try:
-            yield place
-            os.replace(place, target)
-        except BaseException:
-            with contextlib.suppress(OSError):
-                os.unlink(place)
-            raise
-    except OSError as error:  # names the file that was asked for, not the hidden one
-        raise OSError(error.errno, error.strerror or str(error), path) from error
-
-
-def _umask() -> int:
-    """Return the permissions that new files do not get; there is no other way to ask."""
-    mask = os.umask(0o077)
-    os.umask(mask)
-    return mask

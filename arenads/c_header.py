@@ -13,7 +13,6 @@ import inspect
 import math
 import os
 import re
-import secrets
 import sys
 import traceback
 import zlib
@@ -24,6 +23,7 @@ from typing import Any, Final
 from .annotations import docstrings, schema_of
 from .errors import SchemaError
 from .packers import bit_range
+from .replacing import write_whole
 from .schema import (
     ArrayType,
     BytesType,
@@ -584,20 +584,6 @@ def write_header(path: str, text: str) -> None:
     ...     is_current(file.name, "text")
     True
     """
-    place = Path(path)
-    if place.exists() and not place.is_file():  # /dev/stdout, a FIFO
-        place.write_text(text)
-        return
-    if is_current(path, text):
-        return
-    try:
-        place = place.resolve()
-        partial = place.with_name(f".{place.name}.{secrets.token_hex(8)}")
-        try:
-            partial.write_text(text)
-            os.replace(partial, place)
-        except BaseException:
-            partial.unlink(missing_ok=True)
-            raise
-    except OSError as error:  # names the file that was asked for, not the partial one
-        raise OSError(error.errno, error.strerror, path) from error
+    # Only a file can be up to date: reading from /dev/stdout or a FIFO would wait.
+    if not os.path.isfile(path) or not is_current(path, text):
+        write_whole(path, text.encode())

@@ -283,28 +283,78 @@ def _schema(options: argparse.Namespace) -> int:
 
 
 def _bench(options: argparse.Namespace) -> int:
+    from arenads.bench import saved
     from arenads.bench.report import table
     from arenads.bench.run import choose, encode, listing, run
 
+    if options.source is not None and (options.quick or options.only or options.list):
+        return _say("--from measures nothing: it goes without --quick, --only and --list")
     cells = choose(options.quick, options.only)
     if options.list:
         show(listing(cells))
         return 0
-    if options.json not in (None, "-"):
-        open(options.json, "ab").close()  # better told now than after the run
-    report = run(cells, quick=options.quick)
+    _check_bench_output(options)  # better told now than after the run
+    if options.source is None:
+        report = run(cells, quick=options.quick, command=_bench_command(options))
+    else:
+        report = saved.read(options.source)
     if options.json == "-":
         sys.stdout.write(encode(report).decode())
-    else:
+    elif options.markdown != "-":
         show(table(report.cells, report.machine))
-        if options.json is not None:
-            with open(options.json, "wb") as file:
-                file.write(encode(report))
+    _write_bench_output(options, report)
     for line in report.remarks():
         _say(printable(line))
+    if options.source is not None:
+        return 0
     if not report.complete:
         return INTERRUPTED
     return NO if any(each.failed for each in report.skipped) else 0
+
+
+def _bench_command(options: argparse.Namespace) -> str:
+    words = ["arenads", "bench", *(["--quick"] if options.quick else [])]
+    for name in options.only:
+        words += ["--only", name]
+    return shlex.join([*words, "--json", "results.json", "--html", "results.html"])
+
+
+def _check_bench_output(options: argparse.Namespace) -> None:
+    from arenads.replacing import check_replaceable
+
+    if options.json not in (None, "-"):
+        if os.path.exists(options.json) and not os.path.isfile(options.json):
+            open(options.json, "ab").close()  # a device or a FIFO: written to as it is
+        else:
+            check_replaceable(options.json)
+    if options.html is not None:
+        from arenads.bench.plots import need_plots
+
+        need_plots()
+        check_replaceable(options.html)
+    if options.markdown not in (None, "-"):
+        from arenads.bench.markdown import check_target
+
+        check_target(options.markdown)
+
+
+def _write_bench_output(options: argparse.Namespace, report: Any) -> None:
+    from arenads.bench.run import encode
+    from arenads.replacing import write_whole
+
+    if options.json not in (None, "-"):
+        write_whole(options.json, encode(report))
+    if options.html is not None:
+        from arenads.bench.html import page
+
+        write_whole(options.html, page(report).encode())
+    if options.markdown is not None:
+        from arenads.bench.markdown import markdown, write_between_marks
+
+        if options.markdown == "-":
+            sys.stdout.write(markdown(report))
+        else:
+            write_between_marks(options.markdown, markdown(report))
 
 
 # --- arguments ----------------------------------------------------------------------------------
@@ -444,6 +494,21 @@ def _parser() -> argparse.ArgumentParser:
     )
     bench.add_argument("--quick", action="store_true", help="measure a representative part")
     bench.add_argument("--json", metavar="FILE", help="write all results; - is standard output")
+    bench.add_argument(
+        "--html", metavar="FILE", help="write a page with plots and all figures; needs matplotlib"
+    )
+    bench.add_argument(
+        "--markdown",
+        metavar="FILE",
+        help="write tables: a new file, or between the lines <!-- results --> and"
+        " <!-- /results --> of one that has them; - is standard output",
+    )
+    bench.add_argument(
+        "--from",
+        dest="source",
+        metavar="FILE",
+        help="measure nothing: take what --json wrote",
+    )
     bench.add_argument(
         "--only",
         metavar="NAME",

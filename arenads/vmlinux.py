@@ -9,7 +9,6 @@ from __future__ import annotations
 import errno as _errno
 import os
 import resource
-import secrets
 import signal
 import stat
 import subprocess
@@ -24,6 +23,7 @@ from arenads.btf import KERNEL_BTF, Btf
 from arenads.errors import ArenadsError, ObjectError
 from arenads.libbpf.library import collect_messages, explain_errno, library, options, plain_errno
 from arenads.libbpf.refusals import quote
+from arenads.replacing import replacing
 
 __all__ = ["write_vmlinux_header"]
 
@@ -135,21 +135,12 @@ def _is_of_this_kernel(path: StrPath) -> bool:
 
 
 def _write_path(path: Path, btf: bytes, dump_types: DumpTypes) -> None:
-    path = path.resolve()
     if path.exists() and not path.is_file():  # /dev/stdout, a FIFO
         with open(path, "wb", buffering=0) as file:
             _dump(btf, file, dump_types)
         return
-    partial = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
-    # Not tempfile: the header gets the permissions that any new file gets.
-    fd = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
-    try:
-        with open(fd, "wb", buffering=0) as file:
-            _dump(btf, file, dump_types)
-        os.replace(partial, path)
-    except BaseException:
-        partial.unlink(missing_ok=True)
-        raise
+    with replacing(str(path)) as place, open(place, "wb", buffering=0) as file:
+        _dump(btf, file, dump_types)
 
 
 def _dump(data: bytes, file: IO[bytes], dump_types: DumpTypes) -> None:

@@ -8,11 +8,12 @@ from typing import Any, Literal
 import msgspec
 
 from arenads.bench.cell import Amounts, Cell
+from arenads.bench.latency import Latency
 from arenads.bench.machine import Machine
 from arenads.bench.statistics import CONFIDENCE, Comparison, Winner
 from arenads.table import Table
 
-__all__ = ["Report", "Result", "Skipped", "result_of", "skipped", "table"]
+__all__ = ["Report", "Result", "Skipped", "how", "result_of", "short", "size", "skipped", "table"]
 
 
 class Result(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -32,6 +33,8 @@ class Result(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     winner : "ours", "peer" or "none"
     ours_rounds_ns, peer_rounds_ns : list of float
         Each round.
+    latency : Latency
+        Percentiles of short batches, where both sides can do few operations at a time.
     """
 
     name: str
@@ -56,6 +59,7 @@ class Result(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     loop_ns: float | None = None
     ours_rounds_ns: list[float] | None = None
     peer_rounds_ns: list[float] | None = None
+    latency: Latency | None = None
 
 
 class Skipped(msgspec.Struct, frozen=True, kw_only=True):
@@ -89,6 +93,10 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
         Of the intervals.
     seconds : float
         How long it took.
+    command : str
+        What measures the same again, as a shell takes it.
+    started : str
+        When, in UTC.
     cells : list of Result
     skipped : list of Skipped
     """
@@ -102,6 +110,8 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     seconds: float
     cells: list[Result]
     skipped: list[Skipped]
+    command: str = ""
+    started: str = ""
 
     def remarks(self) -> list[str]:
         """Return what a person should know besides the table, a line each."""
@@ -122,7 +132,9 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
         return lines
 
 
-def result_of(cell: Cell, found: Comparison | Amounts) -> Result:
+def result_of(
+    cell: Cell, found: Comparison | Amounts, percentiles: Latency | None = None
+) -> Result:
     """Put a cell and what was found of it together."""
     if isinstance(found, Amounts):
         ratio = found.peer / max(found.ours, 1)
@@ -150,6 +162,7 @@ def result_of(cell: Cell, found: Comparison | Amounts) -> Result:
         loop_ns=found.loop,
         ours_rounds_ns=list(found.ours_rounds),
         peer_rounds_ns=list(found.peer_rounds),
+        latency=percentiles,
     )
 
 
@@ -180,7 +193,7 @@ def table(results: Sequence[Result], machine: Machine) -> Table:
                 f"{each.entries:,}" if each.entries else "",
                 each.key_size or "",
                 each.value_size or "",
-                _how(each),
+                how(each),
                 _side(each, each.ours_ns, each.ours_spread_ns, each.ours_bytes),
                 _side(each, each.peer_ns, each.peer_spread_ns, each.peer_bytes),
                 each.peer,
@@ -196,7 +209,8 @@ def table(results: Sequence[Result], machine: Machine) -> Table:
     )
 
 
-def _how(each: Result) -> str:
+def how(each: Result) -> str:
+    """Return what sets a cell apart besides its sizes, in a few words."""
     words = []
     if each.distribution not in ("", "uniform"):
         words.append(each.distribution)

@@ -10,6 +10,7 @@ import msgspec
 
 from arenads.bench.cell import Amounts, Cell, Need
 from arenads.bench.cells import all_cells
+from arenads.bench.latency import latency
 from arenads.bench.machine import describe
 from arenads.bench.measure import FULL, QUICK, Settings, measure
 from arenads.bench.progress import Progress
@@ -85,10 +86,20 @@ def _here(cells: list[Cell], found: dict[Need, str]) -> str:
     return missing[0] if len(missing) == len(cells) else f"{len(cells) - len(missing)} of them"
 
 
-def run(cells: Sequence[Cell], *, quick: bool = False, settings: Settings | None = None) -> Report:
-    """Measure cells. An interrupt (Ctrl-C) ends the run; the report has what was done by then."""
+def run(
+    cells: Sequence[Cell],
+    *,
+    quick: bool = False,
+    settings: Settings | None = None,
+    command: str = "",
+) -> Report:
+    """Measure cells. An interrupt (Ctrl-C) ends the run; the report has what was done by then.
+
+    `command` is what the report says of how to measure the same again.
+    """
     settings = settings or (QUICK if quick else FULL)
     start = time.monotonic()
+    started = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime())
     machine = describe()
     found: dict[Need, str] = {}
     results: list[Result] = []
@@ -122,13 +133,18 @@ def run(cells: Sequence[Cell], *, quick: bool = False, settings: Settings | None
         seconds=time.monotonic() - start,
         cells=results,
         skipped=missed,
+        command=command,
+        started=started,
     )
 
 
 def _one(cell: Cell, workshop: Workshop, settings: Settings) -> Result:
     with cell.open(cell, workshop) as sides:
-        found = sides if isinstance(sides, Amounts) else measure(sides, settings)
-    return result_of(cell, found)
+        if isinstance(sides, Amounts):
+            return result_of(cell, sides)
+        found = measure(sides, settings)
+        # Threads that start together need longer than a batch takes.
+        return result_of(cell, found, latency(sides) if cell.cpus == 1 else None)
 
 
 def _gist(error: Exception) -> str:

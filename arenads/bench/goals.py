@@ -1,0 +1,64 @@
+"""What a cell should reach: the least ratio, peer / ours, that the project sets itself."""
+
+from __future__ import annotations
+
+from fnmatch import fnmatchcase
+
+import msgspec
+
+from arenads.bench.report import Result
+
+__all__ = ["Goal", "goal_of"]
+
+
+class Goal(msgspec.Struct, frozen=True):
+    """A ratio for the cells whose name and peer match, with so many entries and such keys."""
+
+    ratio: float
+    name: str
+    peer: str = "*"
+    fewest: int = 0
+    most: int = 1 << 40
+    key_sizes: tuple[int, ...] = ()
+
+    def means(self, each: Result) -> bool:
+        """Say whether it is a goal of this cell."""
+        return (
+            fnmatchcase(each.name, self.name)
+            and fnmatchcase(each.peer.lower(), self.peer)
+            and self.fewest <= each.entries <= self.most
+            and (not self.key_sizes or each.key_size in self.key_sizes)
+        )
+
+
+# The first that means a cell counts.
+_GOALS = (
+    Goal(1.0, "bpf.hashmap.lookup_hit", most=1_000, key_sizes=(8,)),
+    Goal(1.3, "bpf.hashmap.lookup_hit", most=10_000, key_sizes=(8,)),
+    Goal(2.0, "bpf.hashmap.lookup_hit", fewest=100_000, key_sizes=(8,)),
+    Goal(1.2, "bpf.hashmap.lookup_hit", fewest=100_000),
+    Goal(1.5, "bpf.hashmap.insert"),
+    Goal(1.5, "bpf.hashmap.delete"),
+    Goal(1.5, "bpf.hashmap.replace"),
+    Goal(1.3, "bpf.hashmap.update_in_place"),
+    Goal(0.95, "bpf.array.*"),
+    Goal(20, "c.array.*", peer="bpf()"),
+    Goal(20, "c.hashmap.lookup_*", peer="bpf()*", most=10_000),
+    Goal(10, "c.hashmap.lookup_*", peer="bpf()*", fewest=1_000_000),
+    Goal(20, "c.hashmap.iterate", peer="bpf()"),
+    Goal(5, "c.hashmap.iterate", peer="bpf(), batches"),
+    Goal(3, "python.hashmap.get", peer="bpf()*"),
+    Goal(3, "python.hashmap.put", peer="bpf()*"),
+    Goal(5, "python.hashmap.*_many", peer="bpf()*"),
+    Goal(10, "python.hashmap.snapshot", peer="bpf()*"),
+    Goal(20, "memory.hashmap.fill_1", peer="array"),
+    Goal(10, "memory.hashmap.fill_1", peer="hash"),
+    Goal(10, "memory.hashmap.create", peer="hash"),
+    Goal(50, "native.*", peer="*manager*"),
+    Goal(1.0, "native.*", peer="*lmdb*"),
+)
+
+
+def goal_of(each: Result) -> float | None:
+    """Return the least ratio that a cell should reach, None where nothing is asked for."""
+    return next((goal.ratio for goal in _GOALS if goal.means(each)), None)

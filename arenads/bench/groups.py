@@ -1,0 +1,123 @@
+"""How cells are grouped where people read of them: in the HTML report and in Markdown."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from typing import TypeVar
+
+import msgspec
+
+from arenads.bench.report import Result, how
+
+__all__ = ["Group", "Place", "grouped", "losses", "place", "sections", "sizes", "summary"]
+
+_WHERE = {
+    "bpf": "in BPF",
+    "c": "from C",
+    "python": "from Python",
+    "native": "shared memory without BPF",
+    "memory": "memory and creation",
+}
+_STRUCTURES = {
+    "hashmap": "Hash map",
+    "orderedmap": "Ordered map",
+    "array": "Array",
+    "ring": "Ring",
+    "mpmc": "MPMC queue",
+    "queue": "Queue",
+    "list": "List",
+    "set": "Set",
+}
+
+T = TypeVar("T")
+K = TypeVar("K", bound=Hashable)
+
+
+class Place(msgspec.Struct, frozen=True):
+    """The parts of a cell's name."""
+
+    where: str
+    structure: str
+    operation: str
+
+
+class Group(msgspec.Struct, frozen=True):
+    """The cells of one structure where it is used.
+
+    Attributes
+    ----------
+    title : str
+        For people: "Hash map, in BPF".
+    plain, varied : list of Result
+        With the smallest keys and values, on one CPU, alone, each key as likely; and the others.
+    """
+
+    title: str
+    plain: list[Result]
+    varied: list[Result]
+
+    @property
+    def cells(self) -> list[Result]:
+        """All of them."""
+        return self.plain + self.varied
+
+
+def place(each: Result) -> Place:
+    """Take a name apart.
+
+    >>> from types import SimpleNamespace
+    >>> place(SimpleNamespace(name="bpf.hashmap.lookup_hit"))
+    Place(where='bpf', structure='hashmap', operation='lookup_hit')
+    """
+    where, _, rest = each.name.partition(".")
+    structure, _, operation = rest.rpartition(".")
+    return Place(where, structure, operation)
+
+
+def grouped(values: Iterable[T], key: Callable[[T], K]) -> dict[K, list[T]]:
+    """Put values with the same key together, in the order in which they come."""
+    found: dict[K, list[T]] = {}
+    for value in values:
+        found.setdefault(key(value), []).append(value)
+    return found
+
+
+def sections(results: Sequence[Result]) -> list[Group]:
+    """Divide cells by where they run and by structure."""
+    groups = []
+    for (where, structure), cells in grouped(
+        results, lambda each: (place(each).where, place(each).structure)
+    ).items():
+        smallest = {
+            name: min(_sizes(each) for each in same)
+            for name, same in grouped(cells, lambda each: each.name).items()
+        }
+        plain = [each for each in cells if _sizes(each) == smallest[each.name] and how(each) == ""]
+        varied = [each for each in cells if each not in plain] if len(plain) < len(cells) else []
+        title = _STRUCTURES.get(structure, structure)
+        title = f"{title}, {_WHERE.get(where, where)}" if title else _WHERE.get(where, where)
+        groups.append(Group(title, plain, varied))
+    return groups
+
+
+def _sizes(each: Result) -> tuple[int, int]:
+    return each.key_size, each.value_size
+
+
+def sizes(each: Result) -> str:
+    """Return the sizes of a cell's keys and values: "8/64"."""
+    return f"{each.key_size or '-'}/{each.value_size or '-'}"
+
+
+def losses(results: Iterable[Result]) -> list[Result]:
+    """Return the cells in which the peer is ahead, the worst first."""
+    return sorted((each for each in results if each.winner == "peer"), key=lambda each: each.ratio)
+
+
+def summary(results: Sequence[Result]) -> str:
+    """Say in one sentence who is ahead in how many cells."""
+    ours, peer = (sum(each.winner == who for each in results) for who in ("ours", "peer"))
+    return (
+        f"Of {len(results):,} cells the arena is ahead in {ours:,}, the peer in {peer:,};"
+        f" {len(results) - ours - peer:,} are too close to tell."
+    )
