@@ -247,6 +247,16 @@ def test_every_cell_is_in_one_section_once() -> None:
     assert len(first.varied) == 2
 
 
+def test_cells_without_entries_are_compared_over_the_bytes_of_records() -> None:
+    cells = [
+        result("bpf.ring.push", 2.0, entries=0, key_size=0, value_size=size, peer="ring buffer")
+        for size in (16, 64)
+    ]
+    (group,) = groups.sections(cells)
+    assert group.plain == cells and [group.at(each) for each in cells] == [16, 64]
+    assert "| operation | peer | 16 bytes | 64 bytes |" in markdown.markdown(report(cells))
+
+
 # --- percentiles ------------------------------------------------------------------------
 
 

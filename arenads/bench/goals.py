@@ -54,6 +54,12 @@ _GOALS = (
     Goal(20, "memory.hashmap.fill_1", peer="array"),
     Goal(10, "memory.hashmap.fill_1", peer="hash"),
     Goal(10, "memory.hashmap.create", peer="hash"),
+    # One producer, many, and into BPF.
+    Goal(8, "bpf.queue.spsc_push", peer="ring buffer*"),
+    Goal(8, "bpf.queue.out", peer="ring buffer*"),
+    Goal(2, "bpf.ring.*", peer="ring buffer*"),
+    Goal(2, "bpf.mpmc.*", peer="ring buffer*"),
+    Goal(5, "*.in", peer="user ring buffer"),
     Goal(50, "native.*", peer="*manager*"),
     Goal(1.0, "native.*", peer="*lmdb*"),
 )

@@ -50,11 +50,22 @@ class Group(msgspec.Struct, frozen=True):
         For people: "Hash map, in BPF".
     plain, varied : list of Result
         With the smallest keys and values, on one CPU, alone, each key as likely; and the others.
+    axis : str
+        What they are compared over: "entries", or "bytes" of records where nothing has entries.
     """
 
     title: str
     plain: list[Result]
     varied: list[Result]
+    axis: str = "entries"
+
+    def at(self, each: Result) -> int:
+        """Return where a cell is on the axis."""
+        return each.entries if self.axis == "entries" else each.value_size
+
+    def sizes(self, each: Result) -> str:
+        """Return the sizes of a cell that are not on the axis."""
+        return sizes(each) if self.axis == "entries" else str(each.key_size or "")
 
     @property
     def cells(self) -> list[Result]:
@@ -88,20 +99,27 @@ def sections(results: Sequence[Result]) -> list[Group]:
     for (where, structure), cells in grouped(
         results, lambda each: (place(each).where, place(each).structure)
     ).items():
+        axis = "entries" if any(each.entries for each in cells) else "bytes"
         smallest = {
-            name: min(_sizes(each) for each in same)
+            name: min(_sizes(each, axis) for each in same)
             for name, same in grouped(cells, lambda each: each.name).items()
         }
-        plain = [each for each in cells if _sizes(each) == smallest[each.name] and how(each) == ""]
-        varied = [each for each in cells if each not in plain] if len(plain) < len(cells) else []
+
+        def is_plain(
+            each: Result, axis: str = axis, least: dict[str, tuple[int, int]] = smallest
+        ) -> bool:
+            return _sizes(each, axis) == least[each.name] and not how(each)
+
+        plain = [each for each in cells if is_plain(each)]
+        varied = [each for each in cells if not is_plain(each)]
         title = _STRUCTURES.get(structure, structure)
         title = f"{title}, {_WHERE.get(where, where)}" if title else _WHERE.get(where, where)
-        groups.append(Group(title, plain, varied))
+        groups.append(Group(title, plain, varied, axis))
     return groups
 
 
-def _sizes(each: Result) -> tuple[int, int]:
-    return each.key_size, each.value_size
+def _sizes(each: Result, axis: str) -> tuple[int, int]:
+    return each.key_size, each.value_size if axis == "entries" else 0
 
 
 def sizes(each: Result) -> str:

@@ -204,7 +204,7 @@ def _amount(each: Result, nanoseconds: float | None, count: int | None) -> str:
 def _ratios(group: Group) -> Iterator[str]:
     yield "<h3>Ratio by size</h3>"
     if group.plain:
-        yield _by_size(group.plain, lambda each: each.peer, f"{group.title}: ratio by entries")
+        yield _by_size(group, group.plain, lambda each: each.peer, "ratio by size")
     varied = grouped(group.varied, lambda each: each.peer)
     for peer, cells in varied.items():
         kinds = {
@@ -214,7 +214,7 @@ def _ratios(group: Group) -> Iterator[str]:
         for kind, some in kinds.items():
             if not some:
                 continue
-            title = f"{group.title}, against {peer}: by {kind}"
+            title = f"against {peer}: by {kind}"
             beside = [
                 each
                 for each in group.plain
@@ -222,7 +222,9 @@ def _ratios(group: Group) -> Iterator[str]:
             ]
             label = sizes if "sizes" in kind else _company
             yield _details(
-                f"Against {peer}: by {kind}", _by_size(beside + some, label, title), opened=False
+                f"Against {peer}: by {kind}",
+                _by_size(group, beside + some, label, title),
+                opened=False,
             )
 
 
@@ -230,19 +232,21 @@ def _company(each: Result) -> str:
     return how(each) or "plain"
 
 
-def _by_size(cells: Sequence[Result], label: Callable[[Result], str], alt: str) -> str:
+def _by_size(
+    group: Group, cells: Sequence[Result], label: Callable[[Result], str], alt: str
+) -> str:
     labels = list(dict.fromkeys(label(each) for each in cells))
-    counts = sorted({each.entries for each in cells})
+    counts = sorted(set(map(group.at, cells)))
     panels = []
     for name, some in grouped(cells, lambda each: place(each).operation).items():
         series = []
         for which, same in grouped(some, label).items():
-            ordered = sorted(same, key=lambda each: each.entries)
-            goals = [(each.entries or 1, goal_of(each)) for each in ordered]
+            ordered = sorted(same, key=group.at)
+            goals = [(group.at(each) or 1, goal_of(each)) for each in ordered]
             series.append(
                 Series(
                     which,
-                    [_point(each, each.entries or 1) for each in ordered],
+                    [_point(each, group.at(each) or 1) for each in ordered],
                     [(x, y) for x, y in goals if y is not None],
                     labels.index(which),
                 )
@@ -251,9 +255,9 @@ def _by_size(cells: Sequence[Result], label: Callable[[Result], str], alt: str) 
     ticks = [(count or 1, _count(count)) for count in counts]
     return lines(
         panels,
-        x_label="entries",
+        x_label=group.axis,
         y_label="peer / ours",
-        alt=f"{alt}. {summary(cells)}",
+        alt=f"{group.title}, {alt}. {summary(cells)}",
         x_ticks=ticks,
     )
 
@@ -271,14 +275,16 @@ def _latencies(group: Group) -> Iterator[str]:
     for number, (peer, cells) in enumerate(peers.items()):
         timed = [each for each in cells if each.latency is not None]
         if timed:
-            counts = sorted({each.entries for each in timed})
+            counts = sorted(set(map(group.at, timed)))
             chosen = dict.fromkeys((counts[(len(counts) - 1) // 2], counts[-1]))
             panels = []
             for name, some in grouped(timed, lambda each: place(each).operation).items():
                 series: list[Series] = []
                 for each in some:
-                    if each.entries in chosen and each.latency is not None:
-                        series += _curves(each, each.latency, list(chosen).index(each.entries))
+                    if group.at(each) in chosen and each.latency is not None:
+                        series += _curves(
+                            each, each.latency, group, list(chosen).index(group.at(each))
+                        )
                 if series:
                     panels.append((name, series))
             batch = timed[0].latency.batch if timed[0].latency else 0
@@ -293,15 +299,17 @@ def _latencies(group: Group) -> Iterator[str]:
                 points=False,
             )
             note = (
-                f"<p>Each operation's time is that of a batch of {batch} or so, divided. Nothing"
-                " is left out: interrupts and other processes are in the tail of both sides.</p>"
+                f"<p>Each operation's time is that of a batch of {batch} or so, divided. A batch"
+                " starts with the caches as the system call or call that runs it leaves them, on both"
+                " sides: medians are above those of long loops. Nothing is left out: interrupts"
+                " and other processes are in the tail of both sides.</p>"
             )
             yield _details(f"Latency: ours and {peer}", note + drawn, opened=number == 0)
         elif number == 0 and any(each.ours_rounds_ns for each in cells):
             yield from _rounds(group, peer, cells)
 
 
-_PARTS = ((0.1, "10 %"), (0.5, "50 %"), (0.9, "90 %"), (0.99, "99 %"), (0.999, "99.9 %"))
+_PARTS = ((0.5, "50 %"), (0.9, "90 %"), (0.99, "99 %"), (0.999, "99.9 %"))
 
 
 def _tail(part: float) -> float:
@@ -309,10 +317,10 @@ def _tail(part: float) -> float:
     return -math.log10(1 - part)
 
 
-def _curves(each: Result, found: Latency, which: int) -> Iterator[Series]:
+def _curves(each: Result, found: Latency, group: Group, which: int) -> Iterator[Series]:
     for colour, side, values in ((0, "ours", found.ours_ns), (1, each.peer, found.peer_ns)):
         yield Series(
-            f"{side}, {_count(each.entries)} entries" if each.entries else side,
+            f"{side}, {group.at(each):,} {group.axis}" if group.at(each) else side,
             [
                 Point(
                     _tail(level),
@@ -385,17 +393,22 @@ def _memory(group: Group) -> Iterator[str]:
 
 def _fill_plot(fills: dict[str, list[tuple[int, Result]]], title: str) -> str:
     ours: dict[int, Result] = {}
+    # Evenly spaced: 0 and 1 % are as interesting as 50 and 100.
+    places = {
+        fill: number
+        for number, fill in enumerate(sorted({fill for some in fills.values() for fill, _ in some}))
+    }
     series = []
     for number, (peer, cells) in enumerate(fills.items(), 1):
         points = []
         for fill, each in sorted(cells, key=lambda pair: pair[0]):
             ours.setdefault(fill, each)
             text = f"{peer}, {fill} % of {each.entries:,}: {size(each.peer_bytes or 0)}"
-            points.append(Point(fill, max(each.peer_bytes or 0, 1), text))
+            points.append(Point(places[fill], max(each.peer_bytes or 0, 1), text))
         series.append(Series(peer, points, colour=number))
     mine = [
         Point(
-            fill,
+            places[fill],
             max(each.ours_bytes or 0, 1),
             f"ours, {fill} % of {each.entries:,}: {size(each.ours_bytes or 0)}",
         )
@@ -409,7 +422,7 @@ def _fill_plot(fills: dict[str, list[tuple[int, Result]]], title: str) -> str:
         alt=f"{title}: bytes held by fill, ours and {', '.join(fills)}",
         level=None,
         x_log=False,
-        x_ticks=[(fill, str(fill)) for fill in sorted(ours)],
+        x_ticks=[(number, str(fill)) for fill, number in places.items()],
         bytes_=True,
     )
 

@@ -85,7 +85,7 @@ def _lost(results: Sequence[Result]) -> Iterator[str]:
     lost = losses(results)
     yield "\n### Where the peer is faster, or smaller\n"
     if lost:
-        yield from _grid(lost, _full)
+        yield from _grid(lost, _full, lambda each: each.entries)
     else:
         yield "In no cell."
 
@@ -94,7 +94,8 @@ def _groups(results: Sequence[Result]) -> Iterator[str]:
     for group in sections(results):
         yield f"\n### {_escaped(group.title)}\n"
         if group.plain:
-            yield from _grid(group.plain, _short)
+            unit = "" if group.axis == "entries" else " bytes"
+            yield from _grid(group.plain, _in_group(group), group.at, unit)
             yield ""
         if group.varied:
             yield from _varied(group)
@@ -104,25 +105,33 @@ def _full(each: Result) -> tuple[str, ...]:
     return each.name, each.peer, sizes(each), how(each)
 
 
-def _short(each: Result) -> tuple[str, ...]:
-    return place(each).operation, each.peer, sizes(each), how(each)
+def _in_group(group: Group) -> Callable[[Result], tuple[str, ...]]:
+    def label(each: Result) -> tuple[str, ...]:
+        return place(each).operation, each.peer, group.sizes(each), how(each)
+
+    return label
 
 
-def _grid(cells: Sequence[Result], label: Callable[[Result], tuple[str, ...]]) -> Iterator[str]:
-    """A row for each label, a column for each number of entries."""
-    counts = sorted({each.entries for each in cells})
+def _grid(
+    cells: Sequence[Result],
+    label: Callable[[Result], tuple[str, ...]],
+    at: Callable[[Result], int],
+    unit: str = "",
+) -> Iterator[str]:
+    """A row for each label, a column for each number of entries, or other size."""
+    counts = sorted(set(map(at, cells)))
     columns = ("operation", "peer", "key/value", "how")
     rows = grouped(cells, label)
     used = [number for number in range(len(columns)) if any(row[number] for row in rows)]
     yield _row(
         [
             *(columns[number] for number in used),
-            *(f"{count:,}" if count else "-" for count in counts),
+            *(f"{count:,}{unit}" if count else "-" for count in counts),
         ]
     )
     yield _row(["---"] * len(used) + ["---:"] * len(counts))
     for row, some in rows.items():
-        figures = {each.entries: _figure(each) for each in some}
+        figures = {at(each): _figure(each) for each in some}
         yield _row(
             [
                 *(_escaped(row[number]) for number in used),
@@ -149,7 +158,7 @@ def _varied(group: Group) -> Iterator[str]:
     yield _row(["---"] * 3 + ["---:"] * 4)
     rows = grouped(
         group.varied,
-        lambda each: (place(each).operation, each.peer, f"{sizes(each)} {how(each)}".strip()),
+        lambda each: (place(each).operation, each.peer, f"{group.sizes(each)} {how(each)}".strip()),
     )
     for row, some in rows.items():
         ratios = [each.ratio for each in some]

@@ -268,7 +268,10 @@ def _ticks(matplotlib: Any, axes: Any, which: str, bytes_: bool) -> None:
         axis.set_view_interval(min(low, (low * high) ** 0.5 / 2.5), (low * high) ** 0.5 * 2.5)
         low, high = axis.get_view_interval()
     wide = math.log10(high / low) > 2.2
-    axis.set_major_locator(LogLocator(10, subs=(1.0,) if wide else (1.0, 2.0, 5.0)))
+    if bytes_:
+        axis.set_major_locator(LogLocator(4 if high / low < 1 << 12 else 16))
+    else:
+        axis.set_major_locator(LogLocator(10, subs=(1.0,) if wide else (1.0, 2.0, 5.0)))
     axis.set_major_formatter(
         FuncFormatter(lambda value, _: size(round(value)) if bytes_ else f"{value:,.6g}")
     )
@@ -307,7 +310,7 @@ def _svg(figure: Any, tips: dict[str, str], alt: str) -> str:
     for attribute in ("width", "height", "version"):
         root.attrib.pop(attribute, None)
     root.set("role", "img")
-    root.set("aria-label", alt)
+    root.set("aria-label", printable(alt))
     xml.register_namespace("", _SVG)
     text = xml.tostring(root, encoding="unicode")
     text = text.replace(f' xmlns="{_SVG}"', "", 1)  # in HTML it is known

@@ -143,8 +143,9 @@ def _one(cell: Cell, workshop: Workshop, settings: Settings) -> Result:
         if isinstance(sides, Amounts):
             return result_of(cell, sides)
         found = measure(sides, settings)
-        # Threads that start together need longer than a batch takes.
-        return result_of(cell, found, latency(sides) if cell.cpus == 1 else None)
+        # Where threads start together, that takes longer than a batch.
+        alone = cell.cpus == 1 and cell.concurrent in ("", "reader", "writer")
+        return result_of(cell, found, latency(sides) if alone else None)
 
 
 def _gist(error: Exception) -> str:
