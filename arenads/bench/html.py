@@ -300,9 +300,9 @@ def _latencies(group: Group) -> Iterator[str]:
             )
             note = (
                 f"<p>Each operation's time is that of a batch of {batch} or so, divided. A batch"
-                " starts with the caches as the system call or call that runs it leaves them, on both"
-                " sides: medians are above those of long loops. Nothing is left out: interrupts"
-                " and other processes are in the tail of both sides.</p>"
+                " starts with the caches as the system call or call that runs it leaves them, on"
+                " both sides: medians are above those of long loops. Nothing is left out:"
+                " interrupts and other processes are in the tail of both sides.</p>"
             )
             yield _details(f"Latency: ours and {peer}", note + drawn, opened=number == 0)
         elif number == 0 and any(each.ours_rounds_ns for each in cells):
