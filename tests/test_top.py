@@ -67,8 +67,8 @@ def test_a_rate_is_the_change_a_second(arena: arenads.Arena, stats: Any) -> None
     first = frames.take()
     assert first.seconds is None
     assert all(row.rates == (None, None, None) for row in first.rows)
-    stats.fetch_add(2, 500, "calls")
-    stats.fetch_add(3, -1, "errors")
+    stats.add(2, 500, "calls")
+    stats.add(3, -1, "errors")
     frame = frames.take()
     assert frame.seconds is not None
     changes = {
@@ -179,8 +179,8 @@ def test_rates_are_sorted_and_filtered_too(arena: arenads.Arena, stats: Any) -> 
     only = frames_of(arena, filters=["calls/s>0"])
     by_rate.take()
     only.take()
-    stats.fetch_add(2, 10, "calls")
-    stats.fetch_add(3, 10, "errors")
+    stats.add(2, 10, "calls")
+    stats.add(3, 10, "errors")
     assert keys_of(by_rate)[0] == 3
     assert keys_of(only) == [2]
 
