@@ -144,7 +144,7 @@ def _selected(
     for name, named in sorted(arena._entries(), key=lambda each: each[0]):
         try:
             yield name, _Selected(arena._open_named(name, named), request, progress)
-        except (*_INCOMPLETE, SchemaError) as error:
+        except _INCOMPLETE as error:
             yield name, error
 
 

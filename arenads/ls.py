@@ -6,7 +6,7 @@ import msgspec
 
 from arenads._core import lib
 from arenads.arena import Arena, flag_list
-from arenads.errors import ArenadsError, BudgetError, DamagedError, RemovedError, SchemaError
+from arenads.errors import ArenadsError, BudgetError, DamagedError, RemovedError
 from arenads.kinds import KINDS
 from arenads.structure import Counters, Structure
 from arenads.table import Table
@@ -154,7 +154,7 @@ def _list_structures(arena: Arena) -> tuple[list[ListedStructure], str]:
                 found.append(_listed(arena._open_named(name, named)))
             except RemovedError:
                 continue
-            except (DamagedError, BudgetError, SchemaError) as error:
+            except (DamagedError, BudgetError) as error:
                 found.append(ListedStructure(name=name, kind=kind, error=error.message))
     except ArenadsError as error:
         return found, f"the directory: {error.message}"

@@ -119,7 +119,7 @@ class _OfArena:
                     rows[(name,)] = _structure_row(opened[1])
                 except RemovedError:
                     continue
-                except (DamagedError, BudgetError, SchemaError) as error:
+                except (DamagedError, BudgetError) as error:
                     problems.append(f"{name}: {error.message}")
         except (DamagedError, BudgetError) as error:
             problems.append(f"the directory: {error.message}")

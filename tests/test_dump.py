@@ -32,24 +32,6 @@ from arenads.ls import list_arena
 from arenads.walk import entries, parts
 
 
-@pytest.fixture
-def pinned(engine: str, pin: Path) -> Iterator[Path]:
-    with arenads.create("4MiB", engine=engine) as arena:
-        everything.fill(arena)
-        arena.pin(pin)
-    yield pin
-
-
-@pytest.fixture
-def native_pin() -> Iterator[Path]:
-    place = Path(f"/dev/shm/arenads-test-dump-{os.getpid()}")
-    with arenads.create("4MiB", engine="native", provision=None) as arena:
-        everything.fill(arena)
-        arena.pin(place)
-    yield place
-    place.unlink(missing_ok=True)
-
-
 def dumped(request: Request, output: io.StringIO | None = None) -> str:
     """What a dump writes; it must be whole."""
     output = io.StringIO() if output is None else output

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
 import sys
@@ -21,24 +22,6 @@ from arenads.pins import find_arenas
 
 DIRECTORY_ENTRY = 16  # an entry's link and hash, before its key, a name
 NAME_SIZE = 64
-
-
-@pytest.fixture
-def pinned(engine: str, pin: Path) -> Iterator[Path]:
-    with arenads.create("4MiB", engine=engine) as arena:
-        everything.fill(arena)
-        arena.pin(pin)
-    yield pin
-
-
-@pytest.fixture
-def native_pin(tmp_path: Path) -> Iterator[Path]:
-    place = Path(f"/dev/shm/arenads-test-ls-{os.getpid()}")
-    with arenads.create("4MiB", engine="native", provision=None) as arena:
-        everything.fill(arena)
-        arena.pin(place)
-    yield place
-    place.unlink(missing_ok=True)
 
 
 def overwrite(place: Path, at: int, number: int, size: int) -> None:
@@ -286,3 +269,45 @@ def test_a_name_that_leads_nowhere_is_told(native_pin: Path) -> None:
     found = by_name(list_arena(str(native_pin)))
     assert found["tasks"].error
     assert not found["inbox"].error
+
+
+@pytest.fixture
+def misnamed(pinned: Path) -> Iterator[Path]:
+    """A pin in whose directory the name `tasks` has become `tasky`, which hashes to elsewhere."""
+    with arenads.open(pinned) as arena:
+        memory = (ctypes.c_char * arena.populated).from_address(arena.base)
+        memory[memory.raw.index(b"tasks".ljust(NAME_SIZE, b"\0")) + 4] = b"y"
+    yield pinned
+
+
+def test_a_name_that_is_listed_and_not_found_is_damage(misnamed: Path) -> None:
+    with arenads.open(misnamed) as arena:
+        assert "tasky" in list(arena.structures)
+        for use in (lambda: arena.structures["tasky"], lambda: arena.remove("tasky")):
+            with pytest.raises(arenads.DamagedError, match="lists 'tasky', and does not find it"):
+                use()
+        with pytest.raises(arenads.StructureAbsentError, match="Did you mean 'tasky'"):
+            arena.structures["tasks"]
+
+
+def test_commands_for_a_name_that_is_listed_and_not_found_tell_of_damage(
+    run: Run, misnamed: Path
+) -> None:
+    for command in (["dump"], ["top", "--once", "--interval", "0.01"], ["check"]):
+        done = run(*command, misnamed, "tasky")
+        assert done.returncode == 1, done
+        assert "the directory lists 'tasky', and does not find it" in done.stderr
+        assert "Traceback" not in done.stderr
+    assert run("ls", misnamed).returncode == 0  # it goes by what the directory lists
+
+
+def test_a_listed_name_that_nobody_could_have_given_is_damage(pinned: Path) -> None:
+    with arenads.open(pinned) as arena:
+        memory = (ctypes.c_char * arena.populated).from_address(arena.base)
+        at = memory.raw.index(b"tasks".ljust(NAME_SIZE, b"\0"))
+        memory[at : at + NAME_SIZE] = b"\xff" * (NAME_SIZE - 1) + b"\0"
+        [name] = [each for each in arena.structures if each not in everything.KINDS]
+        with pytest.raises(arenads.DamagedError, match="does not find it"):
+            arena.structures[name]
+        with pytest.raises(arenads.SchemaError, match="a name has at most"):
+            arena.structures["x" * 100]
