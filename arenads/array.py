@@ -280,16 +280,19 @@ class ArrayMap(InPlace[int, V], Checkable[V], Sequence[V]):
                 raise
 
     def snapshot(self) -> Snapshot[tuple[int, V]]:
-        """Copy the populated elements with their indexes, in few calls; the others are zero.
+        """Copy the populated elements with their indexes, in few calls.
 
+        It has no records of elements whose memory nobody has touched yet, which are all zero: its
+        length is `populated`, not that of the array, and its indexes may have gaps.
         Of an element that others write meanwhile each aligned 8-byte field is whole.
 
         >>> import arenads
         >>> with arenads.create("1MiB", engine="native") as arena:
         ...     counts = arena.array("counts", value=arenads.u64, max_entries=3)
+        ...     empty = counts.snapshot()
         ...     counts[1] = 7
-        ...     list(counts.snapshot())
-        [(0, 0), (1, 7), (2, 0)]
+        ...     len(empty), list(counts.snapshot())
+        (0, [(0, 0), (1, 7), (2, 0)])
 
         Raises
         ------
