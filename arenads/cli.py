@@ -16,12 +16,10 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any, Final, NoReturn
 
-import msgspec
-
 from arenads import __version__, _startup, compiler
 from arenads.condition import read_condition
 from arenads.errors import ArenadsError, CompileError, DamagedError
-from arenads.table import Live, printable, show
+from arenads.table import Live, json_text, printable, show
 
 __all__ = ["main"]
 
@@ -74,7 +72,9 @@ def _report(error: ArenadsError) -> int:
 
 
 def _say(message: str) -> int:
-    print(f"arenads: {message}", file=sys.stderr)
+    # Names and what is stored come from the arena: nothing of it may steer a terminal.
+    lines = [printable(line) for line in message.expandtabs().split("\n")]
+    print("arenads:", "\n".join(lines), file=sys.stderr)
     return FAILED
 
 
@@ -83,7 +83,7 @@ def _complain(message: str) -> None:
 
 
 def _print_json(value: Any) -> None:
-    print(msgspec.json.encode(value).decode())
+    print(json_text(value))
 
 
 # --- commands ---------------------------------------------------------------------------------

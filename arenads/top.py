@@ -27,7 +27,7 @@ from arenads.keys import Keys
 from arenads.ls import failures_text
 from arenads.schema import Scalar, StrType
 from arenads.structure import Structure
-from arenads.table import Live, Table
+from arenads.table import Live, Table, json_text
 from arenads.walk import Part, count_entries, entries, parts
 
 __all__ = ["Request", "show_top"]
@@ -410,7 +410,7 @@ def _json_line(frame: Frame, request: Request) -> str:
             if _has_rate(field):
                 said[field.name + RATE] = rate
         rows.append(said)
-    return msgspec.json.encode(
+    return json_text(
         {
             "version": 1,
             "arena": request.pin,
@@ -420,7 +420,7 @@ def _json_line(frame: Frame, request: Request) -> str:
             "notes": frame.sample.heading,
             "rows": rows,
         }
-    ).decode()
+    )
 
 
 def show_top(request: Request, output: TextIO) -> bool:
