@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import csv
 import ctypes
+import io
 import json
 import os
 import sys
@@ -311,3 +313,53 @@ def test_a_listed_name_that_nobody_could_have_given_is_damage(pinned: Path) -> N
             arena.structures[name]
         with pytest.raises(arenads.SchemaError, match="a name has at most"):
             arena.structures["x" * 100]
+
+
+# --- CSV and Arrow --------------------------------------------------------------------------
+
+
+def test_csv_has_a_line_for_each_structure(run: Run, pinned: Path) -> None:
+    done = run("ls", pinned, "--csv")
+    assert (done.returncode, done.stderr) == (0, "")
+    rows = {row["name"]: row for row in csv.DictReader(io.StringIO(done.stdout))}
+    assert {name: row["kind"] for name, row in rows.items()} == everything.KINDS
+    assert (rows["slots"]["max_entries"], rows["tasks"]["entries"]) == ("100000", "3")
+    assert (rows["muted"]["value"], rows["tasks"]["value"]) == ("", "Task")
+    assert (rows["inbox"]["full"], rows["log"]["flags"]) == ("1", '["overwrite"]')
+
+
+def test_csv_without_a_pin_has_a_line_for_each_arena(run: Run, pinned: Path, engine: str) -> None:
+    rows = list(csv.DictReader(io.StringIO(run("ls", "--csv").stdout)))
+    [ours] = [row for row in rows if row["pin"] == str(pinned)]
+    assert (ours["engine"], ours["structures"]) == (engine, str(len(everything.KINDS)))
+
+
+def test_a_structure_that_is_damaged_has_its_error_in_csv(run: Run, native_pin: Path) -> None:
+    overwrite(native_pin, value_at(native_pin, "tasks") + 4, 0xFFFFFFC0, 4)
+    done = run("ls", native_pin, "--csv")
+    assert done.returncode == 1
+    rows = {row["name"]: row for row in csv.DictReader(io.StringIO(done.stdout))}
+    assert rows["tasks"]["error"] and not rows["tasks"]["full"] and not rows["inbox"]["error"]
+
+
+def test_the_list_can_be_an_arrow_file(run: Run, pinned: Path, tmp_path: Path) -> None:
+    ipc = pytest.importorskip("pyarrow.ipc", reason="the extra arenads[arrow]")
+    place = tmp_path / "list.arrow"
+    done = run("ls", pinned, "--arrow", place)
+    assert (done.returncode, done.stdout, done.stderr) == (0, f"{place}\n", "")
+    rows = {row["name"]: row for row in ipc.open_file(place).read_all().to_pylist()}
+    assert {name: row["kind"] for name, row in rows.items()} == everything.KINDS
+    assert (rows["muted"]["value"], rows["tasks"]["entries"], rows["inbox"]["full"]) == (None, 3, 1)
+    assert rows["log"]["flags"] == ["overwrite"]
+
+
+def test_an_arrow_list_of_all_arenas_is_refused(run: Run, tmp_path: Path) -> None:
+    assert "expected its PIN" in fails(run("ls", "--arrow", tmp_path / "list.arrow"))
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_list_does_not_take_the_place_of_the_arena(run: Run, native_pin: Path) -> None:
+    pytest.importorskip("pyarrow", reason="the extra arenads[arrow]")
+    before = native_pin.read_bytes()
+    assert "is the arena itself" in fails(run("ls", native_pin, "--arrow", native_pin))
+    assert native_pin.read_bytes() == before

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import csv
 import fcntl
+import io
 import json
 import os
 import pty
@@ -366,6 +368,23 @@ class Terminal:
         self.child.communicate()
         os.close(self._master)
         os.close(self._slave)
+
+
+def test_csv_has_one_head_and_a_line_for_each_row_of_each_frame(run: Run, pinned: Path) -> None:
+    done = run("top", pinned, "stats", "--csv", "--count", "2", "--interval", "0.05")
+    assert (done.returncode, done.stderr) == (0, "")
+    rows = list(csv.DictReader(io.StringIO(done.stdout)))
+    assert list(rows[0]) == ["time", "key", "calls", "calls/s", "errors", "errors/s"]
+    assert len(rows) == 6
+    assert sorted(row["key"] for row in rows[:3]) == ["1", "2", "3"]
+    assert rows[0]["time"] == rows[2]["time"] < rows[3]["time"]
+    assert all(row["calls/s"] == "0.0" for row in rows)
+
+
+def test_csv_of_all_structures_has_a_line_for_each(run: Run, pinned: Path) -> None:
+    done = run("top", pinned, "--csv", "--once", "--interval", "0.05")
+    [row] = csv.DictReader(io.StringIO(done.stdout))
+    assert (row["name"], row["entries"], row["at_most"]) == ("stats", "3", "1000")
 
 
 @pytest.fixture
