@@ -1129,7 +1129,10 @@ class Arena:
         self._check(code)
 
     def _absent(self, name: str) -> StructureAbsentError:
-        names = list(self.structures)
+        """Return the error for a name that was not found; raise DamagedError if it is listed."""
+        listed = dict(self._entries())
+        self._check_findable(name, listed)
+        names = list(listed)
         have = ", ".join(map(repr, names[:_NAMES_SHOWN])) or "nothing"
         if len(names) > _NAMES_SHOWN:
             have += f" and {len(names) - _NAMES_SHOWN} more"
@@ -1138,6 +1141,19 @@ class Arena:
         return StructureAbsentError(
             f"no structure {name!r} in this arena; its directory has {have}.{meant}", name=name
         )
+
+    def _check_findable(self, name: object, listed: dict[str, Any]) -> None:
+        """Raise DamagedError if a name that is listed cannot be found."""
+        named = listed.get(name) if isinstance(name, str) else None
+        if named is None:
+            return
+        with contextlib.suppress(SchemaError):  # no name that anybody could have given
+            if self._find(_padded_name(str(name))) is not None:
+                return  # made meanwhile
+        # Offsets are never used again: the same one in both walks was there in between, too.
+        again = dict(self._entries()).get(str(name))
+        if again is not None and again.offset == named.offset:
+            self._damaged(f"the directory lists {name!r}, and does not find it", int(named.offset))
 
     def reclaim(self) -> int:
         """Wait for one grace period and give the entries that waited for it back; say how many.
@@ -1361,7 +1377,12 @@ class Arena:
 
     def _lookup(self, name: str) -> Any:
         """Return what a name leads to."""
-        named = self._find(_padded_name(name))
+        try:
+            padded = _padded_name(name)
+        except SchemaError:
+            self._check_findable(name, dict(self._entries()))
+            raise
+        named = self._find(padded)
         if named is None:
             raise self._absent(name)
         return named
@@ -1374,9 +1395,15 @@ class Arena:
         kind = self._kind(name, named)
         if (key is not None, value is not None) != (kind.keyed, kind.valued):
             self._damaged(f"{name!r} has the schema of another kind", int(named.schema_offset))
-        opened: Structure[Any] = kind.structure_type()(
-            self, name, int(named.offset), key, value, key, value
-        )
+        try:
+            opened: Structure[Any] = kind.structure_type()(
+                self, name, int(named.offset), key, value, key, value
+            )
+        except SchemaError as error:
+            self._damaged(
+                f"{name!r} is no {kind.name} of what its schema says: {error}",
+                int(named.schema_offset),
+            )
         opened.described = not _is_bare(named)
         opened._schema_offset = int(named.schema_offset)
         return opened

@@ -18,10 +18,10 @@ from arenads.bulk import (
 )
 from arenads.codec import Codec
 from arenads.errors import ArenadsError, RangeError, SchemaError
+from arenads.in_place import InPlace
 from arenads.schema import Scalar, Schema
 from arenads.snapshot import Layout, Records, Snapshot
 from arenads.structure import Checkable
-from arenads.words import from_word, to_word, wrapped
 
 if TYPE_CHECKING:
     import numpy
@@ -36,11 +36,9 @@ V = TypeVar("V")
 # Elements that iteration copies in one call of the C core.
 _BATCH = 256
 _INDEX: Codec[int] = Codec(Schema(Scalar("u32")))
-# As a global: looking a constant up in the extension costs a third of an operation.
-_ADD = lib.CORE_ADD
 
 
-class ArrayMap(Checkable[V], Sequence[V]):
+class ArrayMap(InPlace[int, V], Checkable[V], Sequence[V]):
     """Elements by number, as in the kernel's array map, with memory that comes as it is touched.
 
     Made by `Arena.array`. A sequence of fixed length, all of whose elements are zero at first.
@@ -53,7 +51,7 @@ class ArrayMap(Checkable[V], Sequence[V]):
     ...     counts = arena.array("counts", value=arenads.u64, max_entries=100_000)
     ...     counts[7] = 42
     ...     counts[-1] = 1
-    ...     counts.fetch_add(7, 3), counts[6:9], len(counts), counts.populated
+    ...     counts.add(7, 3), counts[6:9], len(counts), counts.populated
     (42, [0, 45, 0], 100000, 3744)
     """
 
@@ -282,16 +280,19 @@ class ArrayMap(Checkable[V], Sequence[V]):
                 raise
 
     def snapshot(self) -> Snapshot[tuple[int, V]]:
-        """Copy the populated elements with their indexes, in few calls; the others are zero.
+        """Copy the populated elements with their indexes, in few calls.
 
+        It has no records of elements whose memory nobody has touched yet, which are all zero: its
+        length is `populated`, not that of the array, and its indexes may have gaps.
         Of an element that others write meanwhile each aligned 8-byte field is whole.
 
         >>> import arenads
         >>> with arenads.create("1MiB", engine="native") as arena:
         ...     counts = arena.array("counts", value=arenads.u64, max_entries=3)
+        ...     empty = counts.snapshot()
         ...     counts[1] = 7
-        ...     list(counts.snapshot())
-        [(0, 0), (1, 7), (2, 0)]
+        ...     len(empty), list(counts.snapshot())
+        (0, [(0, 0), (1, 7), (2, 0)])
 
         Raises
         ------
@@ -361,102 +362,11 @@ class ArrayMap(Checkable[V], Sequence[V]):
         """
         return self._view(lib.core_array_place(self._handle, self._place(index)))
 
-    def _access(
-        self, index: int, field: str, access: int, operand: int = 0, expected: int = 0
-    ) -> int:
-        """Work on one field of an element; what it was before."""
-        offset, scalar = self._field(field)
-        before = ffi.new("__u64 *")
+    def _word(
+        self, index: int, offset: int, access: int, operand: int, expected: int, before: Any
+    ) -> None:
         self._check(
             lib.core_array_field(
-                self._handle,
-                self._place(index),
-                offset,
-                access,
-                wrapped(operand) if access == _ADD else to_word(operand, scalar),
-                to_word(expected, scalar),
-                before,
+                self._handle, self._place(index), offset, access, operand, expected, before
             )
         )
-        return from_word(int(before[0]), scalar)
-
-    def fetch_add(self, index: int, amount: int, field: str = "") -> int:
-        """Add to a 64-bit integer of an element, atomically; return what it was before.
-
-        `field` names it ("calls", "cpu[2].ticks"); leave it out if the element is the integer.
-        Other writers, BPF programs too, lose nothing.
-
-        Raises
-        ------
-        RangeError, SchemaError, ArenaFullError
-
-        >>> import arenads
-        >>> with arenads.create("1MiB", engine="native") as arena:
-        ...     counts = arena.array("counts", value=arenads.u64, max_entries=8)
-        ...     counts.fetch_add(3, 2), counts.fetch_add(3, 2), counts[3]
-        (0, 2, 4)
-        """
-        return self._access(index, field, _ADD, amount)
-
-    def load(self, index: int, field: str = "") -> int:
-        """Read one 64-bit integer of an element, never torn; `field` as in `fetch_add`.
-
-        Raises
-        ------
-        RangeError, SchemaError
-
-        >>> import arenads
-        >>> with arenads.create("1MiB", engine="native") as arena:
-        ...     counts = arena.array("counts", value=arenads.u64, max_entries=8)
-        ...     counts[3] = 5
-        ...     counts.load(3)
-        5
-        """
-        return self._access(index, field, lib.CORE_LOAD)
-
-    def store(self, index: int, value: int, field: str = "") -> None:
-        """Write one 64-bit integer of an element; `field` as in `fetch_add`.
-
-        Raises
-        ------
-        RangeError, SchemaError, ArenaFullError
-
-        >>> import arenads
-        >>> with arenads.create("1MiB", engine="native") as arena:
-        ...     counts = arena.array("counts", value=arenads.u64, max_entries=8)
-        ...     counts.store(3, 5)
-        ...     counts[3]
-        5
-        """
-        self._access(index, field, lib.CORE_STORE, value)
-
-    def exchange(self, index: int, value: int, field: str = "") -> int:
-        """Write one 64-bit integer of an element, atomically; return what it was before.
-
-        Raises
-        ------
-        RangeError, SchemaError, ArenaFullError
-
-        >>> import arenads
-        >>> with arenads.create("1MiB", engine="native") as arena:
-        ...     counts = arena.array("counts", value=arenads.u64, max_entries=8)
-        ...     counts[3] = 5
-        ...     counts.exchange(3, 0), counts[3]
-        (5, 0)
-        """
-        return self._access(index, field, lib.CORE_EXCHANGE, value)
-
-    def compare_exchange(self, index: int, expected: int, wanted: int, field: str = "") -> bool:
-        """Write one 64-bit integer of an element if it is what is expected; whether it was.
-
-        Raises
-        ------
-        RangeError, SchemaError, ArenaFullError
-
-        >>> import arenads
-        >>> with arenads.create("1MiB", engine="native") as arena:
-        ...     counts = arena.array("counts", value=arenads.u64, max_entries=8)
-        ...     counts.compare_exchange(3, 0, 9), counts.compare_exchange(3, 0, 1), counts[3]
-        (True, False, 9)
-        """
-        return self._access(index, field, lib.CORE_CAS, wanted, expected) == expected

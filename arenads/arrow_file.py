@@ -1,4 +1,4 @@
-"""`arenads dump --arrow`: a snapshot of a structure in an Arrow IPC file."""
+"""`--arrow` of `arenads dump` and `arenads ls`: a snapshot, or a listing, in an Arrow IPC file."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ from typing import Any
 
 from arenads.arena import Arena
 from arenads.errors import SchemaError
+from arenads.ls import LISTED_COLUMNS, ListedArena, listed_rows
 from arenads.replacing import replacing
 
-__all__ = ["write_arrow"]
+__all__ = ["write_arrow", "write_listing"]
 
 
 def write_arrow(pin: str, name: str | None, path: str) -> None:
@@ -26,13 +27,7 @@ def write_arrow(pin: str, name: str | None, path: str) -> None:
     OSError
         The file cannot be written.
     """
-    try:
-        pyarrow: Any = importlib.import_module("pyarrow")
-        importlib.import_module("pyarrow.ipc")
-    except ImportError:
-        raise SchemaError(
-            "writing Arrow files needs pyarrow: pip install 'arenads[arrow]'"
-        ) from None
+    pyarrow = _pyarrow()
     with Arena.open(pin, readonly=True) as arena:
         names = [name] if name is not None else list(arena.structures)
         if len(names) != 1:
@@ -46,11 +41,47 @@ def write_arrow(pin: str, name: str | None, path: str) -> None:
                 f"{structure.kind_name} {names[0]!r} has no snapshots, which Arrow files are made"
                 " of: expected a map, set, list or array; --json and --csv take any"
             )
-        with contextlib.suppress(OSError):
-            if os.path.samestat(os.stat(path), os.stat(arena.fileno())):
-                raise SchemaError(f"{path} is the arena itself: expected another file to write to")
+        _refuse_itself(path, os.stat(arena.fileno()))
         taken = structure.snapshot()
     with pyarrow.RecordBatchReader.from_stream(taken) as reader, replacing(path) as place:
         with pyarrow.ipc.new_file(place, reader.schema) as writer:
             for batch in reader:
                 writer.write_batch(batch)
+
+
+def write_listing(listed: ListedArena, path: str) -> None:
+    """Write what `ls` found of an arena as an Arrow IPC file, a row for each structure.
+
+    Raises
+    ------
+    SchemaError
+        pyarrow is not installed.
+    OSError
+        The file cannot be written.
+    """
+    pyarrow = _pyarrow()
+    with contextlib.suppress(OSError):
+        _refuse_itself(path, os.stat(listed.arena))
+    text, number = pyarrow.string(), pyarrow.uint64()
+    others = {"flags": pyarrow.list_(text), "described": pyarrow.bool_()}
+    others |= dict.fromkeys(("name", "kind", "key", "value", "error"), text)
+    schema = pyarrow.schema([(name, others.get(name, number)) for name in LISTED_COLUMNS])
+    table = pyarrow.Table.from_pylist(listed_rows(listed), schema=schema)
+    with replacing(path) as place, pyarrow.ipc.new_file(place, schema) as writer:
+        writer.write_table(table)
+
+
+def _pyarrow() -> Any:
+    try:
+        importlib.import_module("pyarrow.ipc")
+        return importlib.import_module("pyarrow")
+    except ImportError:
+        raise SchemaError(
+            "writing Arrow files needs pyarrow: pip install 'arenads[arrow]'"
+        ) from None
+
+
+def _refuse_itself(path: str, arena: os.stat_result) -> None:
+    with contextlib.suppress(OSError):
+        if os.path.samestat(os.stat(path), arena):
+            raise SchemaError(f"{path} is the arena itself: expected another file to write to")

@@ -65,8 +65,8 @@ _TYPEDEFS: Final = {
 _C_KEYWORDS: Final = frozenset(
     """auto break case char const continue default do double else enum extern float for goto if
     inline int long register restrict return short signed sizeof static struct switch typedef
-    typeof union unsigned void volatile while asm _Alignas _Alignof _Atomic _Bool _Complex _Generic
-    _Imaginary _Noreturn _Static_assert _Thread_local""".split()
+    typeof typeof_unqual union unsigned void volatile while asm _Alignas _Alignof _Atomic _Bool
+    _Complex _Generic _Imaginary _Noreturn _Static_assert _Thread_local""".split()
 )
 _CPP_KEYWORDS: Final = frozenset(
     """alignas alignof and and_eq bitand bitor bool catch char16_t char32_t char8_t class co_await
@@ -78,6 +78,7 @@ _CPP_KEYWORDS: Final = frozenset(
 )
 # What compilers and the header itself define as macros or types.
 _MACROS: Final = frozenset(["linux", "unix", "i386", "NULL", "__arena", *_TYPEDEFS])
+_RESERVED: Final = re.compile(r"_[_A-Z]")
 _IDENTIFIER: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 _MOST_ALIGNED: Final = 4096
 _LONGEST_GUARD: Final = 60
@@ -210,6 +211,7 @@ class _Writer:
             self._visit_enum(ctype)
         elif isinstance(ctype, PointerType):
             if _IDENTIFIER.match(ctype.target) and ctype.target not in _C_SCALARS:
+                _check_name(ctype.target, "what a pointer leads to")
                 self.forward[ctype.target] = None
         elif isinstance(ctype, Record):
             known = self.records.get(ctype.name) if ctype.name else None
@@ -511,11 +513,16 @@ def _comment(text: str) -> str:
 def _check_name(name: str, what: str) -> None:
     if not _IDENTIFIER.match(name):
         refuse(f"{what}: expected a name that C allows, found {name!r}")
+    if name in _MACROS or name.startswith("ARENADS_"):
+        refuse(f"{what}: {name!r} means something else to C compilers; choose another name")
     for language, words in (("C", _C_KEYWORDS), ("C++", _CPP_KEYWORDS)):
         if name in words:
             refuse(f"{what}: {name!r} is a keyword of {language}; choose another name")
-    if name in _MACROS or name.startswith("ARENADS_"):
-        refuse(f"{what}: {name!r} means something else to C compilers; choose another name")
+    if _RESERVED.match(name):
+        refuse(
+            f"{what}: {name!r} is reserved to C compilers, as all names that begin with two"
+            " underscores, or one and a capital letter; choose another name"
+        )
 
 
 # --- the command ------------------------------------------------------------------------------

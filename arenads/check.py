@@ -6,13 +6,7 @@ import msgspec
 
 from arenads._core import lib
 from arenads.arena import Arena
-from arenads.errors import (
-    ArenadsError,
-    BudgetError,
-    DamagedError,
-    SchemaError,
-    StructureAbsentError,
-)
+from arenads.errors import BudgetError, DamagedError, RemovedError, StructureAbsentError
 from arenads.structure import Checkable, CheckReport, Counters
 from arenads.table import Table
 
@@ -111,10 +105,8 @@ def check_arena(pin: str, name: str | None = None, *, repair: bool = False) -> C
         for each in _names(arena) if name is None else [name]:
             try:
                 checked.append(_check_one(arena, each, repair))
-            except (StructureAbsentError, SchemaError) as error:
-                if each in _names(arena):
-                    checked.append(_uncheckable(each, error))
-                elif name is not None:  # else it was removed meanwhile
+            except (StructureAbsentError, RemovedError):
+                if name is not None:  # else it was removed meanwhile
                     raise
         memory = arena.statistics()
         return CheckedArena(
@@ -189,15 +181,9 @@ def _check_one(arena: Arena, name: str, repair: bool) -> CheckedStructure:
             nothing = (None, None, None, None, 0, "")
             return CheckedStructure(name, kind, entries, most, *nothing, counters)
         return _checked(name, kind, most, structure.check(repair=repair), counters)
-    except DamagedError as error:
-        return _uncheckable(name, error)
-
-
-def _uncheckable(name: str, error: ArenadsError) -> CheckedStructure:
-    said = error.message
-    if isinstance(error, StructureAbsentError):
-        said = f"{name}: damaged: the directory lists the name, and does not find it"
-    return CheckedStructure(name, "unknown", 0, 0, None, None, None, None, 1, said)
+    except (DamagedError, BudgetError) as error:
+        nothing = (None, None, None, None, 1, error.message)
+        return CheckedStructure(name, "unknown", 0, 0, *nothing)
 
 
 def _table(report: CheckedArena) -> Table:

@@ -21,7 +21,7 @@ import msgspec
 from arenads import __version__, _startup, compiler
 from arenads.condition import read_condition
 from arenads.errors import ArenadsError, CompileError, DamagedError
-from arenads.table import Live, printable, show
+from arenads.table import Live, json_text, printable, show, write_rows
 
 __all__ = ["main"]
 
@@ -74,7 +74,9 @@ def _report(error: ArenadsError) -> int:
 
 
 def _say(message: str) -> int:
-    print(f"arenads: {message}", file=sys.stderr)
+    # Names and what is stored come from the arena: nothing of it may steer a terminal.
+    lines = [printable(line) for line in message.expandtabs().split("\n")]
+    print("arenads:", "\n".join(lines), file=sys.stderr)
     return FAILED
 
 
@@ -83,7 +85,7 @@ def _complain(message: str) -> None:
 
 
 def _print_json(value: Any) -> None:
-    print(msgspec.json.encode(value).decode())
+    print(json_text(value))
 
 
 # --- commands ---------------------------------------------------------------------------------
@@ -193,21 +195,35 @@ def _check(options: argparse.Namespace) -> int:
 
 def _ls(options: argparse.Namespace) -> int:
     if options.pin is None:
-        from arenads.pins import find_arenas
+        from arenads.pins import PinnedArena, find_arenas
 
+        if options.arrow is not None:
+            return _say("an Arrow file has the structures of one arena: expected its PIN")
         found = find_arenas()
-        _print_json(found) if options.json else show(found.table())
+        if options.csv:
+            rows = [msgspec.structs.asdict(each) for each in found.arenas]
+            write_rows(rows, PinnedArena.__struct_fields__, sys.stdout)
+        else:
+            _print_json(found) if options.json else show(found.table())
         for complaint in found.complaints:
             _complain(complaint)
         return 0
-    from arenads.ls import list_arena
+    from arenads.ls import LISTED_COLUMNS, list_arena, listed_rows
 
     try:
         listed = list_arena(options.pin)
     except DamagedError as error:  # the root: nothing can be listed
         _say(error.message)
         return NO
-    _print_json(listed) if options.json else show(listed.table())
+    if options.arrow is not None:
+        from arenads.arrow_file import write_listing
+
+        write_listing(listed, options.arrow)
+        print(options.arrow)
+    elif options.csv:
+        write_rows(listed_rows(listed), LISTED_COLUMNS, sys.stdout)
+    else:
+        _print_json(listed) if options.json else show(listed.table())
     for each in listed.structures:
         if each.error:
             _say(printable(f"{each.name}: {each.error}"))
@@ -264,7 +280,7 @@ def _top(options: argparse.Namespace) -> int:
         [read_condition(text) for text in options.filter],
         options.interval,
         1 if options.once else options.count,
-        options.json,
+        "json" if options.json else "csv" if options.csv else "text",
     )
     try:
         fine = show_top(request, sys.stdout)
@@ -547,7 +563,12 @@ def _add_reading_commands(add: Callable[..., Any]) -> None:
     listing.add_argument(
         "pin", metavar="PIN", nargs="?", help="path of the pinned arena; default: find all"
     )
-    listing.add_argument("--json", action="store_true", help="print one JSON object")
+    form = listing.add_mutually_exclusive_group()
+    form.add_argument("--json", action="store_true", help="print one JSON object")
+    form.add_argument("--csv", action="store_true", help="print titles and a line for each")
+    form.add_argument(
+        "--arrow", metavar="FILE", help="write the list as an Arrow IPC file; needs PIN and pyarrow"
+    )
 
     dump = add(
         "dump",
@@ -607,7 +628,13 @@ def _add_reading_commands(add: Callable[..., Any]) -> None:
     times = top.add_mutually_exclusive_group()
     times.add_argument("--count", type=_count, metavar="N", help="end after N frames with rates")
     times.add_argument("--once", action="store_true", help="one frame with rates")
-    top.add_argument("--json", action="store_true", help="print one JSON object for each frame")
+    form = top.add_mutually_exclusive_group()
+    form.add_argument("--json", action="store_true", help="print one JSON object for each frame")
+    form.add_argument(
+        "--csv",
+        action="store_true",
+        help="print a line for each row of each frame, with the time in the first column",
+    )
 
     schema = add(
         "schema",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import itertools
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -15,7 +14,7 @@ from arenads.condition import Condition, all_of
 from arenads.errors import ArenadsError, BudgetError, DamagedError, RemovedError, SchemaError
 from arenads.fields import EntryField, comparable, entry_converter, field_named, fields_of, parsed
 from arenads.structure import Structure
-from arenads.table import printable
+from arenads.table import json_text, printable, write_csv
 from arenads.walk import count_entries, entries, parts
 
 __all__ = ["Form", "Request", "dump_arena"]
@@ -144,7 +143,7 @@ def _selected(
     for name, named in sorted(arena._entries(), key=lambda each: each[0]):
         try:
             yield name, _Selected(arena._open_named(name, named), request, progress)
-        except (*_INCOMPLETE, SchemaError) as error:
+        except _INCOMPLETE as error:
             yield name, error
 
 
@@ -190,7 +189,7 @@ def _write_rows(selected: _Selected, output: TextIO, width: int | None) -> None:
     fields = fields_of(selected.parts)
     rows = ([printable(field.text(entry)) for field in fields] for entry in selected.entries())
     first = list(itertools.islice(rows, _SAMPLE))
-    titles = [field.name for field in fields]
+    titles = [printable(field.name) for field in fields]
     widths = [max(map(len, column)) for column in zip(titles, *first, strict=True)]
     right = [field.is_number for field in fields]
     for row in itertools.chain([titles], first, rows):
@@ -214,11 +213,7 @@ def _write_json(
     complain: Callable[[str], None],
 ) -> bool:
     """Write one document, each entry on a line of its own, that ends as it should in any case."""
-    encode = msgspec.json.Encoder().encode
-
-    def text(value: object) -> str:
-        return encode(value).decode()
-
+    text = json_text
     fine = True
     head = text({"version": 1, "arena": request.pin, "engine": arena.engine})
     output.write(head[:-1] + ',"structures":[')
@@ -274,16 +269,13 @@ def _write_csv(
             f" there are {', '.join(map(repr, names)) or 'none'}"
         )
     one = msgspec.structs.replace(request, name=names[0])
-    writer = csv.writer(output, lineterminator="\n")
     for name, selected in _selected(arena, one, progress):
         try:
             if not isinstance(selected, _Selected):
                 raise selected
             fields = fields_of(selected.parts)
-            writer.writerow([field.name for field in fields])
-            writer.writerows(
-                [field.text(entry) for field in fields] for entry in selected.entries()
-            )
+            rows = ([field.text(entry) for field in fields] for entry in selected.entries())
+            write_csv([field.name for field in fields], rows, output)
         except _INCOMPLETE as error:
             progress.clear()
             complain(f"{name}: {error.message}")

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 import msgspec
 
 from arenads._core import lib
 from arenads.arena import Arena, flag_list
-from arenads.errors import ArenadsError, BudgetError, DamagedError, RemovedError, SchemaError
+from arenads.errors import ArenadsError, BudgetError, DamagedError, RemovedError
 from arenads.kinds import KINDS
 from arenads.structure import Counters, Structure
 from arenads.table import Table
 from arenads.walk import count_entries
 
-__all__ = ["ListedArena", "ListedStructure", "list_arena"]
+__all__ = ["LISTED_COLUMNS", "ListedArena", "ListedStructure", "list_arena", "listed_rows"]
 
 
 class ListedStructure(msgspec.Struct, frozen=True, kw_only=True):
@@ -82,6 +84,26 @@ class ListedArena(msgspec.Struct, frozen=True, kw_only=True):
             ),
             marked=[number for number, each in enumerate(self.structures) if each.error],
         )
+
+
+def listed_rows(listed: ListedArena) -> list[dict[str, object]]:
+    """Return a row for each structure, of columns as they go into CSV and Arrow files."""
+    return [_flat(each) for each in listed.structures]
+
+
+LISTED_COLUMNS: Final = (
+    *(name for name in ListedStructure.__struct_fields__ if name not in ("failures", "error")),
+    *Counters.__struct_fields__,
+    "error",
+)
+
+
+def _flat(each: ListedStructure) -> dict[str, object]:
+    found: dict[str, object] = msgspec.structs.asdict(each)
+    del found["failures"]
+    counted = {} if each.failures is None else msgspec.structs.asdict(each.failures)
+    found |= {name: counted.get(name) for name in Counters.__struct_fields__}
+    return {name: found[name] for name in LISTED_COLUMNS}
 
 
 def _row(each: ListedStructure) -> tuple[str, ...]:
@@ -154,7 +176,7 @@ def _list_structures(arena: Arena) -> tuple[list[ListedStructure], str]:
                 found.append(_listed(arena._open_named(name, named)))
             except RemovedError:
                 continue
-            except (DamagedError, BudgetError, SchemaError) as error:
+            except (DamagedError, BudgetError) as error:
                 found.append(ListedStructure(name=name, kind=kind, error=error.message))
     except ArenadsError as error:
         return found, f"the directory: {error.message}"

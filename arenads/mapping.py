@@ -10,11 +10,11 @@ from arenads._core import ffi, lib
 from arenads.bulk import is_array, pack_many, same_length, unpacked_array
 from arenads.errors import KeyAbsentError, KeyExistsError, SchemaError
 from arenads.fused import fuse_map, specialize
+from arenads.in_place import InPlace
 from arenads.keyed import Keyed
 from arenads.schema import INTEGERS, Scalar
 from arenads.snapshot import Snapshot
 from arenads.structure import buffer_maker
-from arenads.words import from_word, to_word, wrapped
 
 if TYPE_CHECKING:
     import numpy
@@ -30,13 +30,12 @@ D = TypeVar("D")
 # As globals: looking a constant up in the extension costs a third of an operation.
 _ABSENT, _EXISTS = lib.ADS_ABSENT, lib.ADS_EXISTS
 _ANY, _INSERT, _REPLACE = lib.ADS_ANY, lib.ADS_INSERT, lib.ADS_REPLACE
-_ADD = lib.CORE_ADD
 _UNFIT = lib.CORE_UNFIT
 _GET_UNSIGNED, _GET_SIGNED = lib.core_map_get_unsigned, lib.core_map_get_signed
 _MISSING: Any = object()
 
 
-class Map(Keyed[K, V], MutableMapping[K, V], Generic[K, V]):
+class Map(Keyed[K, V], InPlace[K, V], MutableMapping[K, V], Generic[K, V]):
     """Base of hash map and ordered map; not made directly."""
 
     _core_get: Any
@@ -317,94 +316,15 @@ class Map(Keyed[K, V], MutableMapping[K, V], Generic[K, V]):
 
     # --- in place -------------------------------------------------------------------------
 
-    def _access(self, key: K, field: str, access: int, operand: int = 0, expected: int = 0) -> int:
-        """Find the key and work on one field of its value, in one call; what it was before."""
-        offset, scalar = self._field(field)
-        before = ffi.new("__u64 *")
+    def _word(
+        self, key: K, offset: int, access: int, operand: int, expected: int, before: Any
+    ) -> None:
         code = lib.core_map_field(
-            self._handle,
-            self._key_codec.pack(key),
-            offset,
-            access,
-            wrapped(operand) if access == _ADD else to_word(operand, scalar),
-            to_word(expected, scalar),
-            before,
+            self._handle, self._key_codec.pack(key), offset, access, operand, expected, before
         )
         if code == _ABSENT:
             raise self._absent(key)
         self._check(code)
-        return from_word(int(before[0]), scalar)
-
-    def fetch_add(self, key: K, amount: int, field: str = "") -> int:
-        """Add to a 64-bit integer of a live value, atomically; return what it was before.
-
-        `field` names it ("calls", "cpu[2].ticks"); leave it out if the value is the integer.
-        Other writers, BPF programs too, lose nothing. If the key is deleted by someone
-        else at the same moment the addition may go to the entry's next key: do not
-        mix in-place changes with deletes of the same keys.
-
-        Raises
-        ------
-        KeyAbsentError, SchemaError
-
-        >>> import arenads
-        >>> with arenads.create("1MiB", engine="native") as arena:
-        ...     hits = arena.hashmap("hits", key=arenads.u32, value=arenads.u64)
-        ...     hits[1] = 5
-        ...     hits.fetch_add(1, 3), hits[1]
-        (5, 8)
-        """
-        return self._access(key, field, _ADD, amount)
-
-    def load(self, key: K, field: str = "") -> int:
-        """Read one 64-bit integer of a live value, never torn; `field` as in `fetch_add`.
-
-        Raises
-        ------
-        KeyAbsentError, SchemaError
-
-        >>> import arenads, msgspec
-        >>> Task = msgspec.defstruct("Task", [("calls", arenads.u64), ("limit", arenads.u64)])
-        >>> with arenads.create("1MiB", engine="native") as arena:
-        ...     tasks = arena.hashmap("tasks", key=arenads.u32, value=Task)
-        ...     tasks[1] = Task(7, 100)
-        ...     tasks.load(1, "limit")
-        100
-        """
-        return self._access(key, field, lib.CORE_LOAD)
-
-    def store(self, key: K, value: int, field: str = "") -> None:
-        """Write one 64-bit integer of a live value; `field` as in `fetch_add`.
-
-        Raises
-        ------
-        KeyAbsentError, SchemaError
-
-        >>> import arenads
-        >>> with arenads.create("1MiB", engine="native") as arena:
-        ...     hits = arena.hashmap("hits", key=arenads.u32, value=arenads.u64)
-        ...     hits[1] = 5
-        ...     hits.store(1, 0)
-        ...     hits[1]
-        0
-        """
-        self._access(key, field, lib.CORE_STORE, value)
-
-    def compare_exchange(self, key: K, expected: int, wanted: int, field: str = "") -> bool:
-        """Write one 64-bit integer of a live value if it is what is expected; whether it was.
-
-        Raises
-        ------
-        KeyAbsentError, SchemaError
-
-        >>> import arenads
-        >>> with arenads.create("1MiB", engine="native") as arena:
-        ...     hits = arena.hashmap("hits", key=arenads.u32, value=arenads.u64)
-        ...     hits[1] = 5
-        ...     hits.compare_exchange(1, 5, 6), hits.compare_exchange(1, 5, 7), hits[1]
-        (True, False, 6)
-        """
-        return self._access(key, field, lib.CORE_CAS, wanted, expected) == expected
 
     def view(self, key: K) -> View[V]:
         """Return a view of the live value of a key: its fields, in place.

@@ -8,12 +8,15 @@ bc       20
 
 from __future__ import annotations
 
+import csv
 import sys
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, TextIO
 
-__all__ = ["Live", "Table", "printable", "show"]
+import msgspec
+
+__all__ = ["Live", "Table", "json_text", "printable", "show", "write_csv", "write_rows"]
 
 
 def printable(text: object) -> str:
@@ -23,6 +26,62 @@ def printable(text: object) -> str:
     'a?[31mb?'
     """
     return "".join(each if each.isprintable() else "?" for each in str(text))
+
+
+def json_text(value: object) -> str:
+    """Return a value as one line of JSON that cannot steer a terminal, and loses nothing.
+
+    >>> json_text("a\\x1b[31m\\x9b")
+    '"a\\\\u001b[31m\\\\u009b"'
+    """
+    text = msgspec.json.encode(value).decode()
+    if text.isprintable():
+        return text
+    return "".join(each if each.isprintable() else _escaped(each) for each in text)
+
+
+def _escaped(character: str) -> str:
+    units = character.encode("utf-16-be").hex()
+    return "".join(f"\\u{units[at : at + 4]}" for at in range(0, len(units), 4))
+
+
+def write_csv(titles: Sequence[str] | None, rows: Iterable[Sequence[str]], output: TextIO) -> None:
+    """Write lines of CSV: in a file or a pipe as the data is, on a terminal what cannot steer it.
+
+    >>> write_csv(["name", "count"], [["a, b", "1"]], sys.stdout)
+    name,count
+    "a, b",1
+    """
+    if output.isatty():
+        titles = None if titles is None else [printable(title) for title in titles]
+        rows = ([printable(cell) for cell in row] for row in rows)
+    writer = csv.writer(output, lineterminator="\n")
+    if titles is not None:
+        writer.writerow(titles)
+    writer.writerows(rows)
+
+
+def write_rows(
+    rows: Sequence[Mapping[str, object]],
+    titles: Sequence[str],
+    file: TextIO,
+    *,
+    headed: bool = True,
+) -> None:
+    """Write rows as CSV, under titles unless not `headed`; lists as JSON, and nothing for None.
+
+    >>> write_rows([{"name": "a", "key": None, "flags": [1]}], ["name", "flags", "key"], sys.stdout)
+    name,flags,key
+    a,[1],
+    """
+    cells = ([_cell(row[title]) for title in titles] for row in rows)
+    write_csv(titles if headed else None, cells, file)
+
+
+def _cell(value: object) -> str:
+    if isinstance(value, str) or value is None:
+        return value or ""
+    return msgspec.json.encode(value).decode()
 
 
 class Table:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable, Sequence
-from typing import Any, Final, TextIO, TypeAlias
+from typing import Any, Final, Literal, TextIO, TypeAlias
 
 import msgspec
 
@@ -27,7 +27,7 @@ from arenads.keys import Keys
 from arenads.ls import failures_text
 from arenads.schema import Scalar, StrType
 from arenads.structure import Structure
-from arenads.table import Live, Table
+from arenads.table import Live, Table, json_text, write_rows
 from arenads.walk import Part, count_entries, entries, parts
 
 __all__ = ["Request", "show_top"]
@@ -54,7 +54,7 @@ class Request(msgspec.Struct, frozen=True):
     filters: Sequence[Condition] = ()
     interval: float = 1.0
     count: int | None = None
-    json: bool = False
+    form: Literal["text", "json", "csv"] = "text"
 
 
 class Sample(msgspec.Struct):
@@ -119,7 +119,7 @@ class _OfArena:
                     rows[(name,)] = _structure_row(opened[1])
                 except RemovedError:
                     continue
-                except (DamagedError, BudgetError, SchemaError) as error:
+                except (DamagedError, BudgetError) as error:
                     problems.append(f"{name}: {error.message}")
         except (DamagedError, BudgetError) as error:
             problems.append(f"the directory: {error.message}")
@@ -401,7 +401,8 @@ def _fitting(titles: list[str], rows: list[list[str]], width: int, sort: str | N
     return sorted(shown)
 
 
-def _json_line(frame: Frame, request: Request) -> str:
+def _plain_rows(frame: Frame) -> list[dict[str, Any]]:
+    """Return the rows as they go into JSON and CSV: numbers as they are, rates beside them."""
     rows = []
     for row in frame.rows:
         said: dict[str, Any] = {}
@@ -410,7 +411,26 @@ def _json_line(frame: Frame, request: Request) -> str:
             if _has_rate(field):
                 said[field.name + RATE] = rate
         rows.append(said)
-    return msgspec.json.encode(
+    return rows
+
+
+def _write_csv(frame: Frame, before: list[str], output: TextIO) -> list[str]:
+    """Write a frame's rows under titles, which the first has, and one whose fields are others.
+
+    The time is of this moment, in seconds since 1970. Returns the titles.
+    """
+    now = f"{time.time():.3f}"
+    titles = ["time"]
+    for field in frame.sample.fields:
+        titles += [field.name, field.name + RATE] if _has_rate(field) else [field.name]
+    rows = [{**row, "time": now} for row in _plain_rows(frame)]
+    write_rows(rows, titles, output, headed=titles != before)
+    output.flush()
+    return titles
+
+
+def _json_line(frame: Frame, request: Request) -> str:
+    return json_text(
         {
             "version": 1,
             "arena": request.pin,
@@ -418,9 +438,9 @@ def _json_line(frame: Frame, request: Request) -> str:
             "seconds": frame.seconds,
             "total": frame.sample.total,
             "notes": frame.sample.heading,
-            "rows": rows,
+            "rows": _plain_rows(frame),
         }
-    ).decode()
+    )
 
 
 def show_top(request: Request, output: TextIO) -> bool:
@@ -442,7 +462,7 @@ def show_top(request: Request, output: TextIO) -> bool:
         )
         frames = _Frames(source, request)
         with Keys() as keys, Live(output, screen=True) as live:
-            if live.size is None or request.json:
+            if live.size is None or request.form != "text":
                 _print_frames(arena, request, frames, keys, output)
             else:
                 _draw_frames(arena, request, frames, keys, live)
@@ -458,11 +478,16 @@ def _print_frames(
 ) -> None:
     frames.take()
     shown = 0
+    titles: list[str] = []
     while request.count is None or shown < request.count:
         if _pause(keys, request.interval):
             return
         frame = frames.take()
-        if request.json:
+        if request.form == "csv":
+            titles = _write_csv(frame, titles, output)
+            shown += 1
+            continue
+        if request.form == "json":
             text = _json_line(frame, request)
         else:
             text = _table(frame, _heading(arena, request), request.sort, None).plain()

@@ -97,9 +97,9 @@ class View(Generic[T]):
     ...     first.next = last
     ...     first.next.value, first.next.next
     ...     first.address == arena.base + first.offset, first.schema.name
-    ...     first.exchange("value", 8), first.load("value")
-    ...     first.store("value", 9)
-    ...     first.compare_exchange("next", last, None), first.next
+    ...     first.exchange(8, "value"), first.load("value")
+    ...     first.store(9, "value")
+    ...     first.cas(last, None, "next"), first.next
     ...     last.assign(first)
     ...     last.copy()
     ...     first.cast(u64).value  # what lies at the same address: the first member
@@ -249,19 +249,20 @@ class View(Generic[T]):
 
     # --- atomic ---------------------------------------------------------------------------
 
-    def fetch_add(self, field: str | int, amount: int) -> int:
+    def add(self, amount: int, field: str | int = "") -> int:
         """Add to a 64-bit integer, atomically; return what it was before.
 
-        `field` is a path such as "calls" or "cpu[2].ticks"; "value" in a view of the integer
-        itself, "[3]" or 3 in an array. The other methods below take the same, and pointers too: as
-        addresses, where what is written and expected may be a view or None.
+        `field` is a path such as "calls" or "cpu[2].ticks", in an array "[3]" or 3; leave it out
+        in a view of the integer itself. The other methods below take the same, and pointers too:
+        as addresses, where what is written and expected may be a view or None. Maps and arrays
+        have the same methods, with a key or an index before the other arguments.
 
         >>> import arenads
         >>> with arenads.create("1MiB", engine="native") as arena:
         ...     hits = arena.hashmap("hits", key=arenads.u32, value=arenads.u64)
         ...     hits[1] = 5
         ...     view = hits.view(1)
-        ...     view.fetch_add("value", 3), view.compare_exchange("value", 8, 0), hits[1]
+        ...     view.add(3), view.cas(8, 0), hits[1]
         (5, True, 0)
 
         Raises
@@ -272,18 +273,18 @@ class View(Generic[T]):
         offset, scalar = self.__view__.word(field, "add")
         return from_word(_access(self, offset, lib.CORE_ADD, field, wrapped(amount)), scalar)
 
-    def load(self, field: str | int) -> int:
+    def load(self, field: str | int = "") -> int:
         """Read a 64-bit integer; of a pointer, the address, wherever it leads.
 
         Raises
         ------
         SchemaError
-            As for `fetch_add`; so of the three below.
+            As for `add`; so of the three below.
         """
         offset, scalar = self.__view__.word(field)
         return from_word(_access(self, offset, lib.CORE_LOAD, field), scalar)
 
-    def store(self, field: str | int, value: int | View[Any] | None) -> None:
+    def store(self, value: int | View[Any] | None, field: str | int = "") -> None:
         """Write a 64-bit integer, or a pointer without a check of where it leads.
 
         Raises
@@ -293,7 +294,7 @@ class View(Generic[T]):
         offset, scalar = self.__view__.word(field, "store")
         _access(self, offset, lib.CORE_STORE, field, _word_of(value, scalar))
 
-    def exchange(self, field: str | int, value: int | View[Any] | None) -> int:
+    def exchange(self, value: int | View[Any] | None, field: str | int = "") -> int:
         """Write a 64-bit integer, atomically; return what it was before.
 
         Raises
@@ -304,16 +305,19 @@ class View(Generic[T]):
         operand = _word_of(value, scalar)
         return from_word(_access(self, offset, lib.CORE_EXCHANGE, field, operand), scalar)
 
-    def compare_exchange(
-        self, field: str | int, expected: int | View[Any] | None, wanted: int | View[Any] | None
+    def cas(
+        self,
+        expected: int | View[Any] | None,
+        wanted: int | View[Any] | None,
+        field: str | int = "",
     ) -> bool:
-        """Write a 64-bit integer if it is what is expected; return whether it was.
+        """Compare and swap: write a 64-bit integer if it is what is expected; whether it was.
 
         Raises
         ------
         SchemaError
         """
-        offset, scalar = self.__view__.word(field, "compare_exchange")
+        offset, scalar = self.__view__.word(field, "cas")
         old = _word_of(expected, scalar)
         return _access(self, offset, lib.CORE_CAS, field, _word_of(wanted, scalar), old) == old
 
@@ -332,8 +336,9 @@ def _access(
         view.__core__, view.__address__, at, access, operand, expected, before
     )
     if code == lib.ADS_INVALID:
+        what = "the value" if field == "" else repr(field)
         raise SchemaError(
-            f"atomic access needs an aligned 64-bit integer: {field!r} is at address"
+            f"atomic access needs an aligned 64-bit integer: {what} is at address"
             f" {view.__address__ + at:#x}"
         )
     if code:

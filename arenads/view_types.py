@@ -370,11 +370,11 @@ class Kind:
         try:
             return self._words[path, change]
         except KeyError:
-            alone = not isinstance(self.ctype, (Record, ArrayType)) and path == "value"
-            offset, scalar = field_of(self.schema, "" if alone else path)
+            offset, scalar = field_of(self.schema, path)
         if scalar.size != 8 or scalar.name[0] not in "ui":
             raise SchemaError(
-                f"atomic access needs an aligned 64-bit integer: {path!r} is a {scalar.name}"
+                f"atomic access needs an aligned 64-bit integer: {path or 'the value'!r} is a"
+                f" {scalar.name}"
             )
         if change and any(node <= offset < node + NODE_SIZE for node in self._nodes):
             refuse(_NODE_REFUSAL)

@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import everything
 import pytest
 from history_checker import Checker, build_checker
 from hypothesis import HealthCheck, settings
@@ -335,3 +336,30 @@ def eventually() -> Callable[[Callable[[], bool]], None]:
             os.sched_yield()
 
     return eventually
+
+
+@pytest.fixture
+def arena(engine: str) -> Iterator[arenads.Arena]:
+    """An empty arena; files with a size or options of their own define their own."""
+    with arenads.create("32MiB", engine=engine) as arena:  # type: ignore[arg-type]
+        yield arena
+
+
+@pytest.fixture
+def pinned(engine: str, pin: Path) -> Iterator[Path]:
+    """A pinned arena with structures of every kind."""
+    with arenads.create("4MiB", engine=engine) as arena:
+        everything.fill(arena)
+        arena.pin(pin)
+    yield pin
+
+
+@pytest.fixture
+def native_pin() -> Iterator[Path]:
+    """As `pinned`, of the native engine, where the pin is a file whose bytes are the arena's."""
+    place = Path(f"/dev/shm/arenads-test-everything-{os.getpid()}")
+    with arenads.create("4MiB", engine="native", provision=None) as arena:
+        everything.fill(arena)
+        arena.pin(place)
+    yield place
+    place.unlink(missing_ok=True)

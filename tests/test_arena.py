@@ -858,9 +858,9 @@ NUMBERS: dict[str, Callable[[Any], object]] = {
     "popitem": lambda numbers: numbers.popitem(),
     "clear": lambda numbers: numbers.clear(),
     "update": lambda numbers: numbers.update({1: 0}),
-    "fetch_add": lambda numbers: numbers.fetch_add(1, 1),
+    "add": lambda numbers: numbers.add(1, 1),
     "store": lambda numbers: numbers.store(1, 0),
-    "compare_exchange": lambda numbers: numbers.compare_exchange(1, 10, 0),
+    "cas": lambda numbers: numbers.cas(1, 10, 0),
     "repair": lambda numbers: numbers.check(repair=True),
 }
 EVENTS: dict[str, Callable[[Any], object]] = {
@@ -1195,7 +1195,7 @@ CLOSED: dict[str, Callable[[Any, Any, Any, Any], object]] = {
     "length": lambda arena, numbers, events, inbox: len(numbers),
     "iteration": lambda arena, numbers, events, inbox: list(numbers),
     "items": lambda arena, numbers, events, inbox: list(numbers.items()),
-    "fetch_add": lambda arena, numbers, events, inbox: numbers.fetch_add(1, 1),
+    "add": lambda arena, numbers, events, inbox: numbers.add(1, 1),
     "load": lambda arena, numbers, events, inbox: numbers.load(1),
     "check": lambda arena, numbers, events, inbox: numbers.check(),
     "counters": lambda arena, numbers, events, inbox: numbers.counters(),

@@ -158,7 +158,7 @@ class AgainstList(RuleBasedStateMachine):
 
     @rule(index=indexes, amount=st.integers(-MASK, MASK))
     def add(self, index: int, amount: int) -> None:
-        assert self.counts.fetch_add(index, amount) == self.model[index]
+        assert self.counts.add(index, amount) == self.model[index]
         self.model[index] = self.model[index] + amount & MASK
         self.touch(index % ENTRIES)
 
@@ -178,13 +178,13 @@ class AgainstList(RuleBasedStateMachine):
         self.touch(place)
 
     @rule(place=places, value=values, right=st.booleans(), in_c=st.booleans())
-    def compare_exchange(self, place: int, value: int, right: bool, in_c: bool) -> None:
+    def cas(self, place: int, value: int, right: bool, in_c: bool) -> None:
         expected = self.model[place] ^ (not right)
         if in_c:
             answer = self.arrays.run(COMPARE_EXCHANGE, place, value, expected=expected)
             assert answer.found == self.model[place]
         else:
-            assert self.counts.compare_exchange(place, expected, value) == right
+            assert self.counts.cas(place, expected, value) == right
         if right:
             self.model[place] = value
         self.touch(place)
@@ -226,7 +226,7 @@ class AgainstList(RuleBasedStateMachine):
     @rule(place=st.integers(0, 9), amount=st.integers(-9, 9))
     def add_to_a_field(self, place: int, amount: int) -> None:
         number, text = self.wides[place]
-        assert self.arrays.wides.fetch_add(place, amount, "number") == number
+        assert self.arrays.wides.add(place, amount, "number") == number
         self.wides[place] = (number + amount & MASK, text)
 
     @invariant()
@@ -385,7 +385,7 @@ def test_python_is_told_when_memory_ends(engine: str) -> None:
         assert 5 * CHUNK < stored < 16 * CHUNK
         assert list(numbers) == [*range(stored), *[0] * (100_000 - stored)]
         for operation in (
-            lambda: numbers.fetch_add(-1, 1),
+            lambda: numbers.add(-1, 1),
             lambda: numbers.store(-1, 1),
             lambda: numbers.__setitem__(-1, 1),
         ):
@@ -420,11 +420,11 @@ def test_an_index_out_of_range_is_an_index_error(arena: arenads.Arena, index: in
     for operation in (
         lambda: numbers[index],
         lambda: numbers.__setitem__(index, 1),
-        lambda: numbers.fetch_add(index, 1),
+        lambda: numbers.add(index, 1),
         lambda: numbers.load(index),
         lambda: numbers.store(index, 1),
         lambda: numbers.exchange(index, 1),
-        lambda: numbers.compare_exchange(index, 0, 1),
+        lambda: numbers.cas(index, 0, 1),
     ):
         with pytest.raises(arenads.RangeError, match="has 10 elements") as caught:
             operation()
@@ -451,7 +451,7 @@ def test_what_is_no_index_is_refused(arena: arenads.Arena, index: Any) -> None:
     with pytest.raises(arenads.SchemaError):
         numbers[index] = 1
     with pytest.raises(arenads.SchemaError):
-        numbers.fetch_add(index, 1)
+        numbers.add(index, 1)
 
 
 @pytest.mark.parametrize("value", [-1, 1 << 64, None, "1", 1.5])
@@ -491,7 +491,7 @@ def test_a_type_that_no_element_can_have_is_refused(arena: arenads.Arena, value:
 def test_only_an_aligned_integer_is_changed_in_place(arena: arenads.Arena) -> None:
     numbers = arena.array("numbers", value=u32, max_entries=10)
     with pytest.raises(arenads.SchemaError, match="aligned 64-bit integer"):
-        numbers.fetch_add(0, 1)
+        numbers.add(0, 1)
 
 
 def test_the_same_array_is_opened_again(arena: arenads.Arena) -> None:
@@ -538,10 +538,10 @@ def test_a_read_only_opener_reads_and_changes_nothing(arrays: Arrays, in_fork: A
                 lambda: counts.__setitem__(5, 1),
                 lambda: counts.__setitem__(4999, 1),
                 lambda: counts.__setitem__(slice(0, 2), [1, 1]),
-                lambda: counts.fetch_add(5, 1),
+                lambda: counts.add(5, 1),
                 lambda: counts.store(4999, 1),
                 lambda: counts.exchange(5, 1),
-                lambda: counts.compare_exchange(5, 6, 1),
+                lambda: counts.cas(5, 6, 1),
                 lambda: counts.check(repair=True),
             ):
                 with pytest.raises(arenads.ReadOnlyError):
@@ -560,7 +560,7 @@ def test_a_closed_arena_is_an_error_of_its_own(engine: str) -> None:
     for operation in (
         lambda: numbers[0],
         lambda: numbers.__setitem__(0, 1),
-        lambda: numbers.fetch_add(0, 1),
+        lambda: numbers.add(0, 1),
         lambda: list(numbers),
         lambda: numbers.populated,
         lambda: numbers.check(),
@@ -608,7 +608,7 @@ def test_check_finds_a_chunk_word_that_leads_elsewhere(arrays: Arrays, word: int
 def test_a_chunk_word_that_leads_nowhere_is_damage(arrays: Arrays, word: int) -> None:
     arrays.counts[0] = 1
     put(arrays.arena, word_of(arrays.counts, 0), word)
-    for operation in (lambda: arrays.counts[0], lambda: arrays.counts.fetch_add(0, 1)):
+    for operation in (lambda: arrays.counts[0], lambda: arrays.counts.add(0, 1)):
         with pytest.raises(arenads.DamagedError, match="array 'counts' is damaged"):
             operation()
     assert arrays.counts.counters().damaged == 2
@@ -659,7 +659,7 @@ def test_additions_of_both_sides_lose_nothing(arrays: Arrays) -> None:
     added = 0
     with Background(arrays, ADD, 0, ENTRIES, 1, 3) as program:
         for number in range(20_000):
-            arrays.counts.fetch_add(number * 7 % ENTRIES, 1)
+            arrays.counts.add(number * 7 % ENTRIES, 1)
             added += 1
     assert program.codes == {0}
     assert program.done == program.runs * ENTRIES
@@ -671,7 +671,7 @@ def test_a_field_is_counted_by_processes_a_program_and_threads_at_once(
 ) -> None:
     def add() -> None:
         for number in range(5_000):
-            arrays.counts.fetch_add(number % 3 * CHUNK, 1)
+            arrays.counts.add(number % 3 * CHUNK, 1)
 
     threads = [threading.Thread(target=add) for _ in range(2)]
     with Background(arrays, ADD, 0, 3, CHUNK, 1) as program:
@@ -700,7 +700,7 @@ def test_chunks_that_everyone_touches_first_are_made_once(start: Callable[..., A
     for thread in threads:
         thread.start()
     for number in range(chunks):
-        arrays.counts.fetch_add(number * CHUNK, 1)
+        arrays.counts.add(number * CHUNK, 1)
     for thread in threads:
         thread.join()
     assert {answer.code for answer in answers} == {0}

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import ctypes
-import enum
 import gc
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -16,9 +14,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_schema import plain, records
+from test_snapshot import Colour, Point
 
 import arenads
-from arenads import Array, Bits, Bytes, Codec, Schema, Str, i16, u8, u32, u64
+from arenads import Array, Bits, Bytes, Codec, Schema, Str, i16, u32, u64
 from arenads._core import ffi, lib
 from arenads.schema import (
     ArrayType,
@@ -36,16 +35,6 @@ from arenads.snapshot import Layout, Snapshot
 pyarrow = pytest.importorskip("pyarrow", reason="the extra arenads[arrow]")
 polars = pytest.importorskip("polars", reason="the extra arenads[arrow]")
 duckdb = pytest.importorskip("duckdb", reason="the extra arenads[arrow]")
-
-
-class Colour(enum.IntEnum):
-    RED = 1
-    GREEN = 7
-
-
-class Point(msgspec.Struct, frozen=True):
-    x: u8
-    y: u32
 
 
 class Task(msgspec.Struct):
@@ -68,12 +57,6 @@ ROWS = {
     )
     for number in range(1000)
 }
-
-
-@pytest.fixture
-def arena(engine: str) -> Iterator[arenads.Arena]:
-    with arenads.create("16MiB", engine=engine) as arena:  # type: ignore[arg-type]
-        yield arena
 
 
 @pytest.fixture

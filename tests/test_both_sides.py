@@ -282,7 +282,7 @@ def test_additions_of_both_sides_lose_nothing(traffic: Traffic) -> None:
     with Background(traffic, "add_counts", LAST_CPU, keys=8, rounds=500, value=3) as program:
         with on_cpu(FIRST_CPU):
             for number in range(8000):
-                traffic.counts.fetch_add(number % 8, 1)
+                traffic.counts.add(number % 8, 1)
                 added += 1
     assert program.codes == {0}
     assert program.done > 0
@@ -424,7 +424,7 @@ WRITER = """
         for number in range(2000):
             key = start + number % 100
             blocks[key] = {"word": [number] * 6}
-            counts.fetch_add(number % 4, 1)
+            counts.add(number % 4, 1)
             if number % 5 == 0:
                 del blocks[key]
     print("done", flush=True)
@@ -459,7 +459,7 @@ def test_a_forked_child_and_a_program_at_once(traffic: Traffic, in_fork: Any) ->
 
     def child() -> None:
         for _ in range(3000):
-            traffic.counts.fetch_add(1, 1)
+            traffic.counts.add(1, 1)
 
     with Background(traffic, "add_counts", first=1, rounds=200, value=1) as program:
         in_fork(child)
@@ -579,7 +579,7 @@ def test_counting_and_adding_in_place_at_once_loses_nothing(kernel_traffic: Traf
 
     def add() -> None:
         for _ in range(5000):
-            kernel_traffic.calls.fetch_add(key, 1000000)
+            kernel_traffic.calls.add(key, 1000000)
 
     thread = threading.Thread(target=add)
     thread.start()

@@ -429,7 +429,7 @@ def test_a_name_that_is_listed_and_not_found_is_damage(
         file.write(b"\x55" * 4)
     done = run("check", native_pin, *name)
     assert done.returncode == 1
-    assert "arenads: recent: damaged" in done.stderr
+    assert "the directory lists 'recent', and does not find it" in done.stderr
     assert "no structure" not in done.stderr
 
 

@@ -388,7 +388,7 @@ def use(structure, readonly):
     elif structure.kind_name == "array":
         attempt(lambda: list(itertools.islice(structure, 5000)))
         attempt(lambda: structure[17])
-        attempt(lambda: structure.fetch_add(-1, 1))
+        attempt(lambda: structure.add(-1, 1))
         attempt(lambda: structure.populated)
         attempt(lambda: structure.get_many([17, -1]))
         attempt(lambda: structure.update_many([17, -1], [1, 2]))

@@ -231,7 +231,7 @@ def test_an_event_that_is_in_one_count_only_is_a_problem(
 ) -> None:
     def meddle(_: Table) -> None:
         counted: Any = loaded[0]["totals"]
-        counted.fetch_add(next(iter(counted)), 1, "events")
+        counted.add(next(iter(counted)), 1, "events")
 
     outcome = demo.run(engine, 0.1, meddle)
     assert outcome.report.events_bpf > outcome.report.events_user
@@ -262,7 +262,7 @@ def test_the_command_exits_with_1_if_the_sides_disagree(
     def meddle(events: demo._ProcSamples) -> None:
         stop(events)
         counted: Any = loaded[0]["totals"]
-        counted.fetch_add(next(iter(counted)), 1, "events")
+        counted.add(next(iter(counted)), 1, "events")
 
     monkeypatch.setattr(demo._ProcSamples, "stop", meddle)
     with pytest.raises(SystemExit) as end:

@@ -32,24 +32,6 @@ from arenads.ls import list_arena
 from arenads.walk import entries, parts
 
 
-@pytest.fixture
-def pinned(engine: str, pin: Path) -> Iterator[Path]:
-    with arenads.create("4MiB", engine=engine) as arena:
-        everything.fill(arena)
-        arena.pin(pin)
-    yield pin
-
-
-@pytest.fixture
-def native_pin() -> Iterator[Path]:
-    place = Path(f"/dev/shm/arenads-test-dump-{os.getpid()}")
-    with arenads.create("4MiB", engine="native", provision=None) as arena:
-        everything.fill(arena)
-        arena.pin(place)
-    yield place
-    place.unlink(missing_ok=True)
-
-
 def dumped(request: Request, output: io.StringIO | None = None) -> str:
     """What a dump writes; it must be whole."""
     output = io.StringIO() if output is None else output
@@ -125,6 +107,59 @@ def test_csv_has_a_column_for_each_field(run: Run, pinned: Path) -> None:
     [second] = [row for row in rows if row["pid"] == "2"]
     assert second["comm"] == 'größe, "x"'
     assert (second["state"], second["last"], second["cpu.load"]) == ("SLEEPING", "[4,5,6]", "NaN")
+
+
+STEERING = "a\x1b[2J\x9b\x7f"  # what would clear a terminal
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.fixture
+def steering(engine: str, pin: Path) -> Path:
+    """A pin with structures in which everything that may be text would steer a terminal."""
+    with arenads.create("1MiB", engine=engine) as arena:  # type: ignore[arg-type]
+        texts = arena.hashmap(STEERING, key=arenads.Str[16], value=arenads.Str[8])
+        texts[STEERING] = STEERING
+        arena.pin(pin)
+    return pin
+
+
+@pytest.mark.parametrize("form", ["text", "csv", "json"])
+def test_nothing_in_an_arena_steers_a_terminal(steering: Path, form: Any) -> None:
+    for name in (None, STEERING):
+        shown = dumped(Request(str(steering), name, form), Terminal())
+        assert "a" in shown
+        assert all(each.isprintable() or each == "\n" for each in shown)
+
+
+def test_where_there_is_no_terminal_csv_and_json_have_what_is_stored(steering: Path) -> None:
+    rows = list(csv.reader(io.StringIO(dumped(Request(str(steering), None, "csv")))))
+    assert rows == [["key", "value"], [STEERING, STEERING]]
+    assert json_entries(steering, STEERING) == [{"key": STEERING, "value": STEERING}]
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["ls"],
+        ["ls", "--json"],
+        ["top", "--once", "--interval", "0.01"],
+        ["top", "--once", "--interval", "0.01", "--json"],
+        ["check"],
+        ["check", "--json"],
+        ["dump", "no"],
+        ["top", "--once", "no"],
+    ],
+)
+def test_no_command_lets_a_name_steer_a_terminal(
+    run: Run, steering: Path, command: list[str]
+) -> None:
+    done = run(command[0], steering, *command[1:])
+    assert "Traceback" not in done.stderr
+    assert all(each.isprintable() or each == "\n" for each in done.stdout + done.stderr)
 
 
 def test_csv_of_several_structures_is_refused(run: Run, pinned: Path) -> None:
@@ -282,10 +317,6 @@ def test_progress_is_told_on_a_terminal_if_the_entries_go_elsewhere(
     large_pin: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("arenads.dump._PROGRESS_SECONDS", 0)  # however fast the entries come
-
-    class Terminal(io.StringIO):
-        def isatty(self) -> bool:
-            return True
 
     errors = Terminal()
     dump_arena(Request(str(large_pin), "numbers", "csv"), Counting(), errors, print)

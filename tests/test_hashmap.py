@@ -150,11 +150,11 @@ class AgainstDict(RuleBasedStateMachine):
     @rule(key=keys, amount=st.integers(-(1 << 63), (1 << 64) - 1))
     def add(self, key: int, amount: int) -> None:
         if key in self.model:
-            assert self.map.fetch_add(key, amount) == self.model[key]
+            assert self.map.add(key, amount) == self.model[key]
             self.model[key] = (self.model[key] + amount) % (1 << 64)
         else:
             with pytest.raises(arenads.KeyAbsentError):
-                self.map.fetch_add(key, amount)
+                self.map.add(key, amount)
 
     @rule()
     def clear(self) -> None:
@@ -196,12 +196,12 @@ def test_an_absent_key_is_a_key_error(numbers: Any) -> None:
         lambda numbers: numbers.__delitem__(7),
         lambda numbers: numbers.replace(7, 1),
         lambda numbers: numbers.pop(7),
-        lambda numbers: numbers.fetch_add(7, 1),
+        lambda numbers: numbers.add(7, 1),
         lambda numbers: numbers.load(7),
         lambda numbers: numbers.store(7, 1),
-        lambda numbers: numbers.compare_exchange(7, 1, 1),
+        lambda numbers: numbers.cas(7, 1, 1),
     ],
-    ids=["del", "replace", "pop", "fetch_add", "load", "store", "compare_exchange"],
+    ids=["del", "replace", "pop", "add", "load", "store", "cas"],
 )
 def test_what_needs_a_key_refuses_an_absent_one(numbers: Any, use: Any) -> None:
     with pytest.raises(arenads.KeyAbsentError):
@@ -242,7 +242,7 @@ def test_setdefault_inserts_only_what_is_absent(numbers: Any) -> None:
 
 def test_a_value_that_was_read_is_a_copy(stats: Any) -> None:
     before = stats[1]
-    stats.fetch_add(1, 1, "calls")
+    stats.add(1, 1, "calls")
     assert (before.calls, stats[1].calls) == (5, 6)
 
 
@@ -336,7 +336,7 @@ def test_a_key_of_another_type_is_refused(numbers: Any, key: Any) -> None:
         lambda: numbers.__delitem__(key),
         lambda: numbers.insert(key, 1),
         lambda: numbers.replace(key, 1),
-        lambda: numbers.fetch_add(key, 1),
+        lambda: numbers.add(key, 1),
     ):
         with pytest.raises(arenads.SchemaError):
             use()
@@ -553,26 +553,26 @@ def test_a_map_grows_while_two_processes_fill_it(
 # --- in place ---------------------------------------------------------------------------------
 
 
-def test_fetch_add_returns_what_was_there_before(stats: Any) -> None:
-    assert stats.fetch_add(1, 10, "calls") == 5
+def test_add_returns_what_was_there_before(stats: Any) -> None:
+    assert stats.add(1, 10, "calls") == 5
     assert stats.load(1, "calls") == 15
     assert stats[1] == Stat(calls=15, change=-5, pid=1, ticks=[7, 8], comm="init")
 
 
 def test_signed_fields_are_signed(stats: Any) -> None:
-    assert stats.fetch_add(1, -10, "change") == -5
+    assert stats.add(1, -10, "change") == -5
     assert stats.load(1, "change") == -15
     stats.store(1, -(1 << 63), "change")
     assert stats.load(1, "change") == -(1 << 63)
 
 
 def test_unsigned_fields_wrap_around(stats: Any) -> None:
-    stats.fetch_add(1, -6, "calls")
+    stats.add(1, -6, "calls")
     assert stats.load(1, "calls") == (1 << 64) - 1
 
 
 def test_an_element_of_an_array_can_be_changed_in_place(stats: Any) -> None:
-    stats.fetch_add(1, 1, "ticks[1]")
+    stats.add(1, 1, "ticks[1]")
     assert stats[1].ticks == [7, 9]
 
 
@@ -581,12 +581,18 @@ def test_store_writes_one_field(stats: Any) -> None:
     assert stats[1] == Stat(calls=99, change=-5, pid=1, ticks=[7, 8], comm="init")
 
 
-def test_compare_exchange_writes_only_what_is_expected(stats: Any) -> None:
-    assert not stats.compare_exchange(1, 4, 9, "calls")
+def test_exchange_returns_what_was_there_before(stats: Any) -> None:
+    assert stats.exchange(1, 9, "calls") == 5
+    assert stats.exchange(1, -7, "change") == -5
+    assert (stats[1].calls, stats[1].change) == (9, -7)
+
+
+def test_cas_writes_only_what_is_expected(stats: Any) -> None:
+    assert not stats.cas(1, 4, 9, "calls")
     assert stats.load(1, "calls") == 5
-    assert stats.compare_exchange(1, 5, 9, "calls")
+    assert stats.cas(1, 5, 9, "calls")
     assert stats.load(1, "calls") == 9
-    assert stats.compare_exchange(1, -5, -6, "change")
+    assert stats.cas(1, -5, -6, "change")
     assert stats.load(1, "change") == -6
 
 
@@ -595,10 +601,11 @@ def test_compare_exchange_writes_only_what_is_expected(stats: Any) -> None:
 )
 def test_only_aligned_64_bit_fields_can_be_changed_in_place(stats: Any, field: str) -> None:
     for use in (
-        lambda: stats.fetch_add(1, 1, field),
+        lambda: stats.add(1, 1, field),
         lambda: stats.load(1, field),
         lambda: stats.store(1, 1, field),
-        lambda: stats.compare_exchange(1, 1, 2, field),
+        lambda: stats.exchange(1, 1, field),
+        lambda: stats.cas(1, 1, 2, field),
     ):
         with pytest.raises(arenads.SchemaError):
             use()
@@ -607,12 +614,12 @@ def test_only_aligned_64_bit_fields_can_be_changed_in_place(stats: Any, field: s
 @pytest.mark.parametrize(
     "use",
     [
-        lambda stats: stats.fetch_add("calls", 1, 1),
-        lambda stats: stats.compare_exchange(1, "calls", 8, 9),
+        lambda stats: stats.add("calls", 1, 1),
+        lambda stats: stats.cas(1, "calls", 8, 9),
         lambda stats: stats.store(1, "calls", 7),
         lambda stats: stats.load(1, ["calls"]),
         lambda stats: stats.load(1, None),
-        lambda stats: stats.fetch_add(1, 1),
+        lambda stats: stats.add(1, 1),
     ],
 )
 def test_who_names_no_field_is_told_which_there_are(
@@ -627,14 +634,14 @@ def test_of_an_array_an_element_is_named(arena: arenads.Arena) -> None:
     pairs = arena.hashmap("pairs", key=u32, value=arenads.Array[u64, 2])
     pairs[1] = [5, 6]
     with pytest.raises(arenads.SchemaError, match=r'name an element, such as "\[0\]"; found none'):
-        pairs.fetch_add(1, 1)
-    assert pairs.fetch_add(1, 1, "[1]") == 6
+        pairs.add(1, 1)
+    assert pairs.add(1, 1, "[1]") == 6
 
 
 def test_an_integer_has_no_field_to_name(numbers: Any) -> None:
     numbers[1] = 10
     with pytest.raises(arenads.SchemaError, match="name no field: the value has none; found 3"):
-        numbers.fetch_add(1, 1, 3)
+        numbers.add(1, 1, 3)
 
 
 def test_a_value_that_is_no_integer_has_no_atomic_access(arena: arenads.Arena) -> None:
@@ -650,9 +657,9 @@ def test_storing_what_does_not_fit_is_refused(numbers: Any, value: Any) -> None:
     with pytest.raises(arenads.SchemaError):
         numbers.store(1, value)
     with pytest.raises(arenads.SchemaError):
-        numbers.compare_exchange(1, 10, value)
+        numbers.cas(1, 10, value)
     with pytest.raises(arenads.SchemaError):
-        numbers.compare_exchange(1, value, 10)
+        numbers.cas(1, value, 10)
     assert numbers[1] == 10
 
 
@@ -660,7 +667,7 @@ def test_storing_what_does_not_fit_is_refused(numbers: Any, value: Any) -> None:
 def test_adding_what_is_no_integer_is_refused(numbers: Any, amount: Any) -> None:
     numbers[1] = 10
     with pytest.raises(arenads.SchemaError):
-        numbers.fetch_add(1, amount)
+        numbers.add(1, amount)
     assert numbers[1] == 10
 
 
@@ -669,7 +676,7 @@ def test_additions_of_threads_and_processes_lose_nothing(numbers: Any, in_fork: 
 
     def add() -> None:
         for _ in range(3000):
-            numbers.fetch_add(1, 1)
+            numbers.add(1, 1)
 
     threads = [threading.Thread(target=add) for _ in range(3)]
     for thread in threads:

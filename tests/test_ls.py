@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import csv
+import ctypes
+import io
 import json
 import os
 import sys
@@ -21,24 +24,6 @@ from arenads.pins import find_arenas
 
 DIRECTORY_ENTRY = 16  # an entry's link and hash, before its key, a name
 NAME_SIZE = 64
-
-
-@pytest.fixture
-def pinned(engine: str, pin: Path) -> Iterator[Path]:
-    with arenads.create("4MiB", engine=engine) as arena:
-        everything.fill(arena)
-        arena.pin(pin)
-    yield pin
-
-
-@pytest.fixture
-def native_pin(tmp_path: Path) -> Iterator[Path]:
-    place = Path(f"/dev/shm/arenads-test-ls-{os.getpid()}")
-    with arenads.create("4MiB", engine="native", provision=None) as arena:
-        everything.fill(arena)
-        arena.pin(place)
-    yield place
-    place.unlink(missing_ok=True)
 
 
 def overwrite(place: Path, at: int, number: int, size: int) -> None:
@@ -286,3 +271,95 @@ def test_a_name_that_leads_nowhere_is_told(native_pin: Path) -> None:
     found = by_name(list_arena(str(native_pin)))
     assert found["tasks"].error
     assert not found["inbox"].error
+
+
+@pytest.fixture
+def misnamed(pinned: Path) -> Iterator[Path]:
+    """A pin in whose directory the name `tasks` has become `tasky`, which hashes to elsewhere."""
+    with arenads.open(pinned) as arena:
+        memory = (ctypes.c_char * arena.populated).from_address(arena.base)
+        memory[memory.raw.index(b"tasks".ljust(NAME_SIZE, b"\0")) + 4] = b"y"
+    yield pinned
+
+
+def test_a_name_that_is_listed_and_not_found_is_damage(misnamed: Path) -> None:
+    with arenads.open(misnamed) as arena:
+        assert "tasky" in list(arena.structures)
+        for use in (lambda: arena.structures["tasky"], lambda: arena.remove("tasky")):
+            with pytest.raises(arenads.DamagedError, match="lists 'tasky', and does not find it"):
+                use()
+        with pytest.raises(arenads.StructureAbsentError, match="Did you mean 'tasky'"):
+            arena.structures["tasks"]
+
+
+def test_commands_for_a_name_that_is_listed_and_not_found_tell_of_damage(
+    run: Run, misnamed: Path
+) -> None:
+    for command in (["dump"], ["top", "--once", "--interval", "0.01"], ["check"]):
+        done = run(*command, misnamed, "tasky")
+        assert done.returncode == 1, done
+        assert "the directory lists 'tasky', and does not find it" in done.stderr
+        assert "Traceback" not in done.stderr
+    assert run("ls", misnamed).returncode == 0  # it goes by what the directory lists
+
+
+def test_a_listed_name_that_nobody_could_have_given_is_damage(pinned: Path) -> None:
+    with arenads.open(pinned) as arena:
+        memory = (ctypes.c_char * arena.populated).from_address(arena.base)
+        at = memory.raw.index(b"tasks".ljust(NAME_SIZE, b"\0"))
+        memory[at : at + NAME_SIZE] = b"\xff" * (NAME_SIZE - 1) + b"\0"
+        [name] = [each for each in arena.structures if each not in everything.KINDS]
+        with pytest.raises(arenads.DamagedError, match="does not find it"):
+            arena.structures[name]
+        with pytest.raises(arenads.SchemaError, match="a name has at most"):
+            arena.structures["x" * 100]
+
+
+# --- CSV and Arrow --------------------------------------------------------------------------
+
+
+def test_csv_has_a_line_for_each_structure(run: Run, pinned: Path) -> None:
+    done = run("ls", pinned, "--csv")
+    assert (done.returncode, done.stderr) == (0, "")
+    rows = {row["name"]: row for row in csv.DictReader(io.StringIO(done.stdout))}
+    assert {name: row["kind"] for name, row in rows.items()} == everything.KINDS
+    assert (rows["slots"]["max_entries"], rows["tasks"]["entries"]) == ("100000", "3")
+    assert (rows["muted"]["value"], rows["tasks"]["value"]) == ("", "Task")
+    assert (rows["inbox"]["full"], rows["log"]["flags"]) == ("1", '["overwrite"]')
+
+
+def test_csv_without_a_pin_has_a_line_for_each_arena(run: Run, pinned: Path, engine: str) -> None:
+    rows = list(csv.DictReader(io.StringIO(run("ls", "--csv").stdout)))
+    [ours] = [row for row in rows if row["pin"] == str(pinned)]
+    assert (ours["engine"], ours["structures"]) == (engine, str(len(everything.KINDS)))
+
+
+def test_a_structure_that_is_damaged_has_its_error_in_csv(run: Run, native_pin: Path) -> None:
+    overwrite(native_pin, value_at(native_pin, "tasks") + 4, 0xFFFFFFC0, 4)
+    done = run("ls", native_pin, "--csv")
+    assert done.returncode == 1
+    rows = {row["name"]: row for row in csv.DictReader(io.StringIO(done.stdout))}
+    assert rows["tasks"]["error"] and not rows["tasks"]["full"] and not rows["inbox"]["error"]
+
+
+def test_the_list_can_be_an_arrow_file(run: Run, pinned: Path, tmp_path: Path) -> None:
+    ipc = pytest.importorskip("pyarrow.ipc", reason="the extra arenads[arrow]")
+    place = tmp_path / "list.arrow"
+    done = run("ls", pinned, "--arrow", place)
+    assert (done.returncode, done.stdout, done.stderr) == (0, f"{place}\n", "")
+    rows = {row["name"]: row for row in ipc.open_file(place).read_all().to_pylist()}
+    assert {name: row["kind"] for name, row in rows.items()} == everything.KINDS
+    assert (rows["muted"]["value"], rows["tasks"]["entries"], rows["inbox"]["full"]) == (None, 3, 1)
+    assert rows["log"]["flags"] == ["overwrite"]
+
+
+def test_an_arrow_list_of_all_arenas_is_refused(run: Run, tmp_path: Path) -> None:
+    assert "expected its PIN" in fails(run("ls", "--arrow", tmp_path / "list.arrow"))
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_list_does_not_take_the_place_of_the_arena(run: Run, native_pin: Path) -> None:
+    pytest.importorskip("pyarrow", reason="the extra arenads[arrow]")
+    before = native_pin.read_bytes()
+    assert "is the arena itself" in fails(run("ls", native_pin, "--arrow", native_pin))
+    assert native_pin.read_bytes() == before

@@ -27,7 +27,7 @@ OPERATIONS: dict[str, list[Callable[[Any], object]]] = {
         lambda it: 1 in it,
         lambda it: it.update({1: 1}),
         lambda it: it.pop(1),
-        lambda it: it.fetch_add(1, 1),
+        lambda it: it.add(1, 1),
         list,
         len,
     ],
@@ -38,7 +38,7 @@ OPERATIONS: dict[str, list[Callable[[Any], object]]] = {
     "array": [
         lambda it: it[1],
         lambda it: it.__setitem__(1, 1),
-        lambda it: it.fetch_add(1, 1),
+        lambda it: it.add(1, 1),
         lambda it: it.load(1),
         lambda it: it.populated,
         list,

@@ -7,7 +7,7 @@ import os
 import struct
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -38,12 +38,6 @@ class Task(msgspec.Struct):
     name: Str[12]
     colour: Colour
     points: arenads.Array[Point, 2]
-
-
-@pytest.fixture
-def arena(engine: str) -> Iterator[arenads.Arena]:
-    with arenads.create("32MiB", engine=engine) as arena:  # type: ignore[arg-type]
-        yield arena
 
 
 def task(number: int) -> Task:

@@ -505,7 +505,7 @@ def expect_room(soak: Soak) -> None:
     for _ in range(items.max_entries - len(items)):
         program["linked"].push(items.alloc(item))
     for first in range(0, CELLS, STORED):
-        program["array"].fetch_add(first, 0, "words[0]")
+        program["array"].add(first, 0, "words[0]")
     for name in ("map", "grace", "set", "list", "ordered", "mpmc", "array", "items", "linked"):
         report = program[name].check()
         assert (report.errors, report.leaked, report.live) == (0, 0, program[name].max_entries)

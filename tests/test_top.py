@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import csv
 import fcntl
+import io
 import json
 import os
 import pty
@@ -67,8 +69,8 @@ def test_a_rate_is_the_change_a_second(arena: arenads.Arena, stats: Any) -> None
     first = frames.take()
     assert first.seconds is None
     assert all(row.rates == (None, None, None) for row in first.rows)
-    stats.fetch_add(2, 500, "calls")
-    stats.fetch_add(3, -1, "errors")
+    stats.add(2, 500, "calls")
+    stats.add(3, -1, "errors")
     frame = frames.take()
     assert frame.seconds is not None
     changes = {
@@ -179,8 +181,8 @@ def test_rates_are_sorted_and_filtered_too(arena: arenads.Arena, stats: Any) -> 
     only = frames_of(arena, filters=["calls/s>0"])
     by_rate.take()
     only.take()
-    stats.fetch_add(2, 10, "calls")
-    stats.fetch_add(3, 10, "errors")
+    stats.add(2, 10, "calls")
+    stats.add(3, 10, "errors")
     assert keys_of(by_rate)[0] == 3
     assert keys_of(only) == [2]
 
@@ -366,6 +368,23 @@ class Terminal:
         self.child.communicate()
         os.close(self._master)
         os.close(self._slave)
+
+
+def test_csv_has_one_head_and_a_line_for_each_row_of_each_frame(run: Run, pinned: Path) -> None:
+    done = run("top", pinned, "stats", "--csv", "--count", "2", "--interval", "0.05")
+    assert (done.returncode, done.stderr) == (0, "")
+    rows = list(csv.DictReader(io.StringIO(done.stdout)))
+    assert list(rows[0]) == ["time", "key", "calls", "calls/s", "errors", "errors/s"]
+    assert len(rows) == 6
+    assert sorted(row["key"] for row in rows[:3]) == ["1", "2", "3"]
+    assert rows[0]["time"] == rows[2]["time"] < rows[3]["time"]
+    assert all(row["calls/s"] == "0.0" for row in rows)
+
+
+def test_csv_of_all_structures_has_a_line_for_each(run: Run, pinned: Path) -> None:
+    done = run("top", pinned, "--csv", "--once", "--interval", "0.05")
+    [row] = csv.DictReader(io.StringIO(done.stdout))
+    assert (row["name"], row["entries"], row["at_most"]) == ("stats", "3", "1000")
 
 
 @pytest.fixture

@@ -43,7 +43,7 @@ with arenads.create("1MiB") as arena:
     reveal_type(tasks.view(1))
     reveal_type(tasks.view(1).copy())
     reveal_type(tasks.view(1).parent)
-    reveal_type(tasks.fetch_add(1, 5, "calls"))
+    reveal_type(tasks.add(1, 5, "calls"))
     reveal_type(arena.set("seen", key=u64))
     reveal_type(arena.orderedmap("due", key=Annotated[str, Size(8)], value=u32).first())
     reveal_type(arena.array("counts", value=Annotated[list[u32], Size(8)], max_entries=4)[0])

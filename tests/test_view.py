@@ -439,7 +439,7 @@ def test_members_of_packed_records_are_read_and_written(arena: arenads.Arena) ->
     assert pool[address] == Tight(1, MASK - 1, -1.5, address, 4)
     assert view.next.next == view
     with pytest.raises(arenads.SchemaError, match="aligned 64-bit integer: 'number' is at"):
-        view.fetch_add("number", 1)
+        view.add(1, "number")
 
 
 # --- what does not fit --------------------------------------------------------------------------
@@ -627,7 +627,7 @@ def test_pointers_to_numbers_text_and_arrays_have_a_value(arena: arenads.Arena) 
     assert struct.unpack_from("<Q8s3H2xQ", place[at]) == (
         5, b"text\0\0\0\0", 0, 7, 0, point
     )  # fmt: skip
-    assert view.number.fetch_add("value", 1) == 5
+    assert view.number.add(1) == 5
     assert view.numbers.copy() == [0, 7, 0]
     assert view.pointer.value.x == 1
     assert view.text.value == "text"
@@ -740,7 +740,7 @@ def test_an_address_where_no_record_can_be_is_refused(
         items: Any = arena.pool("items", value=Item)
         item = items.view(items.alloc(Item(7)))
         address = wrong(arena, item.address)
-        item.store("next", address)
+        item.store(address, "next")
         before = memory(arena)
         for use in (
             lambda: arena.view(address, Item),
@@ -788,7 +788,7 @@ def test_the_error_says_what_is_wrong_with_an_address(arena: arenads.Arena, item
     ):
         with pytest.raises(arenads.AddressError, match=words):
             arena.view(address, Item)
-    item.store("next", 3)
+    item.store(3, "next")
     with pytest.raises(
         arenads.AddressError, match=f"pointer 'next' at {item.address + 8:#x}: no Item"
     ):
@@ -867,10 +867,10 @@ def every_change(item: Any) -> list[Callable[[], Any]]:
         lambda: item.assign(Item(1)),
         lambda: numbers.__setitem__(0, 1),
         lambda: setattr(point, "x", 1),
-        lambda: item.store("value", 1),
-        lambda: item.exchange("value", 1),
-        lambda: item.fetch_add("value", 1),
-        lambda: item.compare_exchange("value", 7, 1),
+        lambda: item.store(1, "value"),
+        lambda: item.exchange(1, "value"),
+        lambda: item.add(1, "value"),
+        lambda: item.cas(7, 1, "value"),
     ]  # fmt: skip
 
 
@@ -917,7 +917,7 @@ def test_a_view_of_a_read_only_arena_reads_and_refuses_to_write(
 def test_a_view_works_in_a_forked_child(item: Any, in_fork: Any) -> None:
     def child() -> None:
         assert item.value == 7
-        item.fetch_add("value", 1)
+        item.add(1, "value")
 
     in_fork(child)
     assert item.value == 8
@@ -959,29 +959,29 @@ def test_views_of_the_same_address_in_other_arenas_differ(engine: Any, item: Any
 
 
 def test_atomics_return_what_was_there(item: Any) -> None:
-    assert item.fetch_add("value", 3) == 7
-    assert item.fetch_add("value", -10) == 10
-    assert item.exchange("value", 5) == 0
-    assert item.compare_exchange("value", 4, 9) is False
-    assert item.compare_exchange("value", 5, 9) is True
-    item.store("value", MASK)
+    assert item.add(3, "value") == 7
+    assert item.add(-10, "value") == 10
+    assert item.exchange(5, "value") == 0
+    assert item.cas(4, 9, "value") is False
+    assert item.cas(5, 9, "value") is True
+    item.store(MASK, "value")
     assert item.load("value") == MASK == item.value
-    assert item.fetch_add("value", 2) == MASK
+    assert item.add(2, "value") == MASK
     assert item.value == 1
-    assert item.fetch_add("below", -5) == 0
+    assert item.add(-5, "below") == 0
     assert item.load("below") == -5
-    assert item.compare_exchange("below", -5, -6)
+    assert item.cas(-5, -6, "below")
 
 
 def test_pointers_are_exchanged_atomically(arena: arenads.Arena, item: Any) -> None:
     other = arena.structures["items"].view(  # type: ignore[attr-defined]
         arena.structures["items"].alloc(Item(1))  # type: ignore[attr-defined]
     )
-    assert item.compare_exchange("next", None, other)
-    assert not item.compare_exchange("next", None, item)
+    assert item.cas(None, other, "next")
+    assert not item.cas(None, item, "next")
     assert item.next == other
     assert item.load("next") == other.address
-    assert item.exchange("next", None) == other.address
+    assert item.exchange(None, "next") == other.address
     assert item.next is None
 
 
@@ -989,10 +989,10 @@ def test_a_path_leads_to_a_member_of_a_member(arena: arenads.Arena) -> None:
     cls = msgspec.defstruct("Cpus", [("cpu", Array[Job, 3]), ("words", Array[u64, 2])])
     pool = arena.pool("pool", value=cls)
     view: Any = pool.view(pool.alloc(cls([Job(0)] * 3, [0, 0])))
-    assert view.fetch_add("cpu[2].number", 5) == 0
-    assert view.fetch_add("words[1]", 6) == 0
-    assert view.words.fetch_add("[1]", 1) == 6
-    assert view.words.fetch_add(1, 1) == 7
+    assert view.add(5, "cpu[2].number") == 0
+    assert view.add(6, "words[1]") == 0
+    assert view.words.add(1, "[1]") == 6
+    assert view.words.add(1, 1) == 7
     assert (view.cpu[2].number, list(view.words)) == (5, [0, 8])
 
 
@@ -1012,10 +1012,10 @@ def test_a_path_leads_to_a_member_of_a_member(arena: arenads.Arena) -> None:
 def test_atomics_on_what_is_no_word_are_refused(item: Any, field: Any, words: str) -> None:
     for use in (
         lambda: item.load(field),
-        lambda: item.store(field, 1),
-        lambda: item.fetch_add(field, 1),
-        lambda: item.exchange(field, 1),
-        lambda: item.compare_exchange(field, 0, 1),
+        lambda: item.store(1, field),
+        lambda: item.add(1, field),
+        lambda: item.exchange(1, field),
+        lambda: item.cas(0, 1, field),
     ):
         with pytest.raises(arenads.SchemaError, match=words):
             use()
@@ -1024,10 +1024,10 @@ def test_atomics_on_what_is_no_word_are_refused(item: Any, field: Any, words: st
 @pytest.mark.parametrize("number", [-1, 1 << 64, 1.5, "1"])
 def test_a_number_that_does_not_fit_a_word_is_refused(item: Any, number: Any) -> None:
     uses: list[Callable[[], object]] = [
-        lambda: item.store("value", number),
-        lambda: item.exchange("value", number),
-        lambda: item.compare_exchange("value", number, 1),
-        lambda: item.compare_exchange("value", 7, number),
+        lambda: item.store(number, "value"),
+        lambda: item.exchange(number, "value"),
+        lambda: item.cas(number, 1, "value"),
+        lambda: item.cas(7, number, "value"),
     ]
     for use in uses:
         with pytest.raises(arenads.SchemaError):
@@ -1046,7 +1046,7 @@ def in_threads(*work: Callable[[], object]) -> None:
 def test_additions_of_threads_are_not_lost(item: Any) -> None:
     def add() -> None:
         for _ in range(5000):
-            item.fetch_add("value", 1)
+            item.add(1, "value")
 
     in_threads(add, add, add)
     assert item.value == 15007
@@ -1150,7 +1150,7 @@ def test_a_value_of_a_map_is_viewed_in_place(arena: arenads.Arena, maker: str) -
     assert items[5].name == "here"
     assert type(view.copy()) is Item
     assert items.view(5) == view == view.next
-    items.fetch_add(5, 2, "value")
+    items.add(5, 2, "value")
     assert view.value == 10
     with pytest.raises(arenads.KeyAbsentError):
         items.view(6)
@@ -1216,7 +1216,7 @@ def test_records_of_an_intrusive_list_are_walked_and_linked_as_views(arena: aren
     for view in views:
         ready.push(view)
     for task in ready.views():
-        task.fetch_add("calls", task.pid)
+        task.add(task.pid, "calls")
     assert list(ready.views()) == views[::-1]
     assert sum(task.calls for task in ready.views()) == sum(range(300))
     assert views[7] in ready
@@ -1242,8 +1242,8 @@ def test_nodes_are_changed_by_their_list_only(arena: arenads.Arena) -> None:
         lambda: setattr(view.node, "order", 5),
         lambda: setattr(view, "node", Node()),
         lambda: view.node.assign(Node()),
-        lambda: view.store("node.link", 0),
-        lambda: view.node.fetch_add("order", 1),
+        lambda: view.store(0, "node.link"),
+        lambda: view.node.add(1, "order"),
     ):
         with pytest.raises(arenads.SchemaError, match="by its intrusive list only"):
             use()
@@ -1297,12 +1297,12 @@ class Grown:
         at, field, depth = self.tree, "root", 0
         while node := getattr(at, field):
             if node.key == key:
-                node.fetch_add("hits", 1)
+                node.add(1, "hits")
                 return node
             at, field, depth = node, "left" if key < node.key else "right", depth + 1
         fresh = self.nodes.view(self.nodes.alloc({"key": key, "hits": 1, "depth": depth, **more}))
-        assert at.compare_exchange(field, None, fresh)
-        self.tree.fetch_add("size", 1)
+        assert at.cas(None, fresh, field)
+        self.tree.add(1, "size")
         return fresh
 
 
@@ -1376,7 +1376,7 @@ def test_a_change_by_a_view_is_seen_by_the_program(grown: Grown) -> None:
         grown.run("insert", key)
     root = grown.tree.root
     root.hits = 100
-    root.right.fetch_add("hits", 10)
+    root.right.add(10, "hits")
     assert grown.run("find", 5)[1] == 100
     assert grown.run("insert", 8)[1] == 12
     root.left = None
@@ -1407,11 +1407,11 @@ def test_a_damaged_tree_is_an_error_and_no_crash(grown: Grown) -> None:
     nodes = list(walk(grown.tree.root))
     for node, value in itertools.product(nodes[:10], (1, 63, arena.base - 1, MASK, 1 << 63)):
         before = node.load("left")
-        node.store("left", value)
+        node.store(value, "left")
         with pytest.raises(arenads.AddressError):
             list(walk(grown.tree.root))
         assert f"left={value:#x}" in repr(node)
-        node.store("left", before)
+        node.store(before, "left")
     assert [node.key for node in walk(grown.tree.root)] == sorted(keys(50))
 
 
@@ -1502,7 +1502,7 @@ def use(arena: arenads.Arena) -> int:
         each.value = 3
     other = arena.view(item, u64)
     other.value = 7
-    before: int = item.fetch_add("value", 1)
+    before: int = item.add(1, "value")
     numbers: dict[str, View[Item]] = {"first": item}
     return total(item) + before + len(numbers) + int(item)
 """

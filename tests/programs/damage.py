@@ -75,7 +75,7 @@ def uses_of_structures(it: dict[str, Any], chosen: random.Random) -> list[Callab
         lambda: numbers.__delitem__(key),
         lambda: numbers.pop(key, None),
         lambda: numbers.popitem(),
-        lambda: numbers.fetch_add(key, 1),
+        lambda: numbers.add(key, 1),
         lambda: numbers.load(key),
         lambda: list(numbers),
         lambda: list(numbers.items()),
