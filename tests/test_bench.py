@@ -284,6 +284,15 @@ def test_a_cell_for_more_cpus_than_there_are_is_skipped_with_the_reason() -> Non
     assert f"needs {many.cpus + 1} CPUs" in report.skipped[0].reason
 
 
+def test_a_cell_whose_peer_is_not_installed_is_skipped_with_the_reason(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(sys.modules, "lmdb", None)  # an import of it fails
+    report = run([msgspec.structs.replace(FAST, needs=frozenset({"lmdb"}))], settings=QUICKLY)
+    assert [each.failed for each in report.skipped] == [False]
+    assert "it needs lmdb: pip install 'arenads[bench]'" in report.skipped[0].reason
+
+
 # --- which cells there are --------------------------------------------------------------
 
 

@@ -13,7 +13,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Amounts", "Cell", "Concurrent", "Distribution", "Need", "Side", "Sides"]
 
-Need = Literal["kernel", "bpf compiler", "host compiler", "bpf_rbtree"]
+Need = Literal[
+    "kernel", "bpf compiler", "host compiler", "bpf_rbtree", "glib", "lmdb", "numpy", "UltraDict2"
+]
 Distribution = Literal["", "uniform", "zipf", "sequential"]
 Concurrent = Literal["", "reader", "writer"]
 

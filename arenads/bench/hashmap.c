@@ -63,6 +63,19 @@ LOOP(peer_lookup_miss, {
 	key.word[0] |= BENCH_ABSENT;
 	sum += bench_element(BENCH_LOOKUP, to->fd, &key, &value, 0) == -ENOENT;
 })
+/* A counter: there is no such thing by bpf(), where a new value takes a lookup and an update. */
+LOOP(ours_update_in_place, {
+	__u32 entry;
+	if (!ads_hashmap_find(to->arena, map(to), &key, &entry))
+		sum += ads_add(ads_at(to->arena, __u64, entry + ads_entry_value_offset(map(to))), 0);
+})
+LOOP(peer_update_in_place, {
+	if (!bench_element(BENCH_LOOKUP, to->fd, &key, &value, 0)) {
+		sum += value.word[0];
+		if (bench_element(BENCH_UPDATE, to->fd, &key, &value, BENCH_EXISTING))
+			return -EIO;
+	}
+})
 LOOP(ours_replace, {
 	__u32 entry;
 	sum += !ads_hashmap_update(to->arena, map(to), &key, &value, ADS_REPLACE, &entry);

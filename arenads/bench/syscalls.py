@@ -25,6 +25,9 @@ int bpf_map_update_elem(int fd, const void *key, const void *value, uint64_t fla
 int bpf_map_get_next_key(int fd, const void *key, void *next_key);
 int bpf_map_lookup_batch(int fd, void *in, void *out, void *keys, void *values, uint32_t *count,
                          const void *options);
+int bpf_map_update_batch(int fd, const void *keys, const void *values, uint32_t *count,
+                         const void *options);
+int bpf_map_delete_batch(int fd, const void *keys, uint32_t *count, const void *options);
 """
 
 
@@ -74,6 +77,27 @@ class PythonMap:
                 raise ArenadsError("the kernel refused to store", errno=-code)
 
         return put
+
+    def batches(self) -> tuple[Callable[[Any, Any], None], Callable[[Any], None]]:
+        """Return functions that store and delete many, of NumPy arrays, by one system call."""
+        ffi, fd, library = self._ffi, self._fd, self._libbpf
+        count = ffi.new("uint32_t *")
+
+        def update(keys: Any, values: Any) -> None:
+            count[0] = len(keys)
+            code = library.bpf_map_update_batch(
+                fd, ffi.from_buffer(keys), ffi.from_buffer(values), count, ffi.NULL
+            )
+            if code:
+                raise ArenadsError("the kernel refused a batch", errno=-code)
+
+        def delete(keys: Any) -> None:
+            count[0] = len(keys)
+            code = library.bpf_map_delete_batch(fd, ffi.from_buffer(keys), count, ffi.NULL)
+            if code:
+                raise ArenadsError("the kernel refused a batch", errno=-code)
+
+        return update, delete
 
     def items(self) -> Iterator[tuple[int, Any]]:
         """Yield keys and values, by two system calls each."""

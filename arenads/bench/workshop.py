@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import importlib
 import shutil
 import tempfile
 from array import array
@@ -14,7 +15,7 @@ from typing import Any, Self, TypeVar
 
 from arenads import compiler
 from arenads.arena import choose_engine
-from arenads.bench import order
+from arenads.bench import floor, order
 from arenads.bench.cell import Cell, Distribution, Need
 from arenads.bench.measure import allowed_cpus
 from arenads.btf import KERNEL_BTF
@@ -176,9 +177,24 @@ def _why_no_tree() -> str:
     return f"this kernel has no {' and '.join(missing)}" if missing else ""
 
 
+def _why_no_module(name: str, package: str) -> Callable[[], str]:
+    def why() -> str:
+        try:
+            importlib.import_module(name)
+        except ImportError as error:
+            return f"it needs {package}: pip install 'arenads[bench]' ({error})"
+        return ""
+
+    return why
+
+
 _PROBES: dict[Need, Callable[[], str]] = {
     "kernel": _why_no_kernel,
     "bpf_rbtree": _why_no_tree,
     "bpf compiler": _why_no_compiler(compiler.find_bpf_compiler),
     "host compiler": _why_no_compiler(compiler.find_host_compiler),
+    "lmdb": _why_no_module("lmdb", "lmdb"),
+    "UltraDict2": _why_no_module("UltraDict2", "UltraDict2"),
+    "numpy": _why_no_module("numpy", "numpy"),
+    "glib": floor.why_not,
 }

@@ -12,6 +12,7 @@ from arenads.bench.cells import (
     memory,
     python_array,
     python_hashmap,
+    python_shared,
 )
 
 __all__ = ["MODULES", "all_cells"]
@@ -24,6 +25,7 @@ MODULES = (
     c_array,
     python_hashmap,
     python_array,
+    python_shared,
     memory,
 )
 """In the order in which they are measured."""

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 from arenads.annotations import Array, u64
-from arenads.arena import Arena
-from arenads.bench.cell import Cell, Sides
+from arenads.arena import Arena, Engine
+from arenads.bench.cell import Cell, Distribution, Sides
+from arenads.bench.floor import table as floor_table
 from arenads.bench.loops import expect_equal
 from arenads.bench.order import key_of
 from arenads.bench.userspace import Functions
@@ -22,20 +23,25 @@ HASH = 1  # BPF_MAP_TYPE_HASH
 ENTRIES = (1_000, 10_000, 100_000, 1_000_000)
 SIZES = ((8, 8), (16, 8), (40, 8), (8, 64), (8, 256))
 SINGLE, BATCHES = "bpf()", "bpf(), batches"
-PEERS = {SINGLE: "peer", BATCHES: "batch"}
+FLOOR = "floor: GHashTable"
+PEERS = {SINGLE: "peer", BATCHES: "batch", FLOOR: "floor"}
 OPERATIONS = {
     "lookup_hit": (SINGLE,),  # there is no batch of keys that are looked up
     "lookup_miss": (SINGLE,),
+    "update_in_place": (SINGLE,),
     "replace": (SINGLE, BATCHES),
     "insert": (SINGLE, BATCHES),
     "delete": (SINGLE, BATCHES),
     "iterate": (SINGLE, BATCHES),
 }
+# With keys that come again and again; what inserts or deletes needs each of them once.
+_ZIPF = ("lookup_hit", "update_in_place", "replace")
+_FLOOR = ("lookup_hit", "lookup_miss", "update_in_place", "replace", "insert", "delete")
 
 
-def library(workshop: Workshop, key_size: int, value_size: int) -> Any:
-    """Return the compiled hashmap.c for these sizes."""
-    return workshop.library("hashmap", [f"KEY_SIZE={key_size}", f"VALUE_SIZE={value_size}"])
+def library(workshop: Workshop, key_size: int, value_size: int, name: str = "hashmap") -> Any:
+    """Return the compiled hashmap.c, or floor.c, for these sizes."""
+    return workshop.library(name, [f"KEY_SIZE={key_size}", f"VALUE_SIZE={value_size}"])
 
 
 def words(size: int) -> object:
@@ -47,28 +53,37 @@ def words(size: int) -> object:
 def filled(cell: Cell, workshop: Workshop) -> Iterator[Functions]:
     """Make both maps and fill them."""
     entries, sizes = cell.entries, (cell.key_size, cell.value_size)
-    with (
-        create_map(HASH, *sizes, entries, name="bench") as peer,
-        Arena.create("4GiB", engine="kernel") as arena,
-    ):
+    floor = cell.peer == FLOOR
+    with ExitStack() as stack:
+        fd, table = -1, 0
+        if floor:
+            table = stack.enter_context(floor_table(entries, *sizes))
+        else:
+            fd = stack.enter_context(create_map(HASH, *sizes, entries, name="bench")).fd
+        engine: Engine = "native" if floor else "kernel"
+        arena = stack.enter_context(Arena.create("4GiB", engine=engine))
         key, value = map(words, sizes)
         ours = arena.hashmap(
             "map", key=key, value=value, max_entries=entries, initial_entries=entries
         )
-        numbers = array("I", map(key_of, workshop.order(entries, "uniform")))
         # At most so many that the maps stay nearly full.
         portion = max(1, min(entries // 16, 1 << 14))
-        functions = Functions(
-            library(workshop, *sizes), arena, ours.offset, peer.fd, numbers, portion=portion
-        )
-        for name in ("ours_fill", "peer_fill"):
+        code = library(workshop, *sizes, "floor" if floor else "hashmap")
+
+        def over(distribution: Distribution) -> Functions:
+            numbers = array("I", map(key_of, workshop.order(entries, distribution)))
+            return Functions(code, arena, ours.offset, fd, numbers, mapped=table, portion=portion)
+
+        functions = over("uniform")
+        for name in ("ours_fill", "floor_fill" if floor else "peer_fill"):
             expect_equal(name, functions.do(name, entries, name), entries)
-        yield functions
+        yield over("zipf") if cell.distribution == "zipf" else functions
 
 
 def shared(cell: Cell, workshop: Workshop) -> Functions:
     """Return what `filled` gives, of the cell before if that has the same maps."""
-    key = ("c.hashmap", cell.entries, cell.key_size, cell.value_size)
+    sizes = (cell.entries, cell.key_size, cell.value_size)
+    key = ("c.hashmap", *sizes, cell.peer == FLOOR, cell.distribution == "zipf")
     return workshop.shared(key, lambda: filled(cell, workshop))
 
 
@@ -92,16 +107,17 @@ def open_turns(cell: Cell, workshop: Workshop) -> Iterator[Sides]:
     functions = shared(cell, workshop)
     absent = 2 * functions.portion
     # Of this cell alone: what is absent begins where the track is.
-    tracks = {side: f"{side} {cell.name} {cell.peer}" for side in ("ours", "peer")}
+    single = "floor" if cell.peer == FLOOR else "peer"
+    tracks = {side: f"{side} {cell.name} {cell.peer}" for side in ("ours", single)}
     for side, track in tracks.items():
         done = functions.do(f"{side}_clear", absent, f"clear {track}")
         expect_equal(f"{side}_clear", done, absent)
-    for side, prefix in (("ours", "ours"), ("peer", peer)):
+    for side, prefix in (("ours", "ours"), (single, peer)):
         name = f"{prefix}_{operation}_turns"
         expect_equal(name, functions.do(name, functions.portion, tracks[side]), absent)
     yield Sides(
         ours=functions.side(f"ours_{operation}_turns", tracks["ours"]),
-        peer=functions.side(f"{peer}_{operation}_turns", tracks["peer"]),
+        peer=functions.side(f"{peer}_{operation}_turns", tracks[single]),
         empty=functions.side("empty_turns", "empty"),
         step=functions.portion,
     )
@@ -172,6 +188,28 @@ def cells() -> Iterator[Cell]:
                         distribution="" if operation == "iterate" else "uniform",
                         **base,
                     )
-            if plain and entries <= 100_000:
+            if not plain:
+                continue
+            for operation in _ZIPF:
+                yield Cell(
+                    name=f"c.hashmap.{operation}",
+                    peer=SINGLE,
+                    open=open_loops,
+                    distribution="zipf",
+                    **{**base, "quick": False},
+                )
+            for operation in _FLOOR:
+                yield Cell(
+                    name=f"c.hashmap.{operation}",
+                    peer=FLOOR,
+                    open=_OPENERS.get(operation, open_loops),
+                    distribution="uniform",
+                    **{
+                        **base,
+                        "needs": frozenset({"host compiler", "glib"}),
+                        "quick": operation == "lookup_hit" and entries == 10_000,
+                    },
+                )
+            if entries <= 100_000:
                 fill = {**base, "quick": entries == 10_000}
                 yield Cell(name="c.hashmap.fill", peer=SINGLE, open=open_fill, **fill)

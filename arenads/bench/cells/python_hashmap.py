@@ -22,7 +22,7 @@ from arenads.bench.syscalls import PythonMap
 from arenads.bench.workshop import Workshop
 from arenads.libbpf import create_map
 
-__all__ = ["cells", "for_each", "values_of"]
+__all__ = ["cells", "for_each", "rows", "timed", "values_of"]
 
 HASH = 1  # BPF_MAP_TYPE_HASH
 ENTRIES = (10_000, 1_000_000)
@@ -93,22 +93,31 @@ def filled(cell: Cell, workshop: Workshop) -> Iterator[Both]:
 
 def for_each(function: Callable[..., Any] | None, *columns: list[Any]) -> Side:
     """Return a side that calls a function with one row of the columns after the other."""
+    following = rows(*columns)
+    return lambda operations: timed(function, following(operations))
+
+
+def rows(*columns: list[Any]) -> Callable[[int], list[Any]]:
+    """Return a function that gives the next so many of each column, around the end."""
     position = 0
 
-    def run(operations: int) -> int:
+    def following(operations: int) -> list[Any]:
         nonlocal position
-        rows = [
+        parts = [
             tuple(itertools.islice(itertools.cycle(column), position, position + operations))
             if position + operations > len(column)
             else column[position : position + operations]
             for column in columns
         ]
         position = (position + operations) % len(columns[0])
-        if len(rows) == 1:
-            return _timed_one(function, rows[0])
-        return _timed_two(function, *rows)
+        return parts
 
-    return run
+    return following
+
+
+def timed(function: Callable[..., Any] | None, parts: list[Any]) -> int:
+    """Return the nanoseconds that a function takes for each row of one or two columns."""
+    return _timed_one(function, parts[0]) if len(parts) == 1 else _timed_two(function, *parts)
 
 
 def _timed_one(function: Callable[..., Any] | None, row: Iterable[Any]) -> int:
@@ -141,17 +150,26 @@ def shared(cell: Cell, workshop: Workshop) -> Both:
     return workshop.shared(key, lambda: filled(cell, workshop))
 
 
+def columns_of(cell: Cell, workshop: Workshop, both: Both) -> tuple[list[int], list[Any]]:
+    """Return the keys and values in the cell's order."""
+    if cell.distribution != "zipf":
+        return both.keys, both.values
+    keys = [key_of(index) for index in workshop.order(cell.entries, "zipf")]
+    return keys, values_of(keys, cell.value_size)
+
+
 @contextmanager
 def open_get(cell: Cell, workshop: Workshop) -> Iterator[Sides]:
     """One value after the other."""
     both = shared(cell, workshop)
     get = both.peer.getter()
-    for key in both.keys[:1000]:
+    keys, _ = columns_of(cell, workshop, both)
+    for key in keys[:1000]:
         expect_equal(cell.title, both.ours[key], get(key))
     yield Sides(
-        ours=for_each(both.ours.__getitem__, both.keys),
-        peer=for_each(get, both.keys),
-        empty=for_each(None, both.keys),
+        ours=for_each(both.ours.__getitem__, keys),
+        peer=for_each(get, keys),
+        empty=for_each(None, keys),
         most=cell.entries,
     )
 
@@ -160,10 +178,11 @@ def open_get(cell: Cell, workshop: Workshop) -> Iterator[Sides]:
 def open_put(cell: Cell, workshop: Workshop) -> Iterator[Sides]:
     """One value after the other, of keys that are there."""
     both = shared(cell, workshop)
+    columns = columns_of(cell, workshop, both)
     yield Sides(
-        ours=for_each(both.ours.__setitem__, both.keys, both.values),
-        peer=for_each(both.peer.putter(), both.keys, both.values),
-        empty=for_each(None, both.keys, both.values),
+        ours=for_each(both.ours.__setitem__, *columns),
+        peer=for_each(both.peer.putter(), *columns),
+        empty=for_each(None, *columns),
         most=cell.entries,
     )
 
@@ -244,10 +263,62 @@ def open_snapshot(cell: Cell, workshop: Workshop) -> Iterator[Sides]:
     )
 
 
+@contextmanager
+def open_bulk(cell: Cell, workshop: Workshop) -> Iterator[Sides]:
+    """A thousand keys in one call, from the same arrays; what is deleted is put back unmeasured."""
+    import numpy
+
+    both = shared(cell, workshop)
+    many = min(MANY, cell.entries)
+    words = cell.value_size // 8
+    keys = numpy.array(both.keys, dtype=numpy.uint64)
+    values = numpy.zeros((len(keys), words), dtype=numpy.uint64)
+    values[:, 0] = keys
+    values[:, 1:] = numpy.arange(1, words)
+    records = values.reshape(-1)
+    if words > 1:
+        names = Words.__struct_fields__
+        records = records.view([(name, numpy.uint64) for name in names])
+    update, delete = both.peer.batches()
+
+    def side(store: Callable[[Any, Any], object], remove: Callable[[Any], object]) -> Side:
+        place = 0
+
+        def run(operations: int) -> int:
+            nonlocal place
+            took = 0
+            for _ in range(operations // many):
+                some, those = keys[place : place + many], records[place : place + many]
+                place = (place + many) % (len(keys) - many + 1)
+                start = time.perf_counter_ns()
+                if deleting:
+                    remove(some)
+                else:
+                    store(some, those)
+                took += time.perf_counter_ns() - start
+                if deleting:
+                    store(some, those)
+            return took
+
+        return run
+
+    deleting = cell.name.endswith("delete_many")
+    for key in both.keys[:many]:
+        expect_equal(cell.title, both.ours[key], both.peer.getter()(key))
+    yield Sides(
+        ours=side(both.ours.update_many, both.ours.delete_many),
+        peer=side(update, delete),
+        step=many,
+        most=max(cell.entries, many),
+    )
+
+
 OPERATIONS = {
     "get": (open_get, (SINGLE,)),
     "get_many": (open_get_many, (SINGLE,)),
     "put": (open_put, (SINGLE,)),
+    "update_many": (open_bulk, (BATCHES,)),
+    "delete_many": (open_bulk, (BATCHES,)),
     "items": (open_items, (SINGLE, BATCHES)),
     "snapshot": (open_snapshot, (SINGLE, BATCHES)),
 }
@@ -259,7 +330,7 @@ def cells() -> Iterator[Cell]:
         for value_size in VALUES:
             for operation, (opener, peers) in OPERATIONS.items():
                 for peer in peers:
-                    yield Cell(
+                    made = Cell(
                         name=f"python.hashmap.{operation}",
                         peer=peer,
                         open=opener,
@@ -267,6 +338,9 @@ def cells() -> Iterator[Cell]:
                         key_size=8,
                         value_size=value_size,
                         distribution="" if operation in ("items", "snapshot") else "uniform",
-                        needs=frozenset({"kernel"}),
+                        needs=frozenset({"kernel", "numpy"} if opener is open_bulk else {"kernel"}),
                         quick=entries == 10_000,
                     )
+                    yield made
+                    if operation in ("get", "put") and value_size == 8:
+                        yield msgspec.structs.replace(made, distribution="zipf", quick=False)
