@@ -734,103 +734,29 @@ static __s64 core_scan(const core_structure *s, struct ads_scan *scan, const cha
 	return (__s64)count;
 }
 
-/*
- * All records, in calls that append some each time. Of a hash map several iterations run at once,
- * each over its part of the map. `last` is the record that each has returned last.
- */
-#define CORE_LANES_BITS 5u
-#define CORE_LANES (1u << CORE_LANES_BITS)
-
+/* All records, in calls that append some each time: a sweep of what is hashed, or else a scan. */
 typedef struct {
+	struct ads_sweep lanes;
 	struct ads_scan scan;
-	__u64 last;
-	__u32 part, unused;
-} core_lane;
-
-/* `steps` of all lanes together since one of them found a record; more than `most` are a walk in circles. */
-typedef struct {
-	core_lane lanes[CORE_LANES];
-	__u64 steps, most;
-	__u32 live, bits;
 } core_sweep;
 
 static int core_sweep_start(const core_structure *s, core_sweep *w)
 {
 	CORE_OPEN(s);
-	__u32 part;
-
-	memset(w, 0, sizeof(*w));
-	w->live = 1;
-	if (!ads_kind_is_hashed(s->kind))
-		return ads_scan_start(s->arena, &w->lanes[0].scan, ads_list_head(s->ref));
-	w->bits = ads_table_bits(ads_table_newest(s->arena, s->ref.offset));
-	if (w->bits > CORE_LANES_BITS)
-		w->bits = CORE_LANES_BITS;
-	w->live = 1u << w->bits;
-	/* Whatever the memory says: not more entries than it has room for. */
-	w->most = ads_load(&ads_at(s->arena, struct ads_collection, s->ref.offset)->pool.carved) >> 32;
-	if (w->most > s->arena->size / ads_entry_stride(s->ref))
-		w->most = s->arena->size / ads_entry_stride(s->ref);
-	w->most += ADS_USER_STEPS;
-	for (part = 0; part < w->live; part++) {
-		int rc = ads_hashmap_scan_part(s->arena, s->ref, &w->lanes[part].scan, part, w->bits);
-
-		if (rc)
-			return ads_count(s->arena, s->ref.offset, rc);
-		w->lanes[part].part = part;
-	}
-	return ADS_OK;
-}
-
-/* The body of core_sweep() for hash maps. With `ref` of constant sizes the loops over words disappear. */
-static inline __attribute__((always_inline)) __s64 core_sweep_lanes(const core_structure *s, struct ads_ref ref,
-								    __u32 value_at, __u32 size, core_sweep *w,
-								    char *records, __u64 at, __u64 end)
-{
-	__u32 stride = ads_entry_stride(ref), number = 0;
-	__u64 from = at;
-
-	while (at < end && w->live) {
-		core_lane *lane = &w->lanes[number];
-		char *record = records + at * size;
-		__u32 entry;
-		int rc = ads_scan_step(s->arena, &lane->scan, ref, records + lane->last * size, record,
-				       record + value_at, &entry);
-
-		if (ADS_LIKELY(rc == ADS_OK && ads_part_of(lane->scan.hash, w->bits) == lane->part)) {
-			core_finish_record(s, record, lane->scan.hash);
-			lane->last = at++;
-			w->steps = 0;
-		} else if (rc == ADS_ABSENT || (rc == ADS_OK && ads_part_of(lane->scan.hash, w->bits) > lane->part)) {
-			*lane = w->lanes[--w->live];
-		} else if (rc != ADS_OK && rc != ADS_BUDGET) {
-			return ads_count(s->arena, s->ref.offset, rc);
-		} else if (++w->steps > w->most) {
-			return ads_count(s->arena, s->ref.offset, ADS_BUDGET);
-		} else if (rc == ADS_OK) {
-			lane->scan.started = 0; /* of a part before: as if it had not been met */
-		}
-		if (rc == ADS_OK || rc == ADS_BUDGET)
-			ads_scan_prefetch(s->arena, &lane->scan, stride);
-		number = number + 1 < w->live ? number + 1 : 0;
-	}
-	return (__s64)(at - from);
+	if (ads_kind_is_hashed(s->kind))
+		return ads_hashmap_sweep(s->arena, s->ref, &w->lanes);
+	return ads_scan_start(s->arena, &w->scan, ads_list_head(s->ref));
 }
 
 /* Append up to `count` records behind the first `at`; 0: there are no more. */
 static __s64 core_sweep_on(const core_structure *s, core_sweep *w, char *records, __u64 at, __u64 count)
 {
 	CORE_OPEN(s);
-	struct ads_ref ref = s->ref;
-
-	if (!ads_kind_is_hashed(s->kind))
-		return core_scan(s, &w->lanes[0].scan, at ? records + (at - 1) * s->record_size : 0,
-				 records + at * s->record_size, count);
-	if (ref.key_size == 8 && ref.value_size == 8) {
-		ref.key_size = ref.value_size = 8;
-		return core_sweep_lanes(s, ref, 8, 16, w, records, at, at + count);
-	}
-	return core_sweep_lanes(s, ref, s->value_at, s->record_size, w, records, at, at + count);
+	if (ads_kind_is_hashed(s->kind))
+		return ads_hashmap_sweep_records(s->arena, s->ref, &w->lanes, s->value_at, s->record_size, records, at,
+						 count);
+	return core_scan(s, &w->scan, at ? records + (at - 1) * s->record_size : 0, records + at * s->record_size,
+			 count);
 }
 
 /* --- blocks: memory of records that Python and consumers of Arrow data hold together ---------- */

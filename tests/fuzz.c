@@ -68,6 +68,8 @@ static int fuzz_line_is_dead(const struct ads_owner *line);
  * check may do grows with the memory. */
 #define POINTS_OF_CALL (64ull * ADS_BUDGET_STEPS)
 #define POINTS_OF_CHECK (16ull * WORDS)
+/* Of a sweep for one record: the steps until it gives up. */
+#define POINTS_OF_SWEEP (1000 * 8ull * (ADS_SWEEP_STEPS + WORDS))
 #define BYTES_OF_CALL (16 * ADS_KIB) /* of new memory, where a page is enough */
 
 /* --- structures -------------------------------------------------------------------------- */
@@ -929,6 +931,72 @@ static void scan(const struct structure *s)
 	}
 }
 
+/* Records of a sweep, with nothing else behind those that there is room for. */
+static char records[(1 << 20) + 64];
+
+static void sweep(const struct structure *s)
+{
+	static struct ads_sweep walk;
+	__u32 size = ads_round_up(s->ref.key_size, 8) + ads_round_up(s->ref.value_size, 8), room, i;
+	__u64 done = 0;
+	long rc = attempt("sweep start", ads_hashmap_sweep(&arena, s->ref, &walk));
+
+	room = size ? (__u32)(sizeof(records) - 64) / size : 0;
+	while (rc >= 0 && done < SCAN_LIMIT && done < room) {
+		__u32 more = 1 + below(200);
+
+		more = more < room - done ? more : (__u32)(room - done);
+		memset(records + (done + more) * size, 0x5a, 64);
+		rc = attempt_within(POINTS_OF_SWEEP, "sweep", 1,
+				    ads_hashmap_sweep_next(&arena, s->ref, &walk, records, done, more));
+		for (i = 0; i < 64; i++)
+			if (records[(done + more) * size + i] != 0x5a)
+				complain("a sweep wrote behind its %u records", more);
+		if (rc > (long)more)
+			complain("a sweep returned %ld of %u records", rc, more);
+		if (rc <= 0)
+			break;
+		done += (__u64)rc;
+	}
+	operation = "prefetch";
+	ads_hashmap_prefetch(&arena, s->ref, records, 1 + below(32));
+}
+
+/* What waits, without taking it. */
+static void walk_queue(const struct structure *s)
+{
+	struct ads_queue_cursor c = {0, 0};
+	long rc = attempt("queue walk", ads_queue_walk(&arena, s->ref, &c));
+	__u32 n;
+
+	for (n = 0; rc == ADS_OK && n < SCAN_LIMIT; n++)
+		rc = attempt("queue read", ads_queue_read(&arena, s->ref, &c, buffers.value));
+}
+
+static void walk_mpmc(const struct structure *s)
+{
+	struct ads_mpmc_cursor c;
+	long rc;
+	__u32 n;
+
+	memset(&c, 0, sizeof(c));
+	rc = attempt("mpmc walk", ads_mpmc_walk(&arena, s->ref, &c));
+	for (n = 0; rc == ADS_OK && n < SCAN_LIMIT; n++)
+		rc = attempt("mpmc read", ads_mpmc_read(&arena, s->ref, &c, buffers.value));
+}
+
+static void walk_pool(const struct structure *s)
+{
+	struct ads_pool_walk c;
+	__u32 object, n;
+	long rc = ADS_OK;
+
+	memset(&c, 0, sizeof(c));
+	for (n = 0; rc == ADS_OK && n < SCAN_LIMIT; n++)
+		rc = attempt_within(POINTS_OF_CHECK, "pool next", 0,
+				    ads_pool_next(&arena, s->ref, &c, &object, buffers.value));
+}
+
 /* A key that is there, was there, or never was; sometimes one from the damaged memory. */
 static void some_key(const struct structure *s)
 {
@@ -964,6 +1032,22 @@ static __u32 entries_of(const struct structure *s)
 static __u32 some_index(const struct structure *s)
 {
 	return below(8) ? below(s->max_entries) : wild_count();
+}
+
+static void walk_array(const struct structure *s)
+{
+	__u32 index = 0, count = 0, n;
+	long rc = ADS_OK;
+
+	for (n = 0; rc == ADS_OK && n < SCAN_LIMIT; n++) {
+		rc = attempt_within(POINTS_OF_CHECK, "array next", 0, ads_array_next(&arena, s->ref, &index, &count));
+		if (rc)
+			break;
+		if (!count || index + count < index)
+			complain("an array has %u elements from %u on", count, index);
+		attempt("array get", ads_array_get(&arena, s->ref, entries_of(s), index, buffers.value));
+		index += count;
+	}
 }
 
 static void read_ring(const struct structure *s)
@@ -1131,6 +1215,7 @@ static void read_structure(const struct structure *s)
 			attempt("get", ads_hashmap_get(&arena, s->ref, buffers.key, buffers.value));
 		}
 		scan(s);
+		sweep(s);
 		attempt_number("len", ads_collection_len(&arena, s->ref));
 		break;
 	case ADS_KIND_LIST:
@@ -1142,15 +1227,22 @@ static void read_structure(const struct structure *s)
 			attempt("list get", ads_list_get(&arena, s->ref, order, buffers.value));
 		}
 		scan(s);
+		{
+			__u64 order;
+
+			attempt("list first", ads_list_first(&arena, s->ref, &order, buffers.value));
+		}
 		attempt_number("list len", ads_collection_len(&arena, s->ref));
 		break;
 	case ADS_KIND_ARRAY:
 		for (i = 0; i < 6; i++)
 			attempt("array get", ads_array_get(&arena, s->ref, entries_of(s), some_index(s), buffers.value));
+		walk_array(s);
 		attempt_within(POINTS_OF_CHECK, "array populated", 1, ads_array_populated(&arena, s->ref));
 		break;
 	case ADS_KIND_QUEUE:
 		attempt_number("queue len", (ads_queue_len(&arena, s->ref), 0));
+		walk_queue(s);
 		break;
 	case ADS_KIND_RING:
 		read_ring(s);
@@ -1160,6 +1252,7 @@ static void read_structure(const struct structure *s)
 		break;
 	case ADS_KIND_MPMC:
 		attempt_number("mpmc len", ads_mpmc_len(&arena, s->ref));
+		walk_mpmc(s);
 		if (arena.flags & ADS_READONLY)
 			break; /* what follows helps on */
 		attempt_number("mpmc holds", ads_mpmc_holds(&arena, s->ref, below(2) ? wild_offset() : s->ref.offset));
@@ -1169,6 +1262,7 @@ static void read_structure(const struct structure *s)
 		break;
 	default:
 		attempt_number("pool len", ads_collection_len(&arena, s->ref));
+		walk_pool(s);
 		for (i = 0; i < 3; i++) {
 			__u32 object = i ? objects[below(OBJECTS)] : wild_offset();
 			__u32 chunk = 0, count = 0;
@@ -1176,6 +1270,8 @@ static void read_structure(const struct structure *s)
 			attempt_number("pool chunk", ads_pool_chunk_of(&arena, s->ref, object, &chunk, &count));
 		}
 	}
+	attempt_within(POINTS_OF_CHECK, "structure bytes", 1,
+		       ads_structure_bytes(&arena, s->kind, s->ref, below(2) ? 0 : wild_offset()));
 	check_buffers();
 }
 

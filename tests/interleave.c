@@ -80,7 +80,7 @@ struct state {
 };
 
 /*
- * G get, I insert, R replace, U update, D delete, each with a key; S iterate over all;
+ * G get, I insert, R replace, U update, D delete, each with a key; S iterate over all, Sw in a sweep;
  * P push at the head; W double a map's shortcuts; L length; A allocate an object, F free
  * object a, b ... of the setup, f free the object allocated last; B allocate a block; Q, q push
  * to and pop from the queue; N, n add and find a name.
@@ -609,6 +609,38 @@ static void scan_all(struct op *op)
 	op->rc = rc == ADS_ABSENT ? ADS_OK : rc;
 }
 
+/* Two records a call, those of all parts, which come in no order that is seen from outside. */
+static void sweep_all(struct op *op)
+{
+	struct ads_sweep sweep;
+	struct {
+		struct key key;
+		__u64 value[2];
+	} records[RECORDS + 2];
+	__s64 rc = ads_hashmap_sweep(&arena, ref, &sweep);
+	int count = 0, i;
+
+	while (!rc && (rc = ads_hashmap_sweep_next(&arena, ref, &sweep, records, (__u64)count, 2)) > 0) {
+		count += (int)rc;
+		rc = count > RECORDS ? ADS_DAMAGED : ADS_OK;
+	}
+	op->count = 0;
+	for (i = 0; !rc && i < count; i++) {
+		__u64 id = id_of_key(&records[i].key);
+		int at = op->count++;
+
+		if (records[i].value[1] != ~records[i].value[0])
+			rc = ADS_DAMAGED; /* torn */
+		for (; at && op->ids[at - 1] > id; at--) {
+			op->ids[at] = op->ids[at - 1];
+			op->values[at] = op->values[at - 1];
+		}
+		op->ids[at] = id;
+		op->values[at] = records[i].value[0];
+	}
+	op->rc = (int)rc;
+}
+
 static int run_on_entries(struct op *op, enum ads_update_mode mode)
 {
 	const struct key *key = &keys[(op->key - 'a') & 3];
@@ -681,6 +713,8 @@ static void run_op(struct op *op, __u32 *object)
 	case 'S':
 		if (subject == QUEUE)
 			read_queue(op);
+		else if (op->key == 'w')
+			sweep_all(op);
 		else
 			scan_all(op);
 		return;
@@ -1793,7 +1827,7 @@ static void explore_reaping(const struct state *states, int count, const char *c
 
 static void explore_map_reaping(void)
 {
-	static const char *const others[] = {"Ia", "Da", "Ra", "Ib", "Id", "Rc", "Dc", "Ia Da", "Da Ia", "Id Dd", "S", NULL};
+	static const char *const others[] = {"Ia", "Da", "Ra", "Ib", "Id", "Rc", "Dc", "Ia Da", "Da Ia", "Id Dd", "S", "Sw", NULL};
 
 	explore_reaping(map_hands, COUNT(map_hands), others);
 }
@@ -1818,7 +1852,7 @@ static const struct state *map_state(const char *name)
 
 static void explore_map_pairs(void)
 {
-	static const char *const firsts[] = {"Ga", "Ia", "Ra", "Ua", "Da", "S", NULL};
+	static const char *const firsts[] = {"Ga", "Ia", "Ra", "Ua", "Da", "S", "Sw", NULL};
 	static const char *const others[] = {"Ga", "Ia", "Ra", "Ua", "Da", "Ib", "Rb", "Ub", "Db",
 					     "Gc", "Ic", "Rc", "Uc", "Dc", "Id", "Dd", "W", NULL};
 
@@ -1834,7 +1868,8 @@ static void explore_map_programs(void)
 		{"Ib", "Da Ic"}, {"Ra", "Da Ia"}, {"Ra", "Ra Ra"}, {"Ra", "Da Id Ia"}, {"Ua", "Da Ib"},
 		{"Ua", "Da Ia Da"}, {"Da", "Da Ia"}, {"Da", "Ra Ra"}, {"Da", "Da Id Ia"}, {"Dc", "Da Ia Ic"},
 		{"Dc", "Da Id Ia"}, {"Dc", "Da Db"}, {"Ic", "Da Ib Db"}, {"S", "Da Ia"}, {"S", "Da Ib"},
-		{"S", "Ra Ra"}, {"S", "Da Id"}, {"S", "Dc Ic Da"}, {"S", "Dd Id"}, {"Ia Da", "Ia Da"},
+		{"S", "Ra Ra"}, {"Sw", "Da Ia"}, {"Sw", "Da Ib"}, {"Sw", "Ra Ra"}, {"Sw", "Da Id"}, {"Sw", "W Gc Dc"},
+		{"Sw", "Gc Ia"}, {"Sw", "Dc Ic Da"}, {"S", "Da Id"}, {"S", "Dc Ic Da"}, {"S", "Dd Id"}, {"Ia Da", "Ia Da"},
 		{"Ua Da", "Ua Db"}, {"Ia Dc", "Ic Da"}, {"Ib Db", "Dc Ic"}, {"W", "Ia Dc"}, {"W W", "Dc Ic"},
 		{"Gc", "W Ic"}, {"Gc", "W Dc"}, {"Ic", "W Gc"}, {"Dc", "W Gc"}, {"Ga", "W Gc Da"}, {"S", "W Gc Dc"},
 		{"S", "Gc Ia"}, {"Ga Gc", "Gc Ga"}, {"Da Gc", "Dc Ga"}, {"Ra", "Rc Ib"}, {"Ra", "Ra Ib"},
@@ -1856,7 +1891,7 @@ static void explore_map_three(void)
 	static const char *const triples[][3] = {
 		{"Ia", "Ia", "Da"}, {"Ia", "Da", "Da"}, {"Ia", "Ib", "Ic"}, {"Ia", "Ra", "Da"}, {"Ua", "Ua", "Da"},
 		{"Ua", "Ra", "Ga"}, {"Da", "Db", "Dc"}, {"Da", "Dc", "Gc"}, {"Da", "Ia", "Ga"}, {"Da", "Ib", "Gb"},
-		{"Da", "Dc", "S"}, {"Ra", "Dc", "S"}, {"Ra", "Ra", "Da"}, {"Ia", "Dc", "Ib"}, {"Ua", "Db", "Uc"},
+		{"Da", "Dc", "S"}, {"Da", "Dc", "Sw"}, {"Ra", "Ic", "Sw"}, {"Ra", "Dc", "S"}, {"Ra", "Ra", "Da"}, {"Ia", "Dc", "Ib"}, {"Ua", "Db", "Uc"},
 		{"Da", "Ic", "Id"}, {"Gc", "Gc", "Dc"}, {"Gc", "Ga", "Ic"}, {"W", "Ia", "Dc"}, {"W", "W", "Gc"},
 	};
 	static const char *const states[] = {

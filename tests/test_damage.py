@@ -158,6 +158,12 @@ TRUSTS = (
         "slot = ads_queue_slot(a, ref, head); if (0)",
     ),
     Trust(
+        "a sweep follows links round and round",
+        "sweep.h",
+        "} else if (++s->steps > s->most) {",
+        "} else if (0) {",
+    ),
+    Trust(
         "a ring is as large as its header says",
         "ring.h",
         "|| ads_bad(a, ref.offset, sizeof(struct ads_ring) + size))",

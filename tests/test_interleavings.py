@@ -670,6 +670,21 @@ MISTAKES = (
         },
     ),
     Mistake(
+        "a sweep's lane returns what is of another part",
+        "map",
+        {"if (ADS_LIKELY(rc == ADS_OK && part == lane->part)) {": "if (rc == ADS_OK) {"},
+    ),
+    Mistake(
+        "a sweep's lane ends at what is of a part before its own",
+        "map",
+        {"(rc == ADS_OK && part > lane->part)": "(rc == ADS_OK && part != lane->part)"},
+    ),
+    Mistake(
+        "a sweep's lane does not know what it returned last",
+        "map",
+        {"ref, records + lane->last * size, record,": "ref, records + at * size, record,"},
+    ),
+    Mistake(
         "a record is popped before its push is finished",
         "mpmc",
         {"if (ads_mpmc_helped(a, at.slot, at.word)) continue;": ""},

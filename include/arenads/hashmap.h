@@ -338,33 +338,6 @@ static inline void ads_hashmap_prefetch(struct ads_arena *a, struct ads_ref ref,
 			ads_prefetch_entry(a, ads_load(ads_at(a, __u64, words[i])), stride);
 }
 
-/*
- * Iterations over parts of the map, to be advanced in turn by ads_scan_step(): each asks for what it
- * needs next and lets the others go first, so that they wait together (Kocberber, Falsafi, Grot,
- * Asynchronous Memory Access Chaining, 2015). Part p of 2^bits has the keys whose hash begins with
- * the bits of p. A walk may meet keys of the part before it first: ads_part_of() tells.
- */
-static inline int ads_hashmap_scan_part(struct ads_arena *a, struct ads_ref ref, struct ads_scan *s, __u32 part,
-					__u32 bits)
-{
-	return ads_scan_start(a, s, ads_hashmap_bucket(a, ref, bits ? (__u64)part << (64 - bits) : 0));
-}
-
-static inline __u32 ads_part_of(__u64 hash, __u32 bits)
-{
-	return bits ? (__u32)(hash >> (64 - bits)) : 0;
-}
-
-/* Ask for what an iteration looks at next. */
-static inline void ads_scan_prefetch(struct ads_arena *a, const struct ads_scan *s, __u32 stride)
-{
-	const char *at = ads_at(a, char, s->walk.entry & ~7u);
-	__u32 i;
-
-	for (i = 0; i < stride && i < 4 * ADS_LINE; i += ADS_LINE)
-		__builtin_prefetch(at + i);
-}
-
 #endif
 
 #endif /* ARENADS_HASHMAP_H */

@@ -48,5 +48,6 @@
 #include "reap.h"
 #include "reclaim.h"
 #include "ring.h"
+#include "sweep.h"
 
 #endif /* ARENADS_USER_H */
