@@ -557,17 +557,16 @@ MISTAKES = (
         "an iteration does not look again at what it has copied",
         "ordered map in order",
         {
-            "if (ads_load(ads_link_of(a, w->entry)) != w->link) continue; /* deleted or reused "
-            "while we copied": "/* deleted or reused while we copied",
+            "if (ads_load(ads_link_of(a, w->entry)) != w->link) return ADS_BUDGET; /* deleted or "
+            "reused while we copied": "/* deleted or reused while we copied",
         },
     ),
     Mistake(
         "who comes too late for the first finds the map empty",
         "ordered map in order",
         {
-            "if (rc != ADS_ABSENT) break; rc = ADS_BUDGET; } height = rc ? 0 : "
-            "ads_orderedmap_height(a, ref, *order, key);": (
-                "break; } height = rc ? 0 : ads_orderedmap_height(a, ref, *order, key);"
+            "if (rc != ADS_ABSENT) break; rc = ADS_BUDGET; } if (!rc) ads_orderedmap_raze(": (
+                "break; } if (!rc) ads_orderedmap_raze("
             ),
         },
     ),

@@ -166,8 +166,8 @@ MISTAKES = (
             "ads_copy_in(a, *entry + ads_entry_value_offset(ref), value, ref.value_size);": (
                 "(void)value;"
             ),
-            "*entry = w.held; ads_hand_clear(a); return ADS_OK; } } else {": (
-                "*entry = w.held; ads_copy_in(a, w.held + ads_entry_value_offset(ref), value, "
+            "*entry = w->held; ads_hand_clear(a); return ADS_OK; } } else {": (
+                "*entry = w->held; ads_copy_in(a, w->held + ads_entry_value_offset(ref), value, "
                 "ref.value_size); return ADS_OK; } } else {"
             ),
         },
@@ -202,11 +202,11 @@ MISTAKES = (
         "replace marks first and links then: two commits",
         "map",
         {
-            "if (ads_cas(ads_link_of(a, w.entry), w.link, ads_link_change(w.link, w.held) |"
-            " ads_deleted_bits()) == w.link) {": (
-                "__u64 marked = ads_link_change(w.link, ads_link_next(w.link)) | ADS_LINK_MARK;"
-                " if (ads_cas(ads_link_of(a, w.entry), w.link, marked) == w.link) { "
-                "ads_store(ads_link_of(a, w.entry), ads_link_change(marked, w.held) | "
+            "if (ads_cas(ads_link_of(a, w->entry), w->link, ads_link_change(w->link, w->held) |"
+            " ads_deleted_bits()) == w->link) {": (
+                "__u64 marked = ads_link_change(w->link, ads_link_next(w->link)) | ADS_LINK_MARK;"
+                " if (ads_cas(ads_link_of(a, w->entry), w->link, marked) == w->link) { "
+                "ads_store(ads_link_of(a, w->entry), ads_link_change(marked, w->held) | "
                 "ADS_LINK_MARK);"
             )
         },
@@ -228,12 +228,12 @@ MISTAKES = (
     Mistake(
         "a replaced entry that somebody else unlinks is forgotten",
         "map",
-        {"replaced = w.entry; rc": "replaced = 0; rc"},
+        {"replaced = w->entry; rc": "replaced = 0; rc"},
     ),
     Mistake(
         "an entry taken for replacing is used for inserting",
         "map-programs",
-        {"if (w.held && made_to_replace && rc == ADS_ABSENT) {": "if (0) {"},
+        {"if (w->held && made_to_replace && rc == ADS_ABSENT) {": "if (0) {"},
     ),
     Mistake(
         "an iteration that was disturbed starts over",

@@ -21,6 +21,7 @@ from arenads import Bytes, Str, f64, i8, i16, i32, i64, u8, u16, u32, u64
 GET, INSERT, REPLACE, UPDATE, DELETE, POP, FIRST, POP_FIRST, LOWER_BOUND, RANGE, LENGTH = range(11)
 ABSENT, EXISTS = -2, -17
 MASK = (1 << 64) - 1
+VERIFIER_LIMIT = 1_000_000
 KEYS = st.integers(-40, 40)
 
 
@@ -51,6 +52,18 @@ def step(
     assert result.value == 0
     _, key, value, count, code = struct.unpack("=QQQQq", result.context)
     return code, key, value, count
+
+
+def verified_instructions(program: arenads.Program, name: str) -> int:
+    """How many the verifier has looked at: verified_insns of struct bpf_prog_info."""
+    from arenads.libbpf.library import library
+
+    ffi, libbpf, *_ = library()
+    info, size = ffi.new("char[232]"), ffi.new("uint32_t *", 232)
+    fd = program._bpf.programs()[name].fd  # type: ignore[union-attr]
+    assert libbpf.bpf_obj_get_info_by_fd(fd, info, size) == 0
+    (count,) = struct.unpack_from("<I", ffi.buffer(info), 216)
+    return int(count)
 
 
 # --- as a sorted dict --------------------------------------------------------------------
@@ -305,6 +318,25 @@ def test_each_lowest_key_is_popped_by_one_side_only(
         assert mine == sorted(mine)
         assert (sum(mine) + theirs, len(mine) + count) == (sum(range(20_000)), 20_000)
         assert numbers.check().live == 0
+
+
+def test_one_program_has_room_for_all_operations_of_two_ordered_maps_a_hash_map_and_a_list(
+    engine: str, compiled: Callable[..., Path]
+) -> None:
+    with arenads.load(compiled("together", engine), engine=engine) as program:  # type: ignore[arg-type]
+        for number in range(200):
+            good = program.run("all_of_them", struct.pack("=Q", number)).value
+            assert good == 2 * (7 + 4 + 1 + 7) + (7 + 4) + (6 + 6)
+        for name in ("numbers", "names", "tasks", "jobs"):
+            report = program[name].check()
+            assert (report.live, report.leaked, report.errors) == (0, 0, 0)
+
+
+def test_the_verifier_needs_a_part_of_its_instructions_for_all_of_them(
+    kernel_engine: str, compiled: Callable[..., Path]
+) -> None:
+    with arenads.load(compiled("together", kernel_engine), engine="kernel") as program:
+        assert 0 < verified_instructions(program, "all_of_them") < VERIFIER_LIMIT // 2
 
 
 # --- bad arguments ----------------------------------------------------------------------------

@@ -143,6 +143,15 @@ static ADS_INLINE __u32 ads_unknown_zero(void)
 	return (__u32)*(const volatile __u64 __arena *)ADS_ZERO_OFFSET;
 }
 
+/*
+ * What the verifier looks at again in a loop is what it has not seen in a state like it. A loop ends for it
+ * soon if all that goes round is of unknown value from the first time on, 64 bits wide: ads_unknown(x) is x,
+ * of which it knows nothing; and if nothing that goes round is known to be equal: after ads_unlike(x) that is
+ * forgotten.
+ */
+#define ads_unknown(x) ((__u64)(x) ^ *(const volatile __u64 __arena *)ADS_ZERO_OFFSET)
+#define ads_unlike(x) __asm__ volatile("%0 |= 0" : "+r"(x))
+
 /* True while the kernel lets the loop go on. The asm goto has no operands that
  * change, so it is the kernel's hidden counter that ends the loop. */
 #define ads_may_loop()                                                         \
@@ -169,6 +178,8 @@ static ADS_INLINE __u32 ads_unknown_zero(void)
 	return 0;
 }
 #define ads_may_loop() 1
+#define ads_unknown(x) ((__u64)(x))
+#define ads_unlike(x) ((void)(x))
 
 #define ads_at(arena, type, offset) ((type *)((arena)->base + (__u32)(offset)))
 #define ads_writable(arena) (!((arena)->flags & ADS_READONLY))

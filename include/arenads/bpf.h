@@ -269,6 +269,8 @@
 
 /*
  * Ordered map NAME from K, an integer or a struct of one array of bytes, to V. ADS_GRACE as for hash maps.
+ * The way down, store and remove are global functions, which the verifier looks at once for a program; those of
+ * integer keys serve all such maps. Storing uses 450 bytes of stack or less.
  *
  *	lookup, find, get, insert, replace, update, delete, pop: as for hash maps
  *	int NAME_first(K *key, V *value)	the lowest key; ADS_ABSENT if there is none
@@ -306,22 +308,46 @@
 		if (!(ADS_KEY_FLAGS(K) & ADS_BYTES))                           \
 			ads_integer_of_order(key, sizeof(K) < 8 ? sizeof(K) : 8, ADS_KEY_FLAGS(K), order); \
 	}                                                                      \
-	ADS_GLOBAL __u64 name##_place(const K *key, __u32 how)                 \
+	ADS_GLOBAL __u64 name##_place_to_read(const K *key)                    \
 	{                                                                      \
+		struct ads_walk w;                                             \
 		if (!ads_given(key))                                           \
 			return (__u64)(__u32)ADS_INVALID << 32;                \
-		return ads_orderedmap_descend(ads_here(), name##_ref(), name##_order(key), key, how); \
+		return ads_orderedmap_descend(ads_here(), name##_ref(), name##_order(key), key, ADS_READ, 0, &w); \
 	}                                                                      \
-	static ADS_INLINE __u64 name##_seek_key(struct ads_arena *a, const struct ads_ref *ref, __u64 order, \
-						const void *key, __u32 how)    \
+	ADS_GLOBAL __u64 name##_place_to_write(const K *key, __u32 how, struct ads_walk *to) \
 	{                                                                      \
-		K of_order = {0};                                              \
-		(void)a;                                                       \
-		(void)ref;                                                     \
+		if (!ads_given(key) || !ads_given(to))                         \
+			return (__u64)(__u32)ADS_INVALID << 32;                \
+		return ads_orderedmap_descend(ads_here(), name##_ref(), name##_order(key), key, ADS_WRITE, how, to); \
+	}                                                                      \
+	static ADS_INLINE __u64 name##_place(struct ads_arena *a, const struct ads_ref *ref, __u64 order, \
+					     const void *key, __u32 how, struct ads_walk *to) \
+	{                                                                      \
+		if (!(ADS_KEY_FLAGS(K) & ADS_BYTES))                           \
+			return ads_orderedmap_place_integer(a, ref, order, key, how, to); \
+		return how & ADS_SEEK_WRITE ? name##_place_to_write((const K *)key, how, to) \
+					    : name##_place_to_read((const K *)key); \
+	}                                                                      \
+	static ADS_INLINE int name##_seek_key(struct ads_arena *a, const struct ads_ref *ref, __u64 order, \
+					      const void *key, __u32 how, struct ads_walk *to) \
+	{                                                                      \
+		return ads_orderedmap_seek_by(a, ref, name##_place, order, key, how, to); \
+	}                                                                      \
+	ADS_GLOBAL __u64 name##_raise_level(const K *key, __u32 level, struct ads_walk *w) \
+	{                                                                      \
+		struct ads_ref ref = name##_ref();                             \
+		if (!ads_given(key) || !ads_given(w))                          \
+			return 0;                                              \
+		return ads_orderedmap_raise_level(ads_here(), &ref, name##_seek_key, name##_order(key), key, level, \
+						  w);                          \
+	}                                                                      \
+	static ADS_INLINE __u64 name##_raise_key(struct ads_arena *a, const struct ads_ref *ref, __u64 order, \
+						 const void *key, __u32 level, struct ads_walk *w) \
+	{                                                                      \
 		if (ADS_KEY_FLAGS(K) & ADS_BYTES)                              \
-			return name##_place((const K *)key, how);              \
-		name##_key(&of_order, order);                                  \
-		return name##_place(&of_order, how);                           \
+			return name##_raise_level((const K *)key, level, w);   \
+		return ads_orderedmap_raise_integer(a, ref, order, key, level, w); \
 	}                                                                      \
 	ADS_GLOBAL __s64 name##_find_entry(const K *key)                       \
 	{                                                                      \
@@ -351,41 +377,50 @@
 			return ADS_INVALID;                                    \
 		return ads_orderedmap_get(ads_here(), name##_ref(), name##_seek_key, name##_order(key), key, value); \
 	}                                                                      \
-	ADS_GLOBAL int name##_insert(const K *key, const V *value)             \
+	ADS_GLOBAL int name##_store(const K *key, const V *value, __u32 mode, struct ads_walk *w) \
 	{                                                                      \
-		__u32 entry;                                                   \
+		if (!ads_given(key) || !ads_given(value) || !ads_given(w))     \
+			return ADS_INVALID;                                    \
+		return ads_orderedmap_store(ads_here(), name##_ref(), name##_seek_key, name##_order(key), key, value, \
+					    (enum ads_update_mode)mode, w);    \
+	}                                                                      \
+	ADS_GLOBAL int name##_store_and_build(const K *key, const V *value, __u32 mode) \
+	{                                                                      \
+		struct ads_walk w = ads_walk_from(0);                          \
+		int rc;                                                        \
 		if (!ads_given(key) || !ads_given(value))                      \
 			return ADS_INVALID;                                    \
-		return ads_orderedmap_update(ads_here(), name##_ref(), name##_seek_key, name##_order(key), key, value, \
-					     ADS_INSERT, &entry);              \
+		rc = name##_store(key, value, mode, &w);                       \
+		if (!rc)                                                       \
+			ads_orderedmap_build(ads_here(), name##_ref(), name##_raise_key, name##_order(key), key, &w); \
+		return rc;                                                     \
 	}                                                                      \
-	ADS_GLOBAL int name##_replace(const K *key, const V *value)            \
+	static ADS_INLINE int name##_insert(const K *key, const V *value)      \
 	{                                                                      \
-		__u32 entry;                                                   \
-		if (!ads_given(key) || !ads_given(value))                      \
-			return ADS_INVALID;                                    \
-		return ads_orderedmap_update(ads_here(), name##_ref(), name##_seek_key, name##_order(key), key, value, \
-					     ADS_REPLACE, &entry);             \
+		return name##_store_and_build(key, value, ADS_INSERT);         \
 	}                                                                      \
-	ADS_GLOBAL int name##_update(const K *key, const V *value)             \
+	static ADS_INLINE int name##_replace(const K *key, const V *value)     \
 	{                                                                      \
-		__u32 entry;                                                   \
-		if (!ads_given(key) || !ads_given(value))                      \
-			return ADS_INVALID;                                    \
-		return ads_orderedmap_update(ads_here(), name##_ref(), name##_seek_key, name##_order(key), key, value, \
-					     ADS_ANY, &entry);                 \
+		return name##_store_and_build(key, value, ADS_REPLACE);        \
 	}                                                                      \
-	ADS_GLOBAL int name##_delete(const K *key)                             \
+	static ADS_INLINE int name##_update(const K *key, const V *value)      \
+	{                                                                      \
+		return name##_store_and_build(key, value, ADS_ANY);            \
+	}                                                                      \
+	ADS_GLOBAL int name##_remove(const K *key, V *value)                   \
 	{                                                                      \
 		if (!ads_given(key))                                           \
 			return ADS_INVALID;                                    \
-		return ads_orderedmap_pop(ads_here(), name##_ref(), name##_seek_key, name##_order(key), key, 0); \
+		return ads_orderedmap_pop(ads_here(), name##_ref(), name##_seek_key, name##_order(key), key, \
+					  ads_aligned(value));                 \
 	}                                                                      \
-	ADS_GLOBAL int name##_pop(const K *key, V *value)                      \
+	static ADS_INLINE int name##_delete(const K *key)                      \
 	{                                                                      \
-		if (!ads_given(key) || !ads_given(value))                      \
-			return ADS_INVALID;                                    \
-		return ads_orderedmap_pop(ads_here(), name##_ref(), name##_seek_key, name##_order(key), key, value); \
+		return name##_remove(key, 0);                                  \
+	}                                                                      \
+	static ADS_INLINE int name##_pop(const K *key, V *value)               \
+	{                                                                      \
+		return value ? name##_remove(key, value) : ADS_INVALID;        \
 	}                                                                      \
 	ADS_GLOBAL int name##_pop_first(K *key, V *value)                      \
 	{                                                                      \
@@ -542,54 +577,74 @@
 		struct ads_ref ref = {(__u32)name.handle, 0, sizeof(V), 0};    \
 		return ref;                                                    \
 	}                                                                      \
-	static ADS_NOINLINE int name##_push(const V *value, __u64 *order)      \
+	ADS_GLOBAL int name##_push(const V *value, __u64 *order)               \
 	{                                                                      \
 		__u32 entry;                                                   \
-		return ads_list_push(ads_here(), name##_ref(), ads_aligned(value), order, &entry); \
+		if (!ads_given(value) || !ads_given(order))                    \
+			return ADS_INVALID;                                    \
+		return ads_list_push(ads_here(), name##_ref(), value, order, &entry); \
+	}                                                                      \
+	ADS_GLOBAL __s64 name##_find_entry(__u64 order)                        \
+	{                                                                      \
+		__u32 entry;                                                   \
+		int rc = ads_list_find(ads_here(), name##_ref(), order, &entry); \
+		return rc ? (__s64)rc : (__s64)entry;                          \
 	}                                                                      \
 	static ADS_INLINE V __arena *name##_lookup(__u64 order)                \
 	{                                                                      \
 		struct ads_arena *a = ads_here();                              \
-		__u32 entry;                                                   \
+		__s64 entry = name##_find_entry(order);                        \
 		(void)a;                                                       \
-		if (ads_list_find(a, name##_ref(), order, &entry))             \
-			return (V __arena *)0;                                 \
-		return ads_at(a, V, entry + ads_entry_value_offset(name##_ref())); \
+		return entry > 0 ? ads_at(a, V, (__u32)entry + ads_entry_value_offset(name##_ref())) : (V __arena *)0; \
 	}                                                                      \
-	static ADS_NOINLINE int name##_get(__u64 order, V *value)              \
+	ADS_GLOBAL int name##_get(__u64 order, V *value)                       \
 	{                                                                      \
-		return ads_list_get(ads_here(), name##_ref(), order, ads_aligned(value)); \
+		if (!ads_given(value))                                         \
+			return ADS_INVALID;                                    \
+		return ads_list_get(ads_here(), name##_ref(), order, value);   \
 	}                                                                      \
-	static ADS_NOINLINE int name##_insert(__u64 order, const V *value)     \
-	{                                                                      \
-		__u32 entry;                                                   \
-		return ads_list_update(ads_here(), name##_ref(), order, ads_aligned(value), ADS_INSERT, &entry); \
-	}                                                                      \
-	static ADS_NOINLINE int name##_replace(__u64 order, const V *value)    \
+	ADS_GLOBAL int name##_store(__u64 order, const V *value, __u32 mode)   \
 	{                                                                      \
 		__u32 entry;                                                   \
-		return ads_list_update(ads_here(), name##_ref(), order, ads_aligned(value), ADS_REPLACE, &entry); \
+		if (!ads_given(value))                                         \
+			return ADS_INVALID;                                    \
+		return ads_list_update(ads_here(), name##_ref(), order, value, (enum ads_update_mode)mode, &entry); \
 	}                                                                      \
-	static ADS_NOINLINE int name##_update(__u64 order, const V *value)     \
+	static ADS_INLINE int name##_insert(__u64 order, const V *value)       \
 	{                                                                      \
-		__u32 entry;                                                   \
-		return ads_list_update(ads_here(), name##_ref(), order, ads_aligned(value), ADS_ANY, &entry); \
+		return name##_store(order, value, ADS_INSERT);                 \
 	}                                                                      \
-	static ADS_NOINLINE int name##_delete(__u64 order)                     \
+	static ADS_INLINE int name##_replace(__u64 order, const V *value)      \
 	{                                                                      \
-		return ads_list_delete(ads_here(), name##_ref(), order);       \
+		return name##_store(order, value, ADS_REPLACE);                \
 	}                                                                      \
-	static ADS_NOINLINE int name##_pop(__u64 order, V *value)              \
+	static ADS_INLINE int name##_update(__u64 order, const V *value)       \
+	{                                                                      \
+		return name##_store(order, value, ADS_ANY);                    \
+	}                                                                      \
+	ADS_GLOBAL int name##_remove(__u64 order, V *value)                    \
 	{                                                                      \
 		return ads_list_pop(ads_here(), name##_ref(), order, ads_aligned(value)); \
 	}                                                                      \
-	static ADS_NOINLINE int name##_first(__u64 *order, V *value)           \
+	static ADS_INLINE int name##_delete(__u64 order)                       \
 	{                                                                      \
-		return ads_list_first(ads_here(), name##_ref(), order, ads_aligned(value)); \
+		return name##_remove(order, 0);                                \
 	}                                                                      \
-	static ADS_NOINLINE int name##_pop_first(__u64 *order, V *value)       \
+	static ADS_INLINE int name##_pop(__u64 order, V *value)                \
 	{                                                                      \
-		return ads_list_pop_first(ads_here(), name##_ref(), order, ads_aligned(value)); \
+		return value ? name##_remove(order, value) : ADS_INVALID;      \
+	}                                                                      \
+	ADS_GLOBAL int name##_first(__u64 *order, V *value)                    \
+	{                                                                      \
+		if (!ads_given(order) || !ads_given(value))                    \
+			return ADS_INVALID;                                    \
+		return ads_list_first(ads_here(), name##_ref(), order, value); \
+	}                                                                      \
+	ADS_GLOBAL int name##_pop_first(__u64 *order, V *value)                \
+	{                                                                      \
+		if (!ads_given(order) || !ads_given(value))                    \
+			return ADS_INVALID;                                    \
+		return ads_list_pop_first(ads_here(), name##_ref(), order, value); \
 	}                                                                      \
 	static ADS_INLINE int name##_after(struct name##_cursor *cursor, __u64 order) \
 	{                                                                      \
@@ -599,15 +654,17 @@
 	{                                                                      \
 		return ads_collection_len(ads_here(), name##_ref());           \
 	}                                                                      \
-	static ADS_NOINLINE int name##_next(struct name##_cursor *cursor, V *value) \
+	ADS_GLOBAL int name##_next(struct name##_cursor *cursor, V *value)     \
 	{                                                                      \
 		struct ads_arena *a = ads_here();                              \
 		__u32 entry;                                                   \
 		int rc = 0;                                                    \
+		if (!ads_given(cursor) || !ads_given(value))                   \
+			return ADS_INVALID;                                    \
 		if (!cursor->scan.walk.start)                                  \
 			rc = ads_scan_start(a, &cursor->scan, ads_list_head(name##_ref())); \
 		if (!rc)                                                       \
-			rc = ads_scan_next(a, &cursor->scan, name##_ref(), 0, 0, ads_aligned(value), &entry); \
+			rc = ads_scan_next(a, &cursor->scan, name##_ref(), 0, 0, value, &entry); \
 		return rc;                                                     \
 	}                                                                      \
 	struct name##_cursor

@@ -519,7 +519,7 @@ static inline int ads_directory_add(struct ads_arena *a, const char *name, struc
 		rc = ads_list_store_at(a, ads_list_head(ref), 0, ref, hash, key, value, ADS_INSERT, &entry);
 		if (rc != ADS_EXISTS)
 			break;
-		rc = ads_list_get_from(a, ads_list_head(ref), 0, ref, hash, key, &found);
+		rc = ads_list_get_at(a, ads_list_head(ref), 0, ref, hash, key, &found);
 		if (rc == ADS_ABSENT)
 			continue;
 		if (rc)
@@ -579,7 +579,7 @@ static inline int ads_directory_find(struct ads_arena *a, const char *name, stru
 		rc = ads_directory(a, 0, &ref);
 	if (rc)
 		return rc;
-	rc = ads_list_get_from(a, ads_list_head(ref), 0, ref, ads_hash(key, ADS_NAME_SIZE, ADS_DIRECTORY_SEED), key,
+	rc = ads_list_get_at(a, ads_list_head(ref), 0, ref, ads_hash(key, ADS_NAME_SIZE, ADS_DIRECTORY_SEED), key,
 			       value);
 	return !rc && ads_structure_removed(a, value->offset) ? ADS_ABSENT : rc;
 }

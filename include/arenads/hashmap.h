@@ -247,7 +247,7 @@ static ADS_INLINE int ads_hashmap_find(struct ads_arena *a, struct ads_ref ref, 
 static ADS_INLINE int ads_hashmap_get(struct ads_arena *a, struct ads_ref ref, const void *key, void *value)
 {
 	__u64 hash = ads_hashmap_hash(a, ref, key);
-	int rc = ads_list_get_from(a, ads_hashmap_bucket(a, ref, hash), ref.offset, ref, hash, key, value);
+	int rc = ads_list_get_at(a, ads_hashmap_bucket(a, ref, hash), ref.offset, ref, hash, key, value);
 
 	return rc == ADS_OK || rc == ADS_ABSENT ? rc : ads_count(a, ref.offset, rc);
 }

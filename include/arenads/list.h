@@ -293,7 +293,7 @@ static ADS_INLINE int ads_walk_cross(struct ads_arena *a, struct ads_walk *w, __
 
 	if (!at || at == w->start + 8)
 		return 0;
-	first = ads_shortcut_hash(a, map, at);
+	first = __builtin_constant_p(map) && !map ? ADS_NO_SHORTCUT : ads_shortcut_hash(a, map, at);
 	if (first == ADS_NO_SHORTCUT || ads_bad(a, at, 8))
 		return -1;
 	if (first > hash)
@@ -369,17 +369,38 @@ static ADS_INLINE int ads_walk_first(struct ads_arena *a, struct ads_walk *w, st
 	return ADS_BUDGET;
 }
 
-/* --- operations on (start, hash, key) -------------------------------------------------------- */
+/* --- operations on (hash, key) --------------------------------------------------------------- */
 
-/* Copy the value of (hash, key), whole, as it was stored. *link: the entry's, for a check later. */
-static ADS_INLINE int ads_list_get_from(struct ads_arena *a, __u64 start, __u32 map, struct ads_ref ref, __u64 hash,
-					const void *key, void *value)
+/*
+ * How operations find (hash, key): as ads_walk_find() does, but never ADS_LOST. `of` and `how` are what they
+ * were given for it; w->held stays as it is. An ordered map has one that goes by its towers. Writers seek a first
+ * time, and `again` with an entry in their hands, when nothing else may be taken into them.
+ */
+typedef int (*ads_seek)(struct ads_arena *a, const struct ads_ref *of, __u64 hash, const void *key, __u32 how,
+			struct ads_walk *w);
+
+/* From w->start, which cannot be lost: `how` is the hash map's offset, or 0. */
+static ADS_INLINE int ads_list_seek_to_read(struct ads_arena *a, const struct ads_ref *of, __u64 hash,
+					    const void *key, __u32 how, struct ads_walk *w)
+{
+	return ads_walk_find(a, w, how, *of, hash, key, ADS_READ);
+}
+
+static ADS_INLINE int ads_list_seek_to_write(struct ads_arena *a, const struct ads_ref *of, __u64 hash,
+					     const void *key, __u32 how, struct ads_walk *w)
+{
+	return ads_walk_find(a, w, how, *of, hash, key, ADS_WRITE);
+}
+
+/* Copy the value of (hash, key), whole, as it was stored. */
+static ADS_INLINE int ads_list_get_from(struct ads_arena *a, ads_seek seek, __u32 how, __u32 start,
+					struct ads_ref ref, __u64 hash, const void *key, void *value)
 {
 	struct ads_walk w = ads_walk_from(start);
 	__u32 i;
 
 	for (ads_loop(i)) {
-		int rc = ads_walk_find(a, &w, map, ref, hash, key, ADS_READ);
+		int rc = seek(a, &ref, hash, key, how, &w);
 
 		if (rc)
 			return rc;
@@ -389,6 +410,12 @@ static ADS_INLINE int ads_list_get_from(struct ads_arena *a, __u64 start, __u32 
 			return ADS_OK;
 	}
 	return ADS_BUDGET;
+}
+
+static ADS_INLINE int ads_list_get_at(struct ads_arena *a, __u32 start, __u32 map, struct ads_ref ref, __u64 hash,
+				      const void *key, void *value)
+{
+	return ads_list_get_from(a, ads_list_seek_to_read, map, start, ref, hash, key, value);
 }
 
 /* Take an entry and fill it; it is private until a CAS publishes it. Replacing may take a
@@ -444,46 +471,47 @@ static ADS_INLINE void ads_list_free(struct ads_arena *a, struct ads_ref ref, __
 }
 
 /*
- * Store (hash, key) -> value. *entry becomes the entry that now holds the key: the new
- * one, or with ADS_EXISTS the one that was there. `start` may be in the list's middle; `head`, its
- * first link word, serves when that is lost and it cannot be begun again. *life: 1 + the new entry's.
+ * Store (hash, key) -> value in the list of `ref`, a part of `of`. *entry becomes the entry that now holds the
+ * key: the new one, or with ADS_EXISTS the one that was there. *life: 1 + the new entry's. `w` says where to
+ * begin and is changed: in BPF, memory that came as an argument costs the verifier least, which keeps no track of it.
  */
-static ADS_INLINE int ads_list_store_from(struct ads_arena *a, __u64 start, __u32 head, __u32 map, struct ads_ref ref,
-					  __u64 hash, const void *key, const void *value,
-					  enum ads_update_mode mode, __u32 *entry, __u32 *life)
+static ADS_INLINE int ads_list_store_from(struct ads_arena *a, ads_seek seek, const struct ads_ref *of, __u32 how,
+					  __u32 again, struct ads_walk *w, struct ads_ref ref, __u64 hash,
+					  const void *key, const void *value, enum ads_update_mode mode, __u32 *entry,
+					  __u32 *life)
 {
-	struct ads_walk w = ads_walk_from(start);
 	struct ads_pool_ref pool = ads_pool_of(ref);
-	int made_to_replace = 0;
-	__u32 replaced = 0; /* it has happened: what is left is to free this one */
+	__u64 made_to_replace = ads_unknown(0);
+	__u64 replaced = ads_unknown(0); /* it has happened: what is left is to free this one */
 	__u32 i;
 	int rc = ADS_BUDGET;
 
+	w->held = (__u32)ads_unknown(0);
 	for (ads_loop(i)) {
-		rc = ads_walk_find(a, &w, map, ref, hash, key, ADS_WRITE);
-		if (replaced && rc == ADS_LOST) {
-			w = ads_walk_from(head);
-			continue;
-		}
+		rc = seek(a, of, hash, key, how, w);
+		how = again;
 		if (replaced)
 			break;
+		/* Else the verifier goes on with what a test of it has told, each time round. */
+		mode = __builtin_constant_p(mode) ? mode : (enum ads_update_mode)ads_unknown(mode);
 		if (rc == ADS_OK && mode == ADS_INSERT) {
 			rc = ADS_EXISTS;
-			*entry = w.entry;
+			*entry = w->entry;
 			break;
 		}
+		mode = __builtin_constant_p(mode) ? mode : (enum ads_update_mode)ads_unknown(mode);
 		if (rc == ADS_ABSENT && mode == ADS_REPLACE)
 			break;
 		if (rc != ADS_OK && rc != ADS_ABSENT)
 			break;
 		/* The key went away while we had taken an entry to replace it, perhaps a spare
 		 * one: that is not for inserting. */
-		if (w.held && made_to_replace && rc == ADS_ABSENT) {
-			ads_pool_give(a, ads_pool_of(ref), w.held);
-			w.held = 0;
+		if (w->held && made_to_replace && rc == ADS_ABSENT) {
+			ads_pool_give(a, ads_pool_of(ref), w->held);
+			w->held = 0;
 		}
-		if (!w.held) {
-			int got = ads_entry_make(a, ref, hash, key, value, rc == ADS_OK, &w.held);
+		if (!w->held) {
+			int got = ads_entry_make(a, ref, hash, key, value, rc == ADS_OK, &w->held);
 
 			made_to_replace = rc == ADS_OK;
 			if (got) {
@@ -491,59 +519,61 @@ static ADS_INLINE int ads_list_store_from(struct ads_arena *a, __u64 start, __u3
 				break;
 			}
 			if (pool.life) /* while nobody else can end it */
-				*life = (__u32)ads_load(ads_at(a, __u64, w.held + pool.life)) + 1;
+				*life = (__u32)ads_load(ads_at(a, __u64, w->held + pool.life)) + 1;
 		}
 		if (rc == ADS_ABSENT) {
-			ads_entry_aim(a, w.held, w.entry);
+			ads_entry_aim(a, w->held, w->entry);
 			/* Commit of insert. R3: the entry's words are visible before it is linked. */
-			if (ads_cas(ads_link_of(a, w.prev), w.prev_link, ads_link_change(w.prev_link, w.held)) ==
-			    w.prev_link) {
-				*entry = w.held;
+			if (ads_cas(ads_link_of(a, w->prev), w->prev_link, ads_link_change(w->prev_link, w->held)) ==
+			    w->prev_link) {
+				*entry = w->held;
 				ads_hand_clear(a);
 				return ADS_OK;
 			}
 		} else {
-			ads_entry_aim(a, w.held, ads_link_next(w.link));
-			ads_hand_delete(a, ads_pool_of(ref).offset, w.entry, ads_link_later(w.link));
+			ads_entry_aim(a, w->held, ads_link_next(w->link));
+			ads_hand_delete(a, ads_pool_of(ref).offset, w->entry, ads_link_later(w->link));
 			/* Commit of replace. R3, as above: readers reach it through the marked link. */
-			if (ads_cas(ads_link_of(a, w.entry), w.link,
-				    ads_link_change(w.link, w.held) | ads_deleted_bits()) == w.link) {
-				*entry = w.held;
-				replaced = w.entry;
+			if (ads_cas(ads_link_of(a, w->entry), w->link,
+				    ads_link_change(w->link, w->held) | ads_deleted_bits()) == w->link) {
+				*entry = w->held;
+				replaced = w->entry;
 				rc = ADS_OK;
-				if (ads_walk_unlink(a, &w, w.held))
+				if (ads_walk_unlink(a, w, w->held))
 					break;
-				w.held = 0;
+				w->held = 0;
 			}
 		}
 		rc = ADS_BUDGET;
 	}
 	if (replaced) {
-		ads_list_free(a, ref, replaced, rc);
+		ads_list_free(a, ref, (__u32)replaced, rc);
 		return ADS_OK;
 	}
-	if (w.held)
-		ads_pool_give(a, ads_pool_of(ref), w.held);
+	if (w->held)
+		ads_pool_give(a, ads_pool_of(ref), w->held);
 	ads_hand_clear(a);
 	return rc;
 }
 
-/* The same from a start that cannot be lost. */
 static ADS_INLINE int ads_list_store_at(struct ads_arena *a, __u32 start, __u32 map, struct ads_ref ref, __u64 hash,
 					const void *key, const void *value, enum ads_update_mode mode,
 					__u32 *entry)
 {
+	struct ads_walk w = ads_walk_from(start);
 	__u32 life;
 
-	return ads_list_store_from(a, start, start, map, ref, hash, key, value, mode, entry, &life);
+	return ads_list_store_from(a, ads_list_seek_to_write, &ref, map, map, &w, ref, hash, key, value, mode, entry,
+				   &life);
 }
 
 /*
  * Delete (hash, key); `value`, if not NULL, receives what it was. With `only`, nothing is done if
  * the value's first word is another: ADS_ABSENT.
  */
-static ADS_INLINE int ads_list_delete_from(struct ads_arena *a, __u64 start, __u32 head, __u32 map, struct ads_ref ref,
-					   __u64 hash, const void *key, void *value, const __u64 *only)
+static ADS_INLINE int ads_list_delete_from(struct ads_arena *a, ads_seek seek, __u32 how, __u32 again, __u32 start,
+					   struct ads_ref ref, __u64 hash, const void *key, void *value,
+					   const __u64 *only)
 {
 	struct ads_walk w = ads_walk_from(start);
 	__u32 deleted = 0; /* it has happened: what is left is to free this one */
@@ -551,11 +581,8 @@ static ADS_INLINE int ads_list_delete_from(struct ads_arena *a, __u64 start, __u
 	__u32 i;
 
 	for (ads_loop(i)) {
-		rc = ads_walk_find(a, &w, map, ref, hash, key, ADS_WRITE);
-		if (deleted && rc == ADS_LOST) {
-			w = ads_walk_from(head);
-			continue;
-		}
+		rc = seek(a, &ref, hash, key, how, &w);
+		how = again;
 		if (deleted)
 			break;
 		if (rc) {
@@ -584,11 +611,10 @@ static ADS_INLINE int ads_list_delete_from(struct ads_arena *a, __u64 start, __u
 	return ADS_OK;
 }
 
-/* The same from a start that cannot be lost. */
 static ADS_INLINE int ads_list_delete_at(struct ads_arena *a, __u32 start, __u32 map, struct ads_ref ref,
 					 __u64 hash, const void *key, void *value, const __u64 *only)
 {
-	return ads_list_delete_from(a, start, start, map, ref, hash, key, value, only);
+	return ads_list_delete_from(a, ads_list_seek_to_write, map, map, start, ref, hash, key, value, only);
 }
 
 /* --- iteration ------------------------------------------------------------------------------ */
@@ -724,7 +750,7 @@ static ADS_INLINE int ads_list_find(struct ads_arena *a, struct ads_ref ref, __u
 /* Copy the value of `order`. */
 static ADS_INLINE int ads_list_get(struct ads_arena *a, struct ads_ref ref, __u64 order, void *value)
 {
-	int rc = ads_list_get_from(a, ads_list_head(ref), 0, ref, order, 0, value);
+	int rc = ads_list_get_at(a, ads_list_head(ref), 0, ref, order, 0, value);
 
 	return rc == ADS_OK || rc == ADS_ABSENT ? rc : ads_count(a, ref.offset, rc);
 }

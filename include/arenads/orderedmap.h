@@ -28,7 +28,9 @@
  *                  once. Reading works through a read-only mapping.
  * Cost             find: about 4 lines a level, one level for each factor of 8 in the entries, no
  *                  atomics. insert, delete: that, 2 CAS and 1 CAS on the pool's line; one time in 8
- *                  again for the towers. first, pop_first: no levels.
+ *                  again for the towers. first, pop_first: no levels. In BPF the verifier looks at 10 000
+ *                  instructions for each operation that reads, 20 000 to 90 000 for one that writes; what
+ *                  maps and operations share it looks at once.
  * Commit           one CAS, in list.h.
  * Death            as in list.h; towers may lack a hint or keep a stale one.
  * Memory runs out  ADS_NO_MEMORY, ADS_FULL: counted, nothing changed. A hint for which there is no
@@ -87,16 +89,19 @@ static ADS_INLINE __u32 ads_orderedmap_height(struct ads_arena *a, struct ads_re
 
 static ADS_INLINE struct ads_ref ads_orderedmap_index(struct ads_ref ref)
 {
-	struct ads_ref index = {
-		ref.offset + (__u32)__builtin_offsetof(struct ads_orderedmap, index), ref.key_size, 8, ref.flags & ~(__u32)ADS_GRACE};
+	__u32 offset = ref.offset + (__u32)__builtin_offsetof(struct ads_orderedmap, index);
+	struct ads_ref index = {offset, ref.key_size, 8, ref.flags & ~(__u32)ADS_GRACE};
 
 	return index;
 }
 
-static ADS_INLINE __u32 ads_orderedmap_head(struct ads_ref ref, __u32 level)
+static ADS_INLINE __u64 ads_orderedmap_head(struct ads_ref ref, __u64 level)
 {
-	return level ? ref.offset + (__u32)__builtin_offsetof(struct ads_orderedmap, heads) + 8 * level
-		     : ref.offset + (__u32)__builtin_offsetof(struct ads_collection, head);
+	__u64 at = level ? ref.offset + (__u32)__builtin_offsetof(struct ads_orderedmap, heads) + 8 * (__u32)level
+			 : ref.offset + (__u32)__builtin_offsetof(struct ads_collection, head);
+
+	ads_unlike(at);
+	return at;
 }
 
 /* Whether the entry that `down` leads to is in its list, in the life that `down` is about. */
@@ -109,7 +114,8 @@ static ADS_INLINE int ads_down_alive(struct ads_arena *a, struct ads_ref ref, __
 		return 0;
 	link = ads_load_acquire(ads_link_of(a, (__u32)down)); /* A3, pairs with R3 */
 	ads_fence_acquire(); /* F17: the link was read before the life */
-	return !(link & ADS_LINK_MARK) && (__u32)ads_load(ads_at(a, __u64, (__u32)down + pool.life)) + 1 == down >> 32;
+	return !(link & ADS_LINK_MARK) &&
+	       (__u32)ads_load(ads_at(a, __u64, (__u32)down + pool.life)) + 1 == down >> 32;
 }
 
 /*
@@ -125,66 +131,99 @@ static ADS_INLINE int ads_down_alive(struct ads_arena *a, struct ads_ref ref, __
 #define ads_overtaken(times) (++(times) > ADS_OVERTAKEN)
 #endif
 
-/* How to seek: the level where it ends, and whether stale hints are deleted on the way. */
+/* How to seek: the level where it ends, and more. */
 #define ADS_SEEK_LEVEL 15u
-#define ADS_SEEK_WRITE 16u
+#define ADS_SEEK_INDEX 16u /* that is not 0 */
+#define ADS_SEEK_WRITE 32u /* as ADS_WRITE, by a writer that may have an entry in hand */
+#define ADS_SEEK_CLEAN 64u /* stale hints that are met are deleted: the writer's hands must be empty */
+#define ADS_SEEK_HINTS 128u /* end before the walk in that level: `to` is where it would begin */
+
+/*
+ * A walk from `from`, in registers, and what it has found in `to`. Writers in BPF have `to` from their caller: the
+ * verifier keeps no track of what is in it, so that it sees few different states.
+ */
+static ADS_INLINE int ads_orderedmap_walk(struct ads_arena *a, __u64 from, struct ads_ref list, __u64 order,
+					  const void *key, enum ads_walk_mode mode, struct ads_walk *to)
+{
+	struct ads_walk w = ads_walk_from(from);
+	int rc = ads_walk_find(a, &w, 0, list, order, key, mode);
+
+	to->prev = w.prev;
+	to->entry = w.entry;
+	to->prev_link = w.prev_link;
+	to->link = w.link;
+	return rc;
+}
 
 /*
  * Where a walk for (order, key) in a level may begin, as ads_walk_from() takes it: at an entry before it,
- * or the head. An error is {code:32, 0:32}. Writers delete stale hints that they meet, of smaller keys and
- * of this one.
+ * or the head. An error is {code:32, 0:32}. Writers with empty hands delete stale hints that they meet, of
+ * smaller keys and of this one.
  */
 static ADS_INLINE __u64 ads_orderedmap_descend(struct ads_arena *a, struct ads_ref ref, __u64 order, const void *key,
-					       __u32 how)
+					       enum ads_walk_mode mode, __u32 flags, struct ads_walk *to)
 {
-	struct ads_ref index = ads_orderedmap_index(ref);
-	__u32 level = ADS_LEVELS + ads_unknown_zero();
-	__u64 from = ads_orderedmap_head(ref, level);
-	__u32 stale = 0; /* a hint that we have marked, in this level */
+	struct ads_ref map = {(__u32)ads_unknown(ref.offset), ref.key_size, ref.value_size, ref.flags};
+	struct ads_ref index = ads_orderedmap_index(map);
+	__u64 how = mode == ADS_READ && __builtin_constant_p(flags) ? flags : ads_unknown(flags);
+	__u64 level = ads_unknown(ADS_LEVELS);
+	__u64 from = ads_unknown(ads_orderedmap_head(map, ADS_LEVELS));
+	__u64 stale = mode == ADS_READ ? 0 : ads_unknown(0); /* a hint that we have marked, in this level */
 	__u32 lost = 0;
 	__u32 i;
 
+	/* The highest levels are empty in most maps: not worth a walk. */
 	for (ads_loop(i)) {
-		struct ads_walk w = ads_walk_from(from);
+		if (level <= (how & ADS_SEEK_LEVEL) || ads_bad(a, (__u32)from, 8) ||
+		    ads_link_next(ads_load(ads_link_of(a, (__u32)from))) != ADS_LINK_END)
+			break;
+		level--;
+		from = ads_orderedmap_head(map, level);
+	}
+	for (ads_loop(i)) {
 		__u32 hint;
 		__u64 link, down;
 		int rc;
 
+		if (mode == ADS_WRITE)
+			ads_forget(how);
 		if (level <= (how & ADS_SEEK_LEVEL))
 			return from;
-		rc = ads_walk_find(a, &w, 0, index, order, key, how & ADS_SEEK_WRITE ? ADS_WRITE : ADS_READ);
+		rc = ads_orderedmap_walk(a, from, index, order, key, mode, to);
+		if (mode == ADS_WRITE)
+			ads_forget(to);
 		if (rc == ADS_LOST) {
 			if (ads_overtaken(lost))
 				break;
 			/* With a marked hint not before this level has been walked past it. */
 			if (!stale)
-				level = ADS_LEVELS;
-			from = ads_orderedmap_head(ref, level);
+				level = ads_unknown(ADS_LEVELS);
+			from = ads_orderedmap_head(map, level);
 			continue;
 		}
 		if (rc != ADS_OK && rc != ADS_ABSENT)
 			return (__u64)(__u32)rc << 32;
 		if (stale) {
-			ads_pool_retire(a, ads_pool_of(index), stale);
+			ads_pool_retire(a, ads_pool_of(index), (__u32)stale);
 			stale = 0;
 		}
-		hint = w.prev;
-		link = w.prev_link;
-		if (rc == ADS_OK && how & ADS_SEEK_WRITE) {
+		hint = to->prev;
+		link = to->prev_link;
+		if (rc == ADS_OK && mode == ADS_WRITE && how & ADS_SEEK_CLEAN) {
 			/* A hint of this very key: look whether it is stale, then at the one before it. */
-			down = ads_load(ads_at(a, __u64, w.entry + ads_entry_value_offset(index)));
+			down = ads_load(ads_at(a, __u64, to->entry + ads_entry_value_offset(index)));
 			ads_fence_acquire(); /* F13: the value was read before the check that it is this hint's */
-			if (ads_load(ads_link_of(a, w.entry)) != w.link)
+			if (ads_load(ads_link_of(a, to->entry)) != to->link)
 				continue;
 			if (!ads_down_alive(a, level == 1 ? ref : index, down)) {
-				hint = w.entry;
-				link = w.link;
+				hint = to->entry;
+				link = to->link;
 			}
 		}
-		if (hint == w.prev) {
+		if (hint == to->prev) {
 			if (hint == (__u32)from && !(from >> 32)) {
 				level--;
-				from = ads_orderedmap_head(ref, level);
+				from = ads_orderedmap_head(map, level);
 				continue;
 			}
 			down = ads_load(ads_at(a, __u64, hint + ads_entry_value_offset(index)));
@@ -197,7 +236,7 @@ static ADS_INLINE __u64 ads_orderedmap_descend(struct ads_arena *a, struct ads_r
 				continue;
 			}
 		}
-		if (how & ADS_SEEK_WRITE) {
+		if (mode == ADS_WRITE && how & ADS_SEEK_CLEAN) {
 			ads_hand_delete(a, ads_pool_of(index).offset, hint, ads_link_later(link));
 			/* R3, as of a delete. */
 			if (ads_cas(ads_link_of(a, hint), link,
@@ -205,7 +244,7 @@ static ADS_INLINE __u64 ads_orderedmap_descend(struct ads_arena *a, struct ads_r
 				continue;
 			stale = hint;
 			if (hint == (__u32)from) /* the walk began at it */
-				from = ads_orderedmap_head(ref, level);
+				from = ads_orderedmap_head(map, level);
 			continue;
 		}
 		/* A reader goes on below the hint where this level began, or from the head. */
@@ -216,70 +255,153 @@ static ADS_INLINE __u64 ads_orderedmap_descend(struct ads_arena *a, struct ads_r
 				down = 0;
 		}
 		level--;
-		from = down ? down : ads_orderedmap_head(ref, level);
+		from = down ? down : ads_orderedmap_head(map, level);
 	}
 	return (__u64)(__u32)ADS_BUDGET << 32;
 }
 
-/* ads_orderedmap_descend(), as operations take it: a BPF program has one for each map, in which the
- * sizes are constants. */
-typedef __u64 (*ads_seek)(struct ads_arena *a, const struct ads_ref *ref, __u64 order, const void *key, __u32 how);
+/* ads_orderedmap_descend(), as operations take it. */
+typedef __u64 (*ads_place)(struct ads_arena *a, const struct ads_ref *ref, __u64 order, const void *key, __u32 how,
+			   struct ads_walk *to);
 
-static ADS_INLINE __u64 ads_orderedmap_seek(struct ads_arena *a, const struct ads_ref *ref, __u64 order, const void *key,
-					    __u32 how)
+static ADS_INLINE __u64 ads_orderedmap_place(struct ads_arena *a, const struct ads_ref *ref, __u64 order,
+					     const void *key, __u32 how, struct ads_walk *to)
 {
-	return ads_orderedmap_descend(a, *ref, order, key, how);
+	return ads_orderedmap_descend(a, *ref, order, key, how & ADS_SEEK_WRITE ? ADS_WRITE : ADS_READ, how, to);
 }
 
-static ADS_INLINE int ads_seek_failed(__u64 start)
+/* The way down and the walk in the level where it ends, as ads_walk_find() does, but never ADS_LOST. */
+static ADS_INLINE int ads_orderedmap_seek_by(struct ads_arena *a, const struct ads_ref *ref, ads_place place,
+					     __u64 order, const void *key, __u32 how, struct ads_walk *to)
 {
-	return (__u32)start ? ADS_OK : (int)(start >> 32);
+	struct ads_ref list = how & ADS_SEEK_INDEX ? ads_orderedmap_index(*ref) : *ref;
+	__u32 i;
+
+	for (ads_loop_overtaken(i)) {
+		__u64 start = place(a, ref, order, key, how, to);
+		int rc;
+
+		if (!(__u32)start)
+			return (int)(start >> 32);
+		to->start = (__u32)start;
+		to->life = (__u32)(start >> 32);
+		if (how & ADS_SEEK_HINTS)
+			return ADS_OK;
+		rc = ads_orderedmap_walk(a, start, list, order, key, how & ADS_SEEK_WRITE ? ADS_WRITE : ADS_READ, to);
+		if (rc != ADS_LOST)
+			return rc;
+	}
+	return ADS_BUDGET;
+}
+
+static ADS_INLINE int ads_orderedmap_seek(struct ads_arena *a, const struct ads_ref *ref, __u64 order,
+					  const void *key, __u32 how, struct ads_walk *to)
+{
+	return ads_orderedmap_seek_by(a, ref, ads_orderedmap_place, order, key, how, to);
+}
+
+/*
+ * In BPF the way down is a function of its own, one for readers and one for writers, which the verifier looks at
+ * once; so is a level of a tower. Those of maps whose keys are integers are the same for all: their entries differ
+ * in the size of values, which no walk looks at. Other maps have their own, with constant sizes.
+ */
+#define ADS_INTEGER_MAP(map) {map, 0, 8, ADS_LIVES}
+
+ADS_GLOBAL __u64 ads_orderedmap_place_integer_to_read(struct ads_arena *a, __u32 map, __u64 order)
+{
+	struct ads_ref ref = ADS_INTEGER_MAP(map);
+	struct ads_walk w;
+
+	return ads_orderedmap_descend(a, ref, order, 0, ADS_READ, 0, &w);
+}
+
+ADS_GLOBAL __u64 ads_orderedmap_place_integer_to_write(struct ads_arena *a, __u32 map, __u64 order, __u32 how,
+						      struct ads_walk *to)
+{
+	struct ads_ref ref = ADS_INTEGER_MAP(map);
+
+	return to ? ads_orderedmap_descend(a, ref, order, 0, ADS_WRITE, how, to) : (__u64)(__u32)ADS_INVALID << 32;
+}
+
+static ADS_INLINE __u64 ads_orderedmap_place_integer(struct ads_arena *a, const struct ads_ref *ref, __u64 order,
+						     const void *key, __u32 how, struct ads_walk *to)
+{
+	(void)key;
+	return how & ADS_SEEK_WRITE ? ads_orderedmap_place_integer_to_write(a, ref->offset, order, how, to)
+				    : ads_orderedmap_place_integer_to_read(a, ref->offset, order);
+}
+
+static ADS_INLINE int ads_orderedmap_seek_integer(struct ads_arena *a, const struct ads_ref *ref, __u64 order,
+						  const void *key, __u32 how, struct ads_walk *to)
+{
+	return ads_orderedmap_seek_by(a, ref, ads_orderedmap_place_integer, order, key, how, to);
 }
 
 /* --- towers ----------------------------------------------------------------------------------- */
 
 /*
- * Make the tower of an entry that was just stored: `down` is {its offset:32, its life + 1:32}. As far as
- * there is memory: a hint less costs steps only.
+ * Make one level of the tower of an entry that was just stored: a hint to what is below, where w->start and w->life
+ * tell. Returns where the next level leads then, {offset of the hint:32, its life + 1:32}, or 0: there is no memory,
+ * or the entry has been deleted meanwhile. A hint less costs steps only. One of this key that is there already is
+ * most often stale, of the entry that was replaced: it is replaced too.
  */
-static ADS_INLINE void ads_orderedmap_tower(struct ads_arena *a, struct ads_ref ref, ads_seek seek, __u64 order,
-					    const void *key, __u32 height, __u64 down)
+static ADS_INLINE __u64 ads_orderedmap_raise_level(struct ads_arena *a, const struct ads_ref *ref, ads_seek seek,
+						   __u64 order, const void *key, __u32 level, struct ads_walk *w)
 {
-	struct ads_ref index = ads_orderedmap_index(ref);
-	__u32 level = 1 + ads_unknown_zero();
-	__u32 lost = 0, cleared = 0;
+	struct ads_ref index = ads_orderedmap_index(*ref);
+	__u32 life = 0;
+
+	w->hash = (__u64)w->life << 32 | w->start; /* kept there, not on the stack: no seek changes it */
+	if (ads_list_store_from(a, seek, ref, level | ADS_SEEK_INDEX | ADS_SEEK_WRITE | ADS_SEEK_CLEAN,
+				level | ADS_SEEK_INDEX | ADS_SEEK_WRITE, w, index, order, key, &w->hash, ADS_ANY,
+				&w->start, &life))
+		return 0;
+	if (ads_down_alive(a, level == 1 ? *ref : index, w->hash))
+		return (__u64)life << 32 | w->start;
+	/* By somebody who did not see this hint yet. */
+	seek(a, ref, order, key, (level - 1) | ADS_SEEK_WRITE | ADS_SEEK_CLEAN | ADS_SEEK_HINTS, w);
+	return 0;
+}
+
+/* The same, as operations take it. */
+typedef __u64 (*ads_raise)(struct ads_arena *a, const struct ads_ref *ref, __u64 order, const void *key, __u32 level,
+			   struct ads_walk *w);
+
+static ADS_INLINE __u64 ads_orderedmap_raise(struct ads_arena *a, const struct ads_ref *ref, __u64 order,
+					     const void *key, __u32 level, struct ads_walk *w)
+{
+	return ads_orderedmap_raise_level(a, ref, ads_orderedmap_seek, order, key, level, w);
+}
+
+ADS_GLOBAL __u64 ads_orderedmap_raise_integer_level(struct ads_arena *a, __u32 map, __u64 order, __u32 level,
+						    struct ads_walk *w)
+{
+	struct ads_ref ref = ADS_INTEGER_MAP(map);
+
+	if (!w)
+		return 0;
+	w = (struct ads_walk *)__builtin_assume_aligned(w, 8); /* else its words are read as bytes */
+	return ads_orderedmap_raise_level(a, &ref, ads_orderedmap_seek_integer, order, 0, level, w);
+}
+
+static ADS_INLINE __u64 ads_orderedmap_raise_integer(struct ads_arena *a, const struct ads_ref *ref, __u64 order,
+						     const void *key, __u32 level, struct ads_walk *w)
+{
+	(void)key;
+	return ads_orderedmap_raise_integer_level(a, ref->offset, order, level, w);
+}
+
+/* Delete the hints of an entry that was just deleted, the lowest first: each time one level more is seen to be
+ * stale. */
+static ADS_INLINE void ads_orderedmap_raze(struct ads_arena *a, struct ads_ref ref, ads_seek seek, __u64 order,
+					   const void *key)
+{
+	__u32 height = ads_orderedmap_height(a, ref, order, key);
+	struct ads_walk w = ads_walk_from(0);
 	__u32 i;
 
-	for (ads_loop(i)) {
-		__u64 start;
-		__u32 entry = 0, life = 0;
-		int rc;
-
-		if (level > height)
-			return;
-		start = seek(a, &ref, order, key, level | ADS_SEEK_WRITE);
-		if (ads_seek_failed(start))
-			return;
-		rc = ads_list_store_from(a, start, ads_orderedmap_head(ref, level), 0, index, order, key, &down,
-					 ADS_INSERT, &entry, &life);
-		if (rc == ADS_LOST && !ads_overtaken(lost))
-			continue;
-		if (rc == ADS_EXISTS && cleared < level) {
-			/* Most often the stale one of the entry that was replaced: the way down deletes it. */
-			cleared = level;
-			if (!ads_seek_failed(seek(a, &ref, order, key, (level - 1) | ADS_SEEK_WRITE)))
-				continue;
-		}
-		if (rc)
-			return;
-		if (!ads_down_alive(a, level == 1 ? ref : index, down)) {
-			/* Deleted meanwhile, by somebody who did not see this hint yet. */
-			seek(a, &ref, order, key, (level - 1) | ADS_SEEK_WRITE);
-			return;
-		}
-		down = (__u64)life << 32 | entry;
-		level++;
-	}
+	for (ads_each(i, height))
+		seek(a, &ref, order, key, ADS_SEEK_WRITE | ADS_SEEK_CLEAN | ADS_SEEK_HINTS, &w);
 }
 
 /* --- operations -------------------------------------------------------------------------------- */
@@ -294,21 +416,10 @@ static ADS_INLINE int ads_orderedmap_result(struct ads_arena *a, struct ads_ref 
 static ADS_INLINE int ads_orderedmap_find(struct ads_arena *a, struct ads_ref ref, ads_seek seek, __u64 order,
 					  const void *key, __u32 *entry)
 {
-	int rc = ADS_BUDGET;
-	__u32 i;
+	struct ads_walk w = ads_walk_from(0);
+	int rc = seek(a, &ref, order, key, 0, &w);
 
-	for (ads_loop_overtaken(i)) {
-		__u64 start = seek(a, &ref, order, key, 0);
-		struct ads_walk w = ads_walk_from(start);
-
-		rc = ads_seek_failed(start);
-		if (!rc)
-			rc = ads_walk_find(a, &w, 0, ref, order, key, ADS_READ);
-		*entry = w.entry;
-		if (rc != ADS_LOST)
-			break;
-		rc = ADS_BUDGET;
-	}
+	*entry = w.entry;
 	return ads_orderedmap_result(a, ref, rc);
 }
 
@@ -316,51 +427,60 @@ static ADS_INLINE int ads_orderedmap_find(struct ads_arena *a, struct ads_ref re
 static ADS_INLINE int ads_orderedmap_get(struct ads_arena *a, struct ads_ref ref, ads_seek seek, __u64 order,
 					 const void *key, void *value)
 {
-	int rc = ADS_BUDGET;
-	__u32 i;
-
-	for (ads_loop_overtaken(i)) {
-		__u64 start = seek(a, &ref, order, key, 0);
-
-		rc = ads_seek_failed(start);
-		if (!rc)
-			rc = ads_list_get_from(a, start, 0, ref, order, key, value);
-		if (rc != ADS_LOST)
-			break;
-		rc = ADS_BUDGET;
-	}
-	return ads_orderedmap_result(a, ref, rc);
+	return ads_orderedmap_result(a, ref, ads_list_get_from(a, seek, 0, 0, ref, order, key, value));
 }
 
-/* Store key -> value; see enum ads_update_mode. *entry: who holds the key now. */
+/*
+ * Store key -> value without a tower; see enum ads_update_mode. Who holds the key now: w->start, with the life
+ * w->life - 1 if it is new.
+ */
+static ADS_INLINE int ads_orderedmap_store(struct ads_arena *a, struct ads_ref ref, ads_seek seek, __u64 order,
+					   const void *key, const void *value, enum ads_update_mode mode,
+					   struct ads_walk *w)
+{
+	int rc = ads_may_change(a, ref.offset);
+	__u32 entry = 0, life = 0;
+
+	if (!rc) {
+		rc = ads_list_store_from(a, seek, &ref, ADS_SEEK_WRITE | ADS_SEEK_CLEAN, ADS_SEEK_WRITE, w, ref,
+					 order, key, value, mode, &entry, &life);
+		ads_hand_clear(a);
+		rc = ads_orderedmap_result(a, ref, rc);
+	}
+	w->start = entry;
+	w->life = life;
+	return rc;
+}
+
+/* Then its tower. */
+static ADS_INLINE void ads_orderedmap_build(struct ads_arena *a, struct ads_ref ref, ads_raise raise, __u64 order,
+					    const void *key, struct ads_walk *w)
+{
+	__u32 height = ads_orderedmap_height(a, ref, order, key);
+	__u32 i;
+
+	for (i = 0; i < ADS_LEVELS && i < height; i++) {
+		__u64 hint = raise(a, &ref, order, key, i + 1, w);
+
+		if (!hint)
+			break;
+		w->start = (__u32)hint;
+		w->life = (__u32)(hint >> 32);
+	}
+	ads_hand_clear(a);
+}
+
 static ADS_INLINE int ads_orderedmap_update(struct ads_arena *a, struct ads_ref ref, ads_seek seek, __u64 order,
 					    const void *key, const void *value, enum ads_update_mode mode,
 					    __u32 *entry)
 {
-	int rc = ads_may_change(a, ref.offset);
-	__u32 height, life = 0;
-	__u32 i;
+	struct ads_walk w = ads_walk_from(0);
+	int rc = ads_orderedmap_store(a, ref, seek, order, key, value, mode, &w);
 
-	*entry = 0;
-	if (rc)
-		return rc;
-	rc = ADS_BUDGET;
-	for (ads_loop_overtaken(i)) {
-		__u64 start = seek(a, &ref, order, key, ADS_SEEK_WRITE);
-
-		rc = ads_seek_failed(start);
-		if (!rc)
-			rc = ads_list_store_from(a, start, ads_orderedmap_head(ref, 0), 0, ref, order, key, value, mode,
-						 entry, &life);
-		if (rc != ADS_LOST)
-			break;
-		rc = ADS_BUDGET;
-	}
-	height = rc ? 0 : ads_orderedmap_height(a, ref, order, key);
-	if (height)
-		ads_orderedmap_tower(a, ref, seek, order, key, height, (__u64)life << 32 | *entry);
-	ads_hand_clear(a);
-	return ads_orderedmap_result(a, ref, rc);
+	*entry = w.start;
+	if (!rc)
+		ads_orderedmap_build(a, ref, ads_orderedmap_raise, order, key, &w);
+	return rc;
 }
 
 /* Delete a key; `value`, if not NULL, receives what it was. */
@@ -368,26 +488,13 @@ static ADS_INLINE int ads_orderedmap_pop(struct ads_arena *a, struct ads_ref ref
 					 const void *key, void *value)
 {
 	int rc = ads_may_change(a, ref.offset);
-	__u32 height;
-	__u32 i;
 
 	if (rc)
 		return rc;
-	rc = ADS_BUDGET;
-	for (ads_loop_overtaken(i)) {
-		__u64 start = seek(a, &ref, order, key, ADS_SEEK_WRITE);
-
-		rc = ads_seek_failed(start);
-		if (!rc)
-			rc = ads_list_delete_from(a, start, ads_orderedmap_head(ref, 0), 0, ref, order, key, value, 0);
-		if (rc != ADS_LOST)
-			break;
-		rc = ADS_BUDGET;
-	}
-	/* Its hints are stale now, the lowest first: each time one level more is seen to be. */
-	height = rc ? 0 : ads_orderedmap_height(a, ref, order, key);
-	for (ads_each(i, height))
-		seek(a, &ref, order, key, ADS_SEEK_WRITE);
+	rc = ads_list_delete_from(a, seek, ADS_SEEK_WRITE | ADS_SEEK_CLEAN, ADS_SEEK_WRITE, 0, ref, order, key, value,
+				  0);
+	if (!rc)
+		ads_orderedmap_raze(a, ref, seek, order, key);
 	ads_hand_clear(a);
 	return ads_orderedmap_result(a, ref, rc);
 }
@@ -399,13 +506,15 @@ static ADS_INLINE int ads_orderedmap_pop(struct ads_arena *a, struct ads_ref ref
 static ADS_INLINE int ads_orderedmap_scan_from(struct ads_arena *a, struct ads_ref ref, ads_seek seek,
 					       struct ads_scan *s, __u64 order, const void *key, int after)
 {
-	__u64 start = seek(a, &ref, order, key, 0);
-	struct ads_scan fresh = {ads_walk_from(start), order, 1, !after};
-	int rc = ads_seek_failed(start);
+	struct ads_walk w = ads_walk_from(0);
+	int rc = seek(a, &ref, order, key, ADS_SEEK_HINTS, &w);
 
 	if (rc)
 		return ads_orderedmap_result(a, ref, rc);
-	*s = fresh;
+	s->walk = w;
+	s->hash = order;
+	s->started = 1;
+	s->inclusive = !after;
 	ads_walk_restart(a, &s->walk, ads_pool_of(ref));
 	return ADS_OK;
 }
@@ -443,10 +552,8 @@ static ADS_INLINE int ads_orderedmap_next(struct ads_arena *a, struct ads_ref re
 static ADS_INLINE int ads_orderedmap_pop_first(struct ads_arena *a, struct ads_ref ref, ads_seek seek, __u64 *order,
 					       void *key, void *value)
 {
-	__u32 head = ads_orderedmap_head(ref, 0);
 	int rc = ads_may_change(a, ref.offset);
-	__u32 height;
-	__u32 i, h;
+	__u32 i;
 
 	if (rc)
 		return rc;
@@ -455,7 +562,7 @@ static ADS_INLINE int ads_orderedmap_pop_first(struct ads_arena *a, struct ads_r
 		struct ads_scan s;
 		__u32 entry;
 
-		rc = ads_scan_start(a, &s, head);
+		rc = ads_orderedmap_scan(a, ref, &s);
 		if (!rc)
 			rc = ads_scan_next(a, &s, ref, 0, key, 0, &entry);
 		if (rc == ADS_LOST)
@@ -463,15 +570,14 @@ static ADS_INLINE int ads_orderedmap_pop_first(struct ads_arena *a, struct ads_r
 		if (rc)
 			break;
 		*order = s.hash;
-		rc = ads_list_delete_from(a, head, head, 0, ref, s.hash, key, value, 0);
+		rc = ads_list_delete_at(a, (__u32)ads_orderedmap_head(ref, 0), 0, ref, s.hash, key, value, 0);
 		/* Absent: somebody else has popped it. One that came before it since counts as later. */
 		if (rc != ADS_ABSENT)
 			break;
 		rc = ADS_BUDGET;
 	}
-	height = rc ? 0 : ads_orderedmap_height(a, ref, *order, key);
-	for (ads_each(h, height))
-		seek(a, &ref, *order, key, ADS_SEEK_WRITE);
+	if (!rc)
+		ads_orderedmap_raze(a, ref, seek, *order, key);
 	ads_hand_clear(a);
 	return ads_orderedmap_result(a, ref, rc);
 }

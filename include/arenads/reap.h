@@ -135,11 +135,11 @@ static inline int ads_orderedmap_meets(struct ads_arena *a, __u32 kind, struct a
 	ads_copy_out(a, key, entry + 16, ads_round_up(ref.key_size, 8));
 	for (; !met && level <= last; level++)
 		for (ads_loop_overtaken(i)) {
-			__u64 start = ads_orderedmap_seek(a, &map, order, key, level);
+			struct ads_walk w = ads_walk_from(0);
 
-			met = ads_seek_failed(start);
+			met = ads_orderedmap_seek(a, &map, order, key, level | ADS_SEEK_HINTS, &w);
 			if (!met)
-				met = ads_list_meets(a, 0, ref, start, entry);
+				met = ads_list_meets(a, 0, ref, (__u64)w.life << 32 | w.start, entry);
 			if (met != ADS_LOST)
 				break;
 		}

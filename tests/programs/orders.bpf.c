@@ -188,30 +188,14 @@ SEC("syscall") int map_delete(struct step *step)
 	return ads_hashmap_delete(ads_here(), ref, &key);
 }
 
-/* An ordered map's keys are 64-bit integers, which are their order. It is found by a function of its
- * own, as ADS_ORDEREDMAP has one. */
+/* An ordered map's keys are 64-bit integers, which are their order. */
 #define ORDERED(at) {.offset = (at), .value_size = sizeof(struct pair), .flags = ADS_LIVES}
-
-ADS_GLOBAL __u64 ordered_place(__u32 offset, __u64 order, __u32 how)
-{
-	struct ads_ref ref = ORDERED(offset);
-
-	return ads_orderedmap_descend(ads_here(), ref, order, 0, how);
-}
-
-static ADS_INLINE __u64 ordered_seek(struct ads_arena *a, const struct ads_ref *ref, __u64 order, const void *key,
-				     __u32 how)
-{
-	(void)a;
-	(void)key;
-	return ordered_place(ref->offset, order, how);
-}
 
 SEC("syscall") int ordered_get(struct step *step)
 {
 	struct ads_ref ref = ORDERED(step->offset);
 	struct pair pair = {};
-	int rc = ads_orderedmap_get(ads_here(), ref, ordered_seek, step->key, 0, &pair);
+	int rc = ads_orderedmap_get(ads_here(), ref, ads_orderedmap_seek_integer, step->key, 0, &pair);
 
 	step->first = pair.first;
 	step->second = pair.second;
@@ -222,16 +206,19 @@ SEC("syscall") int ordered_update(struct step *step)
 {
 	struct ads_ref ref = ORDERED(step->offset);
 	struct pair pair = {step->first, step->second};
-	__u32 entry;
+	struct ads_walk w = ads_walk_from(0);
+	int rc = ads_orderedmap_store(ads_here(), ref, ads_orderedmap_seek_integer, step->key, 0, &pair, ADS_ANY, &w);
 
-	return ads_orderedmap_update(ads_here(), ref, ordered_seek, step->key, 0, &pair, ADS_ANY, &entry);
+	if (!rc)
+		ads_orderedmap_build(ads_here(), ref, ads_orderedmap_raise_integer, step->key, 0, &w);
+	return rc;
 }
 
 SEC("syscall") int ordered_delete(struct step *step)
 {
 	struct ads_ref ref = ORDERED(step->offset);
 
-	return ads_orderedmap_pop(ads_here(), ref, ordered_seek, step->key, 0, 0);
+	return ads_orderedmap_pop(ads_here(), ref, ads_orderedmap_seek_integer, step->key, 0, 0);
 }
 
 SEC("syscall") int ordered_lower_bound(struct step *step)
@@ -240,10 +227,10 @@ SEC("syscall") int ordered_lower_bound(struct step *step)
 	struct ads_scan scan = {};
 	struct pair pair = {};
 	__u32 entry;
-	int rc = ads_orderedmap_scan_from(ads_here(), ref, ordered_seek, &scan, step->key, 0, 0);
+	int rc = ads_orderedmap_scan_from(ads_here(), ref, ads_orderedmap_seek_integer, &scan, step->key, 0, 0);
 
 	if (!rc)
-		rc = ads_orderedmap_next(ads_here(), ref, ordered_seek, &scan, 0, 0, &pair, &entry);
+		rc = ads_orderedmap_next(ads_here(), ref, ads_orderedmap_seek_integer, &scan, 0, 0, &pair, &entry);
 	step->key = scan.hash;
 	step->first = pair.first;
 	step->second = pair.second;
@@ -255,7 +242,7 @@ SEC("syscall") int ordered_pop_first(struct step *step)
 	struct ads_ref ref = ORDERED(step->offset);
 	struct pair pair = {};
 	__u64 order = 0;
-	int rc = ads_orderedmap_pop_first(ads_here(), ref, ordered_seek, &order, 0, &pair);
+	int rc = ads_orderedmap_pop_first(ads_here(), ref, ads_orderedmap_seek_integer, &order, 0, &pair);
 
 	step->key = order;
 	step->first = pair.first;
