@@ -392,18 +392,33 @@ static ADS_INLINE int ads_list_get_from(struct ads_arena *a, __u64 start, __u32 
 }
 
 /* Take an entry and fill it; it is private until a CAS publishes it. Replacing may take a
- * spare one. */
+ * spare one; *lender: see ads_spare_take(), 0: it is another. */
 static ADS_INLINE int ads_entry_make(struct ads_arena *a, struct ads_ref ref, __u64 hash, const void *key,
-				     const void *value, int replacing, __u32 *entry)
+				     const void *value, int replacing, __u32 *entry, __u32 *lender)
 {
-	int rc = ads_pool_take(a, ads_pool_of(ref), replacing, entry);
+	int rc = ADS_OK;
 
+	*entry = *lender = 0;
+	/* Replaced entries that have to wait cannot be given to a shard. */
+	if (replacing && !ads_by_user() && !(ref.flags & ADS_GRACE))
+		*entry = ads_spare_take(a, ads_pool_of(ref), lender);
+	if (!*entry)
+		rc = ads_pool_take(a, ads_pool_of(ref), replacing, entry);
 	if (rc)
 		return rc;
 	ads_store(&ads_at(a, struct ads_entry, *entry)->hash, hash);
 	ads_copy_in(a, *entry + 16, key, ref.key_size);
 	ads_copy_in(a, *entry + ads_entry_value_offset(ref), value, ref.value_size);
 	return ADS_OK;
+}
+
+/* Give back what ads_entry_make() has made, while it is private. */
+static ADS_INLINE void ads_entry_unmake(struct ads_arena *a, struct ads_ref ref, __u32 entry, __u32 lender)
+{
+	if (lender)
+		ads_spare_give(a, ads_pool_of(ref), lender, entry);
+	else
+		ads_pool_give(a, ads_pool_of(ref), entry);
 }
 
 /* Aim a private entry's link at `next`; returns nothing to check, nobody sees it yet. */
@@ -433,14 +448,17 @@ static ADS_INLINE int ads_walk_unlink(struct ads_arena *a, struct ads_walk *w, _
 	return ads_cas(ads_link_of(a, w->prev), w->prev_link, ads_link_change(w->prev_link, next)) == w->prev_link;
 }
 
-/* Free an entry that this caller has marked. `rc`: of the last walk past its place, if it did not
- * come to its end the entry may still be met, and must stay: it is leaked, check finds it. */
-static ADS_INLINE void ads_list_free(struct ads_arena *a, struct ads_ref ref, __u32 entry, int rc)
+/* Free an entry that this caller has marked, in place of the one from `lender`. `rc`: of the last walk
+ * past its place, if it did not come to its end the entry may still be met, and must stay: it is
+ * leaked, check finds it. */
+static ADS_INLINE void ads_list_free(struct ads_arena *a, struct ads_ref ref, __u32 entry, __u32 lender, int rc)
 {
-	if (rc == ADS_OK || rc == ADS_ABSENT)
-		ads_pool_retire(a, ads_pool_of(ref), entry);
-	else
+	if (rc != ADS_OK && rc != ADS_ABSENT)
 		ads_count(a, ref.offset, rc);
+	else if (lender)
+		ads_spare_give(a, ads_pool_of(ref), lender, entry);
+	else
+		ads_pool_retire(a, ads_pool_of(ref), entry);
 }
 
 /*
@@ -455,6 +473,7 @@ static ADS_INLINE int ads_list_store_from(struct ads_arena *a, __u64 start, __u3
 	struct ads_walk w = ads_walk_from(start);
 	struct ads_pool_ref pool = ads_pool_of(ref);
 	int made_to_replace = 0;
+	__u32 lender = 0;
 	__u32 replaced = 0; /* it has happened: what is left is to free this one */
 	__u32 i;
 	int rc = ADS_BUDGET;
@@ -479,11 +498,11 @@ static ADS_INLINE int ads_list_store_from(struct ads_arena *a, __u64 start, __u3
 		/* The key went away while we had taken an entry to replace it, perhaps a spare
 		 * one: that is not for inserting. */
 		if (w.held && made_to_replace && rc == ADS_ABSENT) {
-			ads_pool_give(a, ads_pool_of(ref), w.held);
+			ads_entry_unmake(a, ref, w.held, lender);
 			w.held = 0;
 		}
 		if (!w.held) {
-			int got = ads_entry_make(a, ref, hash, key, value, rc == ADS_OK, &w.held);
+			int got = ads_entry_make(a, ref, hash, key, value, rc == ADS_OK, &w.held, &lender);
 
 			made_to_replace = rc == ADS_OK;
 			if (got) {
@@ -519,11 +538,11 @@ static ADS_INLINE int ads_list_store_from(struct ads_arena *a, __u64 start, __u3
 		rc = ADS_BUDGET;
 	}
 	if (replaced) {
-		ads_list_free(a, ref, replaced, rc);
+		ads_list_free(a, ref, replaced, lender, rc);
 		return ADS_OK;
 	}
 	if (w.held)
-		ads_pool_give(a, ads_pool_of(ref), w.held);
+		ads_entry_unmake(a, ref, w.held, lender);
 	ads_hand_clear(a);
 	return rc;
 }
@@ -580,7 +599,7 @@ static ADS_INLINE int ads_list_delete_from(struct ads_arena *a, __u64 start, __u
 	}
 	if (!deleted)
 		return ADS_BUDGET;
-	ads_list_free(a, ref, deleted, rc);
+	ads_list_free(a, ref, deleted, 0, rc);
 	return ADS_OK;
 }
 
@@ -818,7 +837,7 @@ static ADS_INLINE int ads_list_push(struct ads_arena *a, struct ads_ref ref, con
 	struct ads_pool_ref pool = ads_pool_of(ref);
 	struct ads_walk w = ads_walk_from(ads_list_head(ref));
 	int rc = ads_may_change(a, ref.offset);
-	__u32 i;
+	__u32 lender, i;
 
 	if (rc)
 		return rc;
@@ -840,7 +859,7 @@ static ADS_INLINE int ads_list_push(struct ads_arena *a, struct ads_ref ref, con
 			break;
 		}
 		if (!w.held) {
-			rc = ads_entry_make(a, ref, 0, 0, value, 0, &w.held);
+			rc = ads_entry_make(a, ref, 0, 0, value, 0, &w.held, &lender);
 			if (rc)
 				return ads_count(a, ref.offset, rc);
 			rc = ADS_BUDGET;
