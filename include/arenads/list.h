@@ -704,6 +704,27 @@ static ADS_INLINE int ads_scan_step(struct ads_arena *a, struct ads_scan *s, str
 	return ADS_OK;
 }
 
+#if ADS_BPF
+/*
+ * Read the entries of the eight buckets whose shortcuts are in the line at `at`, the first two of each:
+ * they lie anywhere, and are waited for together then, and not one by one. Nothing comes of what is
+ * read, it may be stale or damaged. A load is the only prefetch that BPF has.
+ */
+ADS_GLOBAL int ads_scan_ahead(__u32 at, __u32 stride)
+{
+	__u32 i;
+
+	for (i = 0; i < ADS_LINE / 8; i++) {
+		__u32 first = (__u32)ads_load(ads_at(0, __u64, at + 8 * i)) & ~7u;
+		__u32 second = (__u32)ads_load(ads_at(0, __u64, first)) & ~7u;
+
+		ads_load(ads_at(0, __u64, first + stride - 8));
+		ads_load(ads_at(0, __u64, second));
+	}
+	return 0;
+}
+#endif
+
 /*
  * The next entry in order, crossing shortcuts. `last_key` is the key returned last (not
  * looked at before the first); key and value, other memory, receive whole copies, either
@@ -719,6 +740,11 @@ static ADS_INLINE int ads_scan_next(struct ads_arena *a, struct ads_scan *s, str
 
 		if (rc != ADS_BUDGET)
 			return rc;
+#if ADS_BPF
+		/* At the first shortcut of a line. */
+		if (ref.key_size && s->walk.prev == s->walk.start && !(s->walk.start % ADS_LINE) && !s->walk.life)
+			ads_scan_ahead(s->walk.start, ads_entry_stride(ref));
+#endif
 	}
 	return ADS_BUDGET;
 }
