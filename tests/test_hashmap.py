@@ -446,7 +446,7 @@ def test_deleting_makes_room(arena: arenads.Arena) -> None:
 
 def test_a_lost_spare_entry_of_a_shard_comes_back_and_makes_no_room(arena: arenads.Arena) -> None:
     numbers = arena.hashmap("numbers", key=u64, value=u64, max_entries=3)
-    # struct ads_collection: pool at 192; struct ads_pool: shards at 128; struct ads_shard: spare at 16.
+    # Of the pool at 192 the shards at 128, of the first shard the word at 16 (layout.h).
     spare = ctypes.c_uint64.from_address(arena.base + numbers.offset + 192 + 128 + 16)
     assert spare.value & 0xFFFFFFFF
     spare.value &= ~0xFFFFFFFF

@@ -350,7 +350,7 @@ def test_a_delete_from_a_hash_map(bench: Bench) -> None:
 
 
 def check_giving_to_a_shard(bench: Bench, entry: int, after: int) -> None:
-    """After the commit: out of the list, then its link says that it is free, then it is the spare one."""
+    """After the commit: out of the list, then its link says that it is free, then it is a spare."""
     done = bench.accesses
     changes = [
         i
