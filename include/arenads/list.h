@@ -402,6 +402,10 @@ static ADS_INLINE int ads_entry_make(struct ads_arena *a, struct ads_ref ref, __
 	/* Replaced entries that have to wait cannot be given to a shard. */
 	if (replacing && !ads_by_user() && !(ref.flags & ADS_GRACE))
 		*entry = ads_spare_take(a, ads_pool_of(ref), lender);
+	if (*entry && ads_bad(a, *entry, ads_entry_stride(ref))) {
+		*entry = *lender = 0;
+		return ADS_DAMAGED;
+	}
 	if (!*entry)
 		rc = ads_pool_take(a, ads_pool_of(ref), replacing, entry);
 	if (rc)
