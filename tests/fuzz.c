@@ -447,8 +447,8 @@ static void make_structures(void)
 		s->ref.value_size = s->value_size;
 		if (!ads_structure_open(&arena, s->name, s->kind, &s->ref)) {
 			ads_at(&arena, struct ads_header, s->ref.offset)->seed = 0x5eed + i;
-		if (s->kind == ADS_KIND_ORDEREDMAP) /* its towers have a header of their own */
-			ads_at(&arena, struct ads_header, ads_orderedmap_index(s->ref).offset)->seed = 0x70e5;
+			if (s->kind == ADS_KIND_ORDEREDMAP) /* its towers have a header of their own */
+				ads_at(&arena, struct ads_header, ads_orderedmap_index(s->ref).offset)->seed = 0x70e5;
 			continue; /* a program's */
 		}
 		must(s->name, s->kind == ADS_KIND_QUEUE
@@ -547,7 +547,7 @@ static void find_targets(void)
 			__u32 index = ads_orderedmap_index(structures[i].ref).offset;
 
 			target(HEADER, index, 40);
-			target(POOL, index + 192, 16);
+			target(POOL, index + 192, 20);
 			target(POOL, index + 256, 16);
 			target(SHARD, index + 320, 64 * ADS_ALL_SHARDS);
 			target(LINK, ads_orderedmap_head(structures[i].ref, 1), 8 * ADS_LEVELS);
@@ -581,10 +581,10 @@ static void find_targets(void)
 		}
 		if (i < STRUCTURES && structures[i].kind == ADS_KIND_INTRUSIVE)
 			continue;
-		target(POOL, offset + 192, 16);
+		target(POOL, offset + 192, 20);
 		target(POOL, offset + 256, 16);
 		for (k = 0; k < ADS_ALL_SHARDS; k++)
-			target(SHARD, offset + 320 + 64 * k, 16);
+			target(SHARD, offset + 320 + 64 * k, 24);
 		while (i < STRUCTURES && ads_kind_is_hashed(structures[i].kind) && table) {
 			target(TABLE, (__u32)table, 8);
 			target(SHORTCUT, (__u32)table + 64, 8u << ads_table_bits(table));

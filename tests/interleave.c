@@ -42,6 +42,7 @@ static int actor_line_is_dead(const struct ads_owner *line);
 #define ads_owner_is_dead(line, who) actor_line_is_dead(line)
 #define OWNERS 8
 #define ads_owners_of_size(size) OWNERS
+#define ads_shards_used() 2
 #include <arenads/user.h>
 
 #include <stdarg.h>
@@ -1661,7 +1662,7 @@ static const struct state map_states[] = {
 	{"table claimed", "Ia Ic W/2", 16, 0},
 	{"table written", "Ia Ic W/3", 16, 0},
 	{"table published, cursor behind", "Ia Ic W/4", 16, 0},
-	{"no memory to grow", "Ia M0", 16, 2},
+	{"no memory to grow", "Ia M0", 18, 2},
 };
 
 static const struct state list_states[] = {

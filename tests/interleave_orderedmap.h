@@ -154,7 +154,7 @@ static const struct state orderedmap_states[] = {
 	{"deleted, a tower begun to go", "Ia Ic Id Dc/9", 16, 0},
 	{"stored, its hint is not", "Ia Id Ic/9", 16, 0},
 	{"replaced, its hints are not", "Ia Ic Id Rc/13", 16, 0},
-	{"no memory for towers", "Ib M0", 16, 2},
+	{"no memory for towers", "Ib M0", 18, 2},
 };
 
 static void explore_orderedmap(void)

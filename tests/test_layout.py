@@ -74,7 +74,8 @@ class Owner(msgspec.Struct):
 class Shard(msgspec.Struct):
     free: u64
     chunk: u64
-    pad: Array[u64, 6]
+    spare: u64
+    pad: Array[u64, 5]
 
 
 class Pool(msgspec.Struct):
@@ -82,7 +83,8 @@ class Pool(msgspec.Struct):
     capacity: u32
     spares: u32
     grace: u32
-    pad0: Array[u32, 12]
+    own_spares: u32
+    pad0: Array[u32, 11]
     carved: u64
     epoch: u64
     pad1: Array[u64, 6]

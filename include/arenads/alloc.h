@@ -34,6 +34,7 @@
  *                  ADS_NO_MEMORY when nothing populated is left.
  * Cost             take an entry: 1 CAS on the shard's line, 1 read of the entry. Give one
  *                  back: the same, and a look at the spare entries. In user space see owner.h.
+ *                  BPF replacing: 1 CAS for both, on its CPU's line.
  *                  A chunk of fresh entries: 4 CAS, about once per 4 KiB.
  * Commit           block: CAS of the header word 0 -> claim. entry: CAS of the shard's
  *                  stack or chunk word.
@@ -83,8 +84,13 @@ static ADS_INLINE __u32 ads_this_shard(void)
 }
 #endif
 
-#define ads_shard_of(arena, pool, shard) \
-	ads_at(arena, struct ads_shard, (pool).offset + (__u32)__builtin_offsetof(struct ads_pool, shards) + 64 * (shard))
+/* Offset of a shard. */
+static ADS_INLINE __u32 ads_shard_place(struct ads_pool_ref pool, __u32 shard)
+{
+	return pool.offset + (__u32)__builtin_offsetof(struct ads_pool, shards) + (__u32)sizeof(struct ads_shard) * shard;
+}
+
+#define ads_shard_of(arena, pool, shard) ads_at(arena, struct ads_shard, ads_shard_place(pool, shard))
 
 /* --- blocks ----------------------------------------------------------------------------- */
 
@@ -548,13 +554,16 @@ ADS_GLOBAL __u32 ads_pool_used(struct ads_arena *a, __u32 pool_offset, __u32 str
 
 			available += (__u32)(chunk >> 48) - (__u32)((chunk >> 32) & 0xffff) -
 				     !!((__u32)chunk & ADS_TOP_TAKEN);
-			available += ads_shard_depth(a, top, stride);
+			__u64 spare = ads_load(&shard->spare);
+
+			available += ads_shard_depth(a, top, stride) + !!(__u32)spare;
 			/* The newest chunk may be in the books but not in its shard yet. */
 			if (claim && s == ((claim >> 2) & 15) && (__u32)chunk < newest)
 				available += (__u32)(claim >> 32);
 			/* Any change of a word changes the sum of all, but for one in 2^64. */
 			sum = (sum ^ chunk) * 0x9e3779b97f4a7c15ull;
 			sum = (sum ^ top) * 0x9e3779b97f4a7c15ull;
+			sum = (sum ^ spare) * 0x9e3779b97f4a7c15ull;
 		}
 		ads_fence_acquire(); /* F2: these depths before the tops of the next reading */
 		if (sum == before) {
@@ -722,19 +731,56 @@ static ADS_INLINE void ads_pool_give(struct ads_arena *a, struct ads_pool_ref po
 	ads_pool_return(a, pool.offset, pool.stride, entry, 0);
 }
 
-/*
- * Give back an entry that was reachable, is deleted (its link is marked), and that no walk from
- * now on meets: only the one who has marked it may. Those who hold it still see by its life,
- * if it counts them, that it is over.
- */
-static ADS_INLINE void ads_pool_retire(struct ads_arena *a, struct ads_pool_ref pool, __u32 entry)
+/* Those who still hold a deleted entry see by its life, if it counts them, that it is over. */
+static ADS_INLINE void ads_pool_outlive(struct ads_arena *a, struct ads_pool_ref pool, __u32 entry)
 {
 	if (pool.life) {
 		__u64 __arena *life = ads_at(a, __u64, entry + pool.life);
 
 		ads_store_release(life, ads_load(life) + 1); /* R17 */
 	}
+}
+
+/*
+ * Give back an entry that was reachable, is deleted (its link is marked), and that no walk from
+ * now on meets: only the one who has marked it may.
+ */
+static ADS_INLINE void ads_pool_retire(struct ads_arena *a, struct ads_pool_ref pool, __u32 entry)
+{
+	ads_pool_outlive(a, pool, entry);
 	ads_pool_return(a, pool.offset, pool.stride, entry, 1);
+}
+
+/*
+ * Take the spare entry of this CPU's shard, for replacing: its offset, or 0 if somebody has it, or there is
+ * none. *lender becomes the shard's offset, and to that the taker gives it back, or the entry that it has
+ * replaced. Until then nobody else writes the shard's word. User space could die with it, and nobody
+ * would know to which shard an entry has to come back; so these are for BPF programs alone.
+ */
+static ADS_INLINE __u32 ads_spare_take(struct ads_arena *a, struct ads_pool_ref pool, __u32 *lender)
+{
+	__u32 at = ads_shard_place(pool, ads_this_shard());
+	__u64 __arena *spare = &ads_at(a, struct ads_shard, at)->spare;
+	__u64 word = ads_load(spare);
+
+	(void)a;
+	/* R2, R13, as when popping. */
+	if (!(__u32)word || ads_cas(spare, word, word >> 32 << 32) != word)
+		return 0;
+	*lender = at;
+	return (__u32)word;
+}
+
+/* Give an entry to the shard at `lender`, whose spare one this caller has taken. */
+static ADS_INLINE void ads_spare_give(struct ads_arena *a, struct ads_pool_ref pool, __u32 lender, __u32 entry)
+{
+	__u64 __arena *spare = &ads_at(a, struct ads_shard, lender)->spare;
+	__u64 __arena *link = &ads_at(a, struct ads_entry, entry)->link;
+
+	ads_pool_outlive(a, pool, entry);
+	/* R3: as when it is returned. */
+	ads_store_release(link, ads_link_set_state(ads_load(link), ADS_LINK_FREE));
+	ads_store_release(spare, ((ads_load(spare) >> 32) + 1) << 32 | entry); /* R2 */
 }
 
 /* --- objects of a pool --------------------------------------------------------------------------- */

@@ -259,6 +259,31 @@ static inline void ads_check_free(struct ads_check *c, struct ads_pool_ref pool)
 		if (left && left != ~0ull)
 			ads_check_error(c, pool.offset); /* the lowest one does not count 1 */
 	}
+	for (s = 0; s < ADS_SHARDS; s++) {
+		__u64 word = ads_load_acquire(&ads_shard_of(c->a, pool, s)->spare); /* A2 */
+		__u32 at = (__u32)word;
+
+		if (!at)
+			continue;
+		c->report->free++;
+		if (ads_bad(c->a, at, pool.stride) || ads_check_mark(c->freed, at) || ads_check_seen(c->linked, at) ||
+		    s >= ads_at(c->a, struct ads_pool, pool.offset)->own_spares)
+			ads_check_error(c, ads_shard_place(pool, s));
+	}
+}
+
+/* Give a leaked entry back, first to a shard that lacks its spare one: as nobody writes meanwhile, that
+ * is lost. */
+static inline void ads_check_give(struct ads_check *c, struct ads_pool_ref pool, __u32 entry)
+{
+	__u32 s, own = ads_at(c->a, struct ads_pool, pool.offset)->own_spares;
+
+	for (s = 0; s < own && s < ADS_SHARDS; s++)
+		if (!(__u32)ads_load(&ads_shard_of(c->a, pool, s)->spare)) {
+			ads_spare_give(c->a, pool, ads_shard_place(pool, s), entry);
+			return;
+		}
+	ads_pool_give(c->a, pool, entry);
 }
 
 /* Visit every entry in the pool's chunks: the heap says which those are. */
@@ -315,7 +340,7 @@ static inline void ads_check_chunks(struct ads_check *c, __u32 kind, struct ads_
 			} else if (!linked && !freed) {
 				c->report->leaked++;
 				if (repair) {
-					ads_pool_give(c->a, pool, entry);
+					ads_check_give(c, pool, entry);
 					c->report->repaired++;
 				}
 			}

@@ -60,20 +60,42 @@ static inline void ads_table_format(struct ads_arena *a, __u32 table, __u32 bits
 	ads_store(ads_at(a, __u64, links + 8 * i), ADS_LINK_END);
 }
 
-/* Fill the spare shard; the structure is still private. With too little memory it gets
- * fewer, and replacing in a full map may have to wait for an entry. */
+#ifndef ads_shards_used /* a test has its own CPUs */
+/* Shards that this machine's CPUs use. */
+static inline __u32 ads_shards_used(void)
+{
+	long cpus = sysconf(_SC_NPROCESSORS_CONF);
+
+	return cpus < 1 ? 1 : cpus < ADS_SHARDS ? (__u32)cpus : ADS_SHARDS;
+}
+#endif
+
+/* Fill the spare shard, and then the places for spare entries in those of the CPUs; the structure is
+ * still private. With too little memory it gets fewer, and replacing in a full map may have to
+ * wait for an entry. */
 static inline void ads_pool_fill_spares(struct ads_arena *a, struct ads_ref ref, __u32 spares)
 {
 	struct ads_pool *p = &ads_collection_of(a, ref)->pool;
-	__u32 entries[ADS_SPARES];
+	struct ads_pool_ref pool = ads_pool_of(ref);
+	/* What is replaced has to wait for a grace period: it is no shard's. */
+	__u32 own = spares && !p->grace ? ads_shards_used() : 0;
+	__u32 entries[ADS_SPARES + ADS_SHARDS];
 	__u32 taken = 0;
 
-	while (taken < spares && !ads_pool_take(a, ads_pool_of(ref), 0, &entries[taken]))
+	p->capacity += own;
+	while (taken < spares + own && !ads_pool_take(a, pool, 0, &entries[taken]))
 		taken++;
-	p->capacity -= spares - taken;
-	p->spares = taken;
+	p->capacity -= spares + own - taken;
+	p->spares = taken < spares ? taken : spares;
+	p->own_spares = taken - p->spares;
+	while (taken > p->spares) {
+		__u32 shard = --taken - p->spares;
+
+		ads_spare_give(a, pool, ads_shard_place(pool, shard), entries[taken]);
+	}
+	ads_hand_clear(a);
 	while (taken)
-		ads_pool_give(a, ads_pool_of(ref), entries[--taken]);
+		ads_pool_give(a, pool, entries[--taken]);
 }
 
 /* Write header and pool of a structure that nobody else knows yet; its memory is zero. */
@@ -331,7 +353,7 @@ static inline int ads_mpmc_check(struct ads_arena *a, struct ads_ref ref)
 	if (h->kind != ADS_KIND_MPMC || h->key_size || h->value_size != ref.value_size || h->flags || !slots ||
 	    h->most > 31 || slots != 1ull << h->most || h->table != ref.offset + sizeof(struct ads_mpmc))
 		return ADS_DAMAGED;
-	if (c->pool.stride != ads_mpmc_pool(ref).stride || c->pool.spares || c->pool.grace ||
+	if (c->pool.stride != ads_mpmc_pool(ref).stride || c->pool.spares || c->pool.own_spares || c->pool.grace ||
 	    c->pool.capacity <= slots ||
 	    c->pool.capacity > slots + ADS_MPMC_HANDS)
 		return ADS_DAMAGED;
@@ -380,7 +402,7 @@ static inline int ads_structure_check(struct ads_arena *a, __u32 kind, struct ad
 		const struct ads_pool *p = &ads_at(a, struct ads_collection, ref.offset)->pool;
 
 		if (p->stride != ads_entry_stride(ref) || p->spares > ADS_SPARES ||
-		    p->capacity != h->max_entries + p->spares || p->grace != !!(h->flags & ADS_GRACE))
+		    p->own_spares > ADS_SHARDS || p->capacity != h->max_entries + p->spares + p->own_spares || p->grace != !!(h->flags & ADS_GRACE))
 			return ADS_DAMAGED;
 	}
 	if (ads_kind_is_hashed(kind)) {

@@ -20,7 +20,7 @@
 #include "arena.h"
 #include "atomic.h"
 
-#define ADS_ABI_VERSION 2u
+#define ADS_ABI_VERSION 3u
 #define ADS_MAGIC 0x53444e4552410a89ull /* "\x89\nARENDS" on a little endian machine */
 #define ADS_BYTE_ORDER 0x01020304u
 #define ADS_ROOT_OFFSET 64u
@@ -194,11 +194,13 @@ ADS_STATIC_ASSERT(__builtin_offsetof(struct ads_owner, hand) == 24, "ABI");
  * at multiples of 64, so the low bits of an offset are free for what owner.h needs:
  * free   stack of free entries {offset:32 with ADS_TOP_USER or ADS_TOP_TAKEN, version:32}
  * chunk  what has never been used {offset:32 with ADS_TOP_TAKEN, taken:16, count:16}
+ * spare  an entry for BPF programs that replace {offset:32, 0 while one has it, version:32}
  */
 struct ads_shard {
 	__u64 free;
 	__u64 chunk;
-	__u64 pad[6];
+	__u64 spare;
+	__u64 pad[5];
 };
 
 /*
@@ -207,10 +209,11 @@ struct ads_shard {
  */
 struct ads_pool {
 	__u32 stride;   /* bytes from one entry to the next, a multiple of 32 */
-	__u32 capacity; /* entries that may be carved: those that may be live, and the spares */
+	__u32 capacity; /* entries that may be carved: those that may be live, and all spares */
 	__u32 spares;   /* entries that a shard of its own holds back, for replacing in a full pool */
 	__u32 grace;    /* 1: an entry is used again only after a grace period, see reclaim.h */
-	__u32 pad0[12];
+	__u32 own_spares; /* shards that have one spare entry more for themselves: the first ones */
+	__u32 pad0[11];
 	__u64 carved;
 	__u64 epoch;    /* grace: entries retire to shard ADS_SHARD_RETIRED + (epoch & 1) */
 	__u64 pad1[6];
@@ -220,11 +223,13 @@ struct ads_pool {
 ADS_STATIC_ASSERT(sizeof(struct ads_shard) == 64, "a shard is one line");
 ADS_STATIC_ASSERT(__builtin_offsetof(struct ads_shard, free) == 0, "ABI");
 ADS_STATIC_ASSERT(__builtin_offsetof(struct ads_shard, chunk) == 8, "ABI");
+ADS_STATIC_ASSERT(__builtin_offsetof(struct ads_shard, spare) == 16, "ABI");
 ADS_STATIC_ASSERT(__builtin_offsetof(struct ads_pool, capacity) == 4, "ABI");
 ADS_STATIC_ASSERT(__builtin_offsetof(struct ads_pool, carved) == 64, "ABI");
 ADS_STATIC_ASSERT(__builtin_offsetof(struct ads_pool, shards) == 128, "ABI");
 ADS_STATIC_ASSERT(__builtin_offsetof(struct ads_pool, spares) == 8, "ABI");
 ADS_STATIC_ASSERT(__builtin_offsetof(struct ads_pool, grace) == 12, "ABI");
+ADS_STATIC_ASSERT(__builtin_offsetof(struct ads_pool, own_spares) == 16, "ABI");
 ADS_STATIC_ASSERT(__builtin_offsetof(struct ads_pool, epoch) == 72, "ABI");
 ADS_STATIC_ASSERT(sizeof(struct ads_pool) == 128 + 64 * ADS_ALL_SHARDS, "ABI");
 

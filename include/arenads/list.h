@@ -419,18 +419,37 @@ static ADS_INLINE int ads_list_get_at(struct ads_arena *a, __u32 start, __u32 ma
 }
 
 /* Take an entry and fill it; it is private until a CAS publishes it. Replacing may take a
- * spare one. */
+ * spare one; *lender: see ads_spare_take(), 0: it is another. */
 static ADS_INLINE int ads_entry_make(struct ads_arena *a, struct ads_ref ref, __u64 hash, const void *key,
-				     const void *value, int replacing, __u32 *entry)
+				     const void *value, int replacing, __u32 *entry, __u32 *lender)
 {
-	int rc = ads_pool_take(a, ads_pool_of(ref), replacing, entry);
+	int rc = ADS_OK;
 
+	*entry = *lender = 0;
+	/* Replaced entries that have to wait cannot be given to a shard. */
+	if (replacing && !ads_by_user() && !(ref.flags & ADS_GRACE))
+		*entry = ads_spare_take(a, ads_pool_of(ref), lender);
+	if (*entry && ads_bad(a, *entry, ads_entry_stride(ref))) {
+		*entry = *lender = 0;
+		return ADS_DAMAGED;
+	}
+	if (!*entry)
+		rc = ads_pool_take(a, ads_pool_of(ref), replacing, entry);
 	if (rc)
 		return rc;
 	ads_store(&ads_at(a, struct ads_entry, *entry)->hash, hash);
 	ads_copy_in(a, *entry + 16, key, ref.key_size);
 	ads_copy_in(a, *entry + ads_entry_value_offset(ref), value, ref.value_size);
 	return ADS_OK;
+}
+
+/* Give back what ads_entry_make() has made, while it is private. */
+static ADS_INLINE void ads_entry_unmake(struct ads_arena *a, struct ads_ref ref, __u32 entry, __u32 lender)
+{
+	if (lender)
+		ads_spare_give(a, ads_pool_of(ref), lender, entry);
+	else
+		ads_pool_give(a, ads_pool_of(ref), entry);
 }
 
 /* Aim a private entry's link at `next`; returns nothing to check, nobody sees it yet. */
@@ -460,14 +479,17 @@ static ADS_INLINE int ads_walk_unlink(struct ads_arena *a, struct ads_walk *w, _
 	return ads_cas(ads_link_of(a, w->prev), w->prev_link, ads_link_change(w->prev_link, next)) == w->prev_link;
 }
 
-/* Free an entry that this caller has marked. `rc`: of the last walk past its place, if it did not
- * come to its end the entry may still be met, and must stay: it is leaked, check finds it. */
-static ADS_INLINE void ads_list_free(struct ads_arena *a, struct ads_ref ref, __u32 entry, int rc)
+/* Free an entry that this caller has marked, in place of the one from `lender`. `rc`: of the last walk
+ * past its place, if it did not come to its end the entry may still be met, and must stay: it is
+ * leaked, check finds it. */
+static ADS_INLINE void ads_list_free(struct ads_arena *a, struct ads_ref ref, __u32 entry, __u32 lender, int rc)
 {
-	if (rc == ADS_OK || rc == ADS_ABSENT)
-		ads_pool_retire(a, ads_pool_of(ref), entry);
-	else
+	if (rc != ADS_OK && rc != ADS_ABSENT)
 		ads_count(a, ref.offset, rc);
+	else if (lender)
+		ads_spare_give(a, ads_pool_of(ref), lender, entry);
+	else
+		ads_pool_retire(a, ads_pool_of(ref), entry);
 }
 
 /*
@@ -482,6 +504,7 @@ static ADS_INLINE int ads_list_store_from(struct ads_arena *a, ads_seek seek, co
 {
 	struct ads_pool_ref pool = ads_pool_of(ref);
 	__u64 made_to_replace = ads_unknown(0);
+	__u32 lender = 0;
 	__u64 replaced = ads_unknown(0); /* it has happened: what is left is to free this one */
 	__u32 i;
 	int rc = ADS_BUDGET;
@@ -507,11 +530,11 @@ static ADS_INLINE int ads_list_store_from(struct ads_arena *a, ads_seek seek, co
 		/* The key went away while we had taken an entry to replace it, perhaps a spare
 		 * one: that is not for inserting. */
 		if (w->held && made_to_replace && rc == ADS_ABSENT) {
-			ads_pool_give(a, ads_pool_of(ref), w->held);
+			ads_entry_unmake(a, ref, w->held, lender);
 			w->held = 0;
 		}
 		if (!w->held) {
-			int got = ads_entry_make(a, ref, hash, key, value, rc == ADS_OK, &w->held);
+			int got = ads_entry_make(a, ref, hash, key, value, rc == ADS_OK, &w->held, &lender);
 
 			made_to_replace = rc == ADS_OK;
 			if (got) {
@@ -547,11 +570,11 @@ static ADS_INLINE int ads_list_store_from(struct ads_arena *a, ads_seek seek, co
 		rc = ADS_BUDGET;
 	}
 	if (replaced) {
-		ads_list_free(a, ref, (__u32)replaced, rc);
+		ads_list_free(a, ref, (__u32)replaced, lender, rc);
 		return ADS_OK;
 	}
 	if (w->held)
-		ads_pool_give(a, ads_pool_of(ref), w->held);
+		ads_entry_unmake(a, ref, w->held, lender);
 	ads_hand_clear(a);
 	return rc;
 }
@@ -607,7 +630,7 @@ static ADS_INLINE int ads_list_delete_from(struct ads_arena *a, ads_seek seek, _
 	}
 	if (!deleted)
 		return ADS_BUDGET;
-	ads_list_free(a, ref, deleted, rc);
+	ads_list_free(a, ref, deleted, 0, rc);
 	return ADS_OK;
 }
 
@@ -711,6 +734,27 @@ static ADS_INLINE int ads_scan_step(struct ads_arena *a, struct ads_scan *s, str
 	return ADS_OK;
 }
 
+#if ADS_BPF
+/*
+ * Read the entries of the eight buckets whose shortcuts are in the line at `at`, the first two of each:
+ * they lie anywhere, and are waited for together then, and not one by one. Nothing comes of what is
+ * read, it may be stale or damaged. A load is the only prefetch that BPF has.
+ */
+ADS_GLOBAL int ads_scan_ahead(__u32 at, __u32 stride)
+{
+	__u32 i;
+
+	for (i = 0; i < ADS_LINE / 8; i++) {
+		__u32 first = (__u32)ads_load(ads_at(0, __u64, at + 8 * i)) & ~7u;
+		__u32 second = (__u32)ads_load(ads_at(0, __u64, first)) & ~7u;
+
+		ads_load(ads_at(0, __u64, first + stride - 8));
+		ads_load(ads_at(0, __u64, second));
+	}
+	return 0;
+}
+#endif
+
 /*
  * The next entry in order, crossing shortcuts. `last_key` is the key returned last (not
  * looked at before the first); key and value, other memory, receive whole copies, either
@@ -726,6 +770,11 @@ static ADS_INLINE int ads_scan_next(struct ads_arena *a, struct ads_scan *s, str
 
 		if (rc != ADS_BUDGET)
 			return rc;
+#if ADS_BPF
+		/* At the first shortcut of a line. */
+		if (ref.key_size && s->walk.prev == s->walk.start && !(s->walk.start % ADS_LINE) && !s->walk.life)
+			ads_scan_ahead(s->walk.start, ads_entry_stride(ref));
+#endif
 	}
 	return ADS_BUDGET;
 }
@@ -844,7 +893,7 @@ static ADS_INLINE int ads_list_push(struct ads_arena *a, struct ads_ref ref, con
 	struct ads_pool_ref pool = ads_pool_of(ref);
 	struct ads_walk w = ads_walk_from(ads_list_head(ref));
 	int rc = ads_may_change(a, ref.offset);
-	__u32 i;
+	__u32 lender, i;
 
 	if (rc)
 		return rc;
@@ -866,7 +915,7 @@ static ADS_INLINE int ads_list_push(struct ads_arena *a, struct ads_ref ref, con
 			break;
 		}
 		if (!w.held) {
-			rc = ads_entry_make(a, ref, 0, 0, value, 0, &w.held);
+			rc = ads_entry_make(a, ref, 0, 0, value, 0, &w.held, &lender);
 			if (rc)
 				return ads_count(a, ref.offset, rc);
 			rc = ADS_BUDGET;

@@ -29,12 +29,14 @@
  *	Without it a claim is compared with its owner's words of before the last claim: a new chunk
  *	takes the place of one with entries left, and those are lost.
  *
- * 2  shard.free, the stack of free entries: what is written in the topmost and below.
+ * 2  shard.free, the stack of free entries: what is written in the topmost and below. shard.spare.
  *	R2   cas     alloc.h: ads_shard_help, ads_shard_pop_top (2), ads_shard_push
+ *	R2   cas     alloc.h: ads_spare_take
+ *	R2   store   alloc.h: ads_spare_give
  *	R2   cas     reclaim.h: ads_pool_seal
  *	A2   load    alloc.h: ads_shard_pop, ads_pool_used, ads_pool_return
  *	A2   load    reclaim.h: ads_shard_empty, ads_pool_drain
- *	A2   load    check.h: ads_check_free, ads_check_help
+ *	A2   load    check.h: ads_check_free (2), ads_check_help
  *	A2   load    reap.h: ads_reap_help
  *	F2   fence   alloc.h: ads_shard_push, ads_pool_used
  *	Without it the one who pops reads what the entry held before it was pushed, and makes an
@@ -52,7 +54,7 @@
  *	R3   store   intrusive.h: ads_node_release
  *	R3   cas     hashmap.h: ads_shortcut_link (4)
  *	R3   cas     alloc.h: ads_pool_free, ads_shard_help (2), ads_chunk_help, ads_pool_return
- *	R3   store   alloc.h: ads_pool_return
+ *	R3   store   alloc.h: ads_pool_return, ads_spare_give
  *	A3   load    list.h: ads_walk_enter, ads_walk_look
  *	A3   load    hashmap.h: ads_hashmap_detour
  *	A3   load    orderedmap.h: ads_down_alive
@@ -131,7 +133,7 @@
  *
  * 13  hash, key and value of an entry that is used again: its link has changed before.
  *	R13  store   alloc.h: ads_shard_push
- *	R13  cas     alloc.h: ads_shard_pop_top (2)
+ *	R13  cas     alloc.h: ads_shard_pop_top (2), ads_spare_take
  *	R13  cas     intrusive.h: ads_node_claim
  *	F13  fence   list.h: ads_walk_look, ads_walk_find, ads_list_get_from, ads_list_first, ads_scan_step (2)
  *	F13  fence   intrusive.h: ads_node_settle
@@ -160,7 +162,7 @@
  *	those that have waited and are about to be given.
  *
  * 17  an entry's life, which goes up after its mark and before it can be taken again.
- *	R17  store   alloc.h: ads_pool_retire
+ *	R17  store   alloc.h: ads_pool_outlive
  *	F17  fence   list.h: ads_walk_restart
  *	F17  fence   orderedmap.h: ads_down_alive
  *	Without it a walk begins at an entry that was deleted, and that stands elsewhere by now.
