@@ -8,7 +8,7 @@ What both sides of a cell have in common:
   into those. A burst is as many as fit beside anybody's headers.
 - In user space the peer is libbpf: `ring_buffer__consume` and `ring_buffer__poll`,
   `perf_buffer__consume` and `perf_buffer__poll`, `user_ring_buffer__reserve` and
-  `user_ring_buffer__submit`. Its callbacks are C, so nothing of Python is in the figures of C cells.
+  `user_ring_buffer__submit`. Its callbacks are C: nothing of Python is in the figures of C cells.
 
 How the cost is counted:
 
@@ -19,9 +19,11 @@ How the cost is counted:
   with pauses, so that nobody waits for room; nanoseconds of the producer and what the consumer has
   used of its CPU, with its waiting: ours looks every 50 us, and so does the ring buffer's without
   wake-ups; with them, and the perf buffer's, it waits in libbpf's poll.
-- Throughput ("out_flow"): a producer that never pauses and tries again if the ring is full, beside a
-  consumer that spins; or waits in libbpf's poll, where there are wake-ups. Time on the clock, so
+- Throughput ("out_flow"): a producer that never pauses and tries again if the ring is full, beside
+  a consumer that spins; or waits in libbpf's poll, where there are wake-ups. Time on the clock, so
   1e9 / nanoseconds is messages a second.
+
+A perf buffer is as libbpf makes it: each message wakes the consumer.
 """
 
 from __future__ import annotations

@@ -13,6 +13,7 @@ from arenads.bench.cells import (
     messages,
     python_array,
     python_hashmap,
+    python_messages,
     python_shared,
 )
 
@@ -27,6 +28,7 @@ MODULES = (
     messages,
     python_hashmap,
     python_array,
+    python_messages,
     python_shared,
     memory,
 )

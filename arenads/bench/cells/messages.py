@@ -261,10 +261,13 @@ def cells() -> Iterator[Cell]:
                 name = f"bpf.{structure}.out"
                 quick = plain and structure == "ring"
                 yield cell(name, peer, open_out, quick=quick and peer == SILENT)
-                beside = {"concurrent": "consumer"}
-                yield cell(f"{name}_paced", peer, open_paced, **beside)
+                yield cell(f"{name}_paced", peer, open_paced, concurrent="consumer")
                 yield cell(
-                    f"{name}_flow", peer, open_flow, quick=quick and peer == WAKING, **beside
+                    f"{name}_flow",
+                    peer,
+                    open_flow,
+                    concurrent="consumer",
+                    quick=quick and peer == WAKING,
                 )
         for operation in IN:
             quick = plain and operation == "ring.consume"
