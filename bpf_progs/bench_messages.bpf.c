@@ -26,6 +26,7 @@ struct message {
 ADS_RING(out, BYTES);
 ADS_RING(out2, BYTES);
 ADS_RING(in, BYTES);
+ADS_RING(recorder, BYTES, ADS_OVERWRITE);
 ADS_QUEUE(fixed, struct message, SLOTS);
 ADS_MPMC(shared, struct message, SLOTS);
 
@@ -127,6 +128,8 @@ BENCH_LOOP(ring_reserve_commit, {
 	sum += number;
 })
 BENCH_LOOP(ring_push, { COPIED(out_push(message, SIZE), NO_ROOM) })
+/* Nobody takes: each push drops what is oldest. */
+BENCH_LOOP(ring_overwrite, { COPIED(recorder_push(message, SIZE), NO_ROOM) })
 /* A ring for each of two CPUs, chosen for each message. */
 BENCH_LOOP(rings_reserve_submit, {
 	if (bpf_get_smp_processor_id() & 1) {

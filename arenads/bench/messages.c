@@ -46,6 +46,7 @@ static inline __u64 total_of(const void *data)
 	__u64 total = 0, word;
 	__u32 w;
 
+#pragma GCC unroll 64
 	for (w = 0; w < SIZE / 8; w++) {
 		memcpy(&word, (const char *)data + 8 * w, 8);
 		__asm__("" : "+r"(word));

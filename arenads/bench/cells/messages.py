@@ -126,6 +126,20 @@ def open_produce(cell: Cell, workshop: Workshop) -> Iterator[Sides]:
 
 
 @contextmanager
+def open_overwrite(cell: Cell, workshop: Workshop) -> Iterator[Sides]:
+    """Produce in BPF to a full ring that overwrites; the peer, which cannot, is emptied."""
+    messages = shared(cell, workshop)
+    peer = OUT_PEERS[cell.peer]
+    ours, empty = messages.in_bpf("ring_overwrite"), messages.in_bpf("empty")
+    yield Sides(
+        ours=lambda operations: ours(operations)[0].nanoseconds,
+        peer=bursts(messages, messages.in_bpf(peer.produce), _emptied(messages, peer), "produce"),
+        empty=lambda operations: empty(operations)[0].nanoseconds,
+        most=1 << 20,
+    )
+
+
+@contextmanager
 def open_consume(cell: Cell, workshop: Workshop) -> Iterator[Sides]:
     """Consume in C what was produced in BPF off the clock."""
     messages = shared(cell, workshop)
@@ -252,6 +266,7 @@ def cells() -> Iterator[Cell]:
                         cpus=2,
                         quick=plain and peer == SILENT,
                     )
+        yield cell("bpf.ring.push_overwriting", SILENT, open_overwrite)
         for operation in ("ring.consume", "ring.pop", "queue.spsc_pop", "mpmc.pop"):
             for peer in (SILENT, PERF):
                 quick = plain and peer == SILENT and operation == "ring.consume"
@@ -261,6 +276,8 @@ def cells() -> Iterator[Cell]:
                 name = f"bpf.{structure}.out"
                 quick = plain and structure == "ring"
                 yield cell(name, peer, open_out, quick=quick and peer == SILENT)
+                if not plain and (structure, peer) != ("ring", WAKING):
+                    continue  # with a consumer beside, sizes are varied for one pair only
                 yield cell(f"{name}_paced", peer, open_paced, concurrent="consumer")
                 yield cell(
                     f"{name}_flow",
