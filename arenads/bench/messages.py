@@ -277,13 +277,14 @@ def bursts(
     consume: Part,
     counted: Literal["produce", "consume", "both"],
     cpus: int = 1,
+    most: int = 1 << 20,
 ) -> Side:
     """Return a side that produces a burst and consumes it, again and again, and counts one or both.
 
     Each of `cpus` producers does its part of the burst. If they did not run at the same time the
-    burst is repeated, a few times.
+    burst is repeated, a few times. `most` is what something holds that is smaller than the rings.
     """
-    each = messages.burst // cpus
+    each = min(messages.burst, most) // cpus
 
     def run(operations: int) -> int:
         took = 0

@@ -6,6 +6,7 @@ the structure is one of records; the peer's callback appends the same to a list.
 
 from __future__ import annotations
 
+import multiprocessing
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -61,6 +62,9 @@ GIVERS = {
     "python.queue.push": ("queue_spsc_pop", "fixed"),
     "python.mpmc.push": ("mpmc_pop", "shared"),
 }
+
+
+_PIPE_HOLDS = 400
 
 
 def _total(records: list[Any]) -> int:
@@ -150,6 +154,32 @@ def open_take(cell: Cell, workshop: Workshop) -> Iterator[Sides]:
 
 
 @contextmanager
+def open_pipe(cell: Cell, workshop: Workshop) -> Iterator[Sides]:
+    """Take what BPF has sent, and from what Python has for many processes: a pipe under a lock."""
+    messages: Messages = shared(cell, workshop)
+    produce, name = TAKERS[cell.name]
+    pipe: Any = multiprocessing.SimpleQueue()
+
+    def put(operations: int) -> list[Done]:
+        for number in range(operations):
+            pipe.put([number] * 8)
+        return [Done(0, 0, sum(range(operations)))]
+
+    def get(operations: int) -> list[Any]:
+        return [Words(pipe.get()) for _ in range(operations)]
+
+    take = _one_by_one(messages.program[name].pop)
+    try:
+        yield Sides(
+            ours=bursts(messages, messages.in_bpf(produce), _taking(take), "consume"),
+            peer=bursts(messages, put, _taking(get), "consume", most=_PIPE_HOLDS),
+            most=1 << 16,
+        )
+    finally:
+        pipe.close()
+
+
+@contextmanager
 def open_give(cell: Cell, workshop: Workshop) -> Iterator[Sides]:
     """Send from Python what BPF then takes."""
     messages: Messages = shared(cell, workshop)
@@ -209,3 +239,10 @@ def cells() -> Iterator[Cell]:
                 needs=needs,
                 quick=name == "python.ring.drain",
             )
+    yield Cell(
+        name="python.mpmc.pop",
+        peer="multiprocessing.SimpleQueue",
+        open=open_pipe,
+        value_size=SIZE,
+        needs=needs,
+    )
