@@ -176,7 +176,7 @@ class Ring(Checkable[bytes]):
             record = None
         else:
             self._check(code)
-            record = bytes(ffi.buffer(memory, size[0]))
+            record = ffi.unpack(memory, size[0])
         self._buffers.append(buffer)
         return record
 
@@ -288,11 +288,12 @@ def _as_bytes(record: object) -> bytes:
 
 def _records(memory: Any, count: int) -> list[bytes]:
     """Return what the C core packed: {size, record, rounded up to 8 bytes}, so many."""
-    view = memoryview(ffi.buffer(memory))
+    packed = ffi.buffer(memory)
+    words = ffi.cast("__u64 *", memory)
     records = []
     at = 0
     for _ in range(count):
-        size = int.from_bytes(view[at : at + 8], "little")
-        records.append(bytes(view[at + 8 : at + 8 + size]))
-        at += 8 + -(-size // 8) * 8
+        size = words[at >> 3]
+        records.append(packed[at + 8 : at + 8 + size])
+        at += 8 + (size + 7 & ~7)
     return records

@@ -227,6 +227,23 @@ def test_a_report_without_cells_is_a_page_that_says_why() -> None:
     assert "needs &lt;more&gt;" in text and Page(text).open == []
 
 
+@pytest.mark.parametrize(
+    ("name", "peer", "cpus", "goal"),
+    [
+        ("bpf.ring.reserve_submit", "ring buffer, no wake-ups", 1, 8),
+        ("bpf.ring.reserve_submit", "ring buffer", 2, 2),
+        ("bpf.mpmc.push", "ring buffer", 1, 2),
+        ("bpf.queue.out", "ring buffer", 1, 8),
+        ("bpf.ring.in", "user ring buffer", 1, 5),
+        ("bpf.ring.out", "perf buffer", 1, None),
+    ],
+)
+def test_goals_of_messages_are_those_of_their_producers(
+    name: str, peer: str, cpus: int, goal: float | None
+) -> None:
+    assert goals.goal_of(result(name, entries=0, peer=peer, cpus=cpus)) == goal
+
+
 def test_goals_are_those_of_the_cells_size_and_peer() -> None:
     assert goals.goal_of(result("bpf.hashmap.lookup_hit", entries=10_000)) == 1.3
     assert goals.goal_of(result("bpf.hashmap.lookup_hit", entries=100_000, key_size=40)) == 1.2

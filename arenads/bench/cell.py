@@ -17,7 +17,7 @@ Need = Literal[
     "kernel", "bpf compiler", "host compiler", "bpf_rbtree", "glib", "lmdb", "numpy", "UltraDict2"
 ]
 Distribution = Literal["", "uniform", "zipf", "sequential"]
-Concurrent = Literal["", "reader", "writer"]
+Concurrent = Literal["", "reader", "writer", "consumer"]
 
 Side = Callable[[int], int]
 """Does a number of operations; the nanoseconds that they took, on each CPU that takes part."""
@@ -95,8 +95,10 @@ class Cell(msgspec.Struct, frozen=True, kw_only=True):
         words = [self.name]
         if self.entries:
             words.append(f"{self.entries:,} entries")
-        if self.key_size or self.value_size:
+        if self.key_size:
             words.append(f"{self.key_size}/{self.value_size} bytes")
+        elif self.value_size:
+            words.append(f"{self.value_size} bytes")
         if self.distribution not in ("", "uniform"):
             words.append(self.distribution)
         if self.cpus > 1:

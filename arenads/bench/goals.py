@@ -12,7 +12,10 @@ __all__ = ["Goal", "goal_of"]
 
 
 class Goal(msgspec.Struct, frozen=True):
-    """A ratio for the cells whose name and peer match, with so many entries and such keys."""
+    """A ratio for the cells whose name and peer match, with so many entries and such keys.
+
+    With `cpus`, only those on so many.
+    """
 
     ratio: float
     name: str
@@ -20,6 +23,7 @@ class Goal(msgspec.Struct, frozen=True):
     fewest: int = 0
     most: int = 1 << 40
     key_sizes: tuple[int, ...] = ()
+    cpus: int = 0
 
     def means(self, each: Result) -> bool:
         """Say whether it is a goal of this cell."""
@@ -28,6 +32,7 @@ class Goal(msgspec.Struct, frozen=True):
             and fnmatchcase(each.peer.lower(), self.peer)
             and self.fewest <= each.entries <= self.most
             and (not self.key_sizes or each.key_size in self.key_sizes)
+            and self.cpus in (0, each.cpus)
         )
 
 
@@ -54,12 +59,12 @@ _GOALS = (
     Goal(20, "memory.hashmap.fill_1", peer="array"),
     Goal(10, "memory.hashmap.fill_1", peer="hash"),
     Goal(10, "memory.hashmap.create", peer="hash"),
-    # One producer, many, and into BPF.
-    Goal(8, "bpf.queue.spsc_push", peer="ring buffer*"),
-    Goal(8, "bpf.queue.out", peer="ring buffer*"),
-    Goal(2, "bpf.ring.*", peer="ring buffer*"),
+    # Into BPF; out of it, with one producer and with many.
+    Goal(5, "bpf.*", peer="user ring buffer"),
     Goal(2, "bpf.mpmc.*", peer="ring buffer*"),
-    Goal(5, "*.in", peer="user ring buffer"),
+    Goal(8, "bpf.ring.*", peer="ring buffer*", cpus=1),
+    Goal(8, "bpf.queue.*", peer="ring buffer*"),
+    Goal(2, "bpf.ring.*", peer="ring buffer*"),
     Goal(50, "native.*", peer="*manager*"),
     Goal(1.0, "native.*", peer="*lmdb*"),
 )

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import struct
 import threading
 import time
 from array import array
@@ -25,12 +26,14 @@ from arenads.program import Program
 
 __all__ = [
     "LONGEST",
+    "Done",
     "Loaded",
     "Loops",
     "OrderBlock",
     "SidesDifferError",
     "declared_types",
     "expect_equal",
+    "together",
 ]
 
 LONGEST = 1 << 16
@@ -63,8 +66,8 @@ class _Run(ctypes.Structure):
     )
 
 
-class _Done(NamedTuple):
-    """What one lane has done."""
+class Done(NamedTuple):
+    """What one CPU has done, and when it began."""
 
     start: int
     nanoseconds: int
@@ -83,6 +86,23 @@ class OrderBlock:
         self.offset = int(_Run.from_buffer_copy(done.context).order)
         self.length = len(numbers)
         ctypes.memmove(arena.base + self.offset, numbers.tobytes(), size)
+
+
+class _Tracer:
+    """A runner of a tracing program, whose run lies in the arena; see PERF_LOOP."""
+
+    def __init__(self, program: Program, name: str) -> None:
+        self._program, self._name = program, name
+        size = ctypes.sizeof(_Run)
+        self.context = bytearray(size)
+        self._offset = OrderBlock(program, array("I", bytes(size))).offset
+
+    def __call__(self, context: bytes) -> int:
+        place = self._program.arena.base + self._offset
+        ctypes.memmove(place, context, len(context))
+        done = self._program.run(self._name, struct.pack("<Q", self._offset))
+        self.context[:] = ctypes.string_at(place, len(context))
+        return ctypes.c_int32(done.value).value
 
 
 class Loaded:
@@ -207,19 +227,21 @@ class Loops:
 
     def _run_all(self, name: str, operations: int, track: str) -> int:
         """Mean nanoseconds of a CPU."""
-        if len(self._lanes) == 1:
-            return self._run_one(self._lanes[0], name, operations, track, 0).nanoseconds
         for _ in range(_ATTEMPTS):
-            runs = self._run_together(name, operations, track)
-            begin = max(run.start for run in runs)
-            end = min(run.start + run.nanoseconds for run in runs)
-            if end - begin >= _OVERLAP * max(run.nanoseconds for run in runs):
+            runs = self.once(name, operations, track)
+            if together(runs):
                 break
         return sum(run.nanoseconds for run in runs) // len(runs)
 
-    def _run_together(self, name: str, operations: int, track: str) -> list[_Done]:
+    def once(self, name: str, operations: int, track: str) -> list[Done]:
+        """Run the program `name` on all CPUs at once, whether or not they came together."""
+        if len(self._lanes) == 1:
+            return [self._run_one(self._lanes[0], name, operations, track, 0)]
+        return self._run_together(name, operations, track)
+
+    def _run_together(self, name: str, operations: int, track: str) -> list[Done]:
         start = time.clock_gettime_ns(time.CLOCK_MONOTONIC) + _HEAD_START_NS
-        done: dict[int, _Done] = {}
+        done: dict[int, Done] = {}
         failed: list[BaseException] = []
 
         def work(lane: _Lane) -> None:
@@ -238,10 +260,13 @@ class Loops:
             raise failed[0]
         return [done[lane.cpu] for lane in self._lanes]
 
-    def _run_one(self, lane: _Lane, name: str, operations: int, track: str, start: int) -> _Done:
+    def _run_one(self, lane: _Lane, name: str, operations: int, track: str, start: int) -> Done:
         key = (name, lane.cpu)
         if key not in self._runners:
-            self._runners[key] = self._program.runner(name, ctypes.sizeof(_Run))
+            if self._program.programs[name] == "syscall":
+                self._runners[key] = self._program.runner(name, ctypes.sizeof(_Run))
+            else:
+                self._runners[key] = _Tracer(self._program, name)
         runner = self._runners[key]
         took = total = done = 0
         began = start
@@ -264,7 +289,7 @@ class Loops:
             total += run.sum
             done += run.operations
             if done >= operations:
-                return _Done(began, took, total)
+                return Done(began, took, total)
         else:
             code = lib.ADS_BUDGET
         raise ArenadsError(
@@ -272,6 +297,13 @@ class Loops:
             f" ({os.strerror(-code)}) after {done} of {operations} operations",
             errno=-code,
         )
+
+
+def together(runs: list[Done]) -> bool:
+    """Whether CPUs ran at the same time, but for a little."""
+    begin = max(run.start for run in runs)
+    end = min(run.start + run.nanoseconds for run in runs)
+    return end - begin >= _OVERLAP * max(run.nanoseconds for run in runs)
 
 
 def declared_types(built: Path, name: str) -> dict[str, Any]:

@@ -93,11 +93,11 @@ class Functions:
 
     def side(self, name: str, track: str) -> Side:
         """Return a side that calls the function `name`; see `Loops.side`."""
-        return lambda operations: int(self._call(name, operations, track).nanoseconds)
+        return lambda operations: int(self.call(name, operations, track).nanoseconds)
 
     def do(self, name: str, operations: int, track: str) -> int:
         """Do so many operations; the sum of what was found."""
-        return int(self._call(name, operations, track).sum)
+        return int(self.call(name, operations, track).sum)
 
     def check(self, operation: str, operations: int, *prefixes: str) -> None:
         """Raise if PREFIX_operation does not find the same for each prefix."""
@@ -113,7 +113,8 @@ class Functions:
         address, length = self._numbers.buffer_info()
         return _Run(order=address, length=length, portion=self.portion)
 
-    def _call(self, name: str, operations: int, track: str) -> Any:
+    def call(self, name: str, operations: int, track: str) -> Any:
+        """Call the function `name`; its run, as the function left it."""
         run = self.new_run()
         run.operations = operations
         run.position = self._positions.get(track, 0)

@@ -471,8 +471,11 @@ static ADS_INLINE int ads_ring_copy_out(struct ads_arena *a, void *to, __u32 pla
 			ads_put_word(to, room / 8, room, ads_load(words + room / 8));
 	}
 #else
-	(void)room;
-	ads_copy_out(a, to, place, length);
+	/* The room is a constant in many callers, and what it is for: then there is no loop. */
+	if (ADS_LIKELY(length == room))
+		ads_copy_out(a, to, place, room);
+	else
+		ads_copy_out(a, to, place, length);
 #endif
 	return ADS_OK;
 }

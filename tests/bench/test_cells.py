@@ -1,4 +1,4 @@
-"""The hot operations of maps and arrays against their peers, for who works on them.
+"""The hot operations of maps, arrays, rings and queues against their peers, for who works on them.
 
 Run with `pytest tests/bench/test_cells.py -n0`. The cells are those of `arenads bench`; here
 pytest-benchmark times our side, so that two revisions can be compared (--benchmark-compare), and
@@ -18,8 +18,18 @@ from arenads.bench.cells import all_cells
 from arenads.bench.measure import QUICK, allowed_cpus, measure, on_cpu
 from arenads.bench.workshop import Workshop, why_not
 
-HOT = ("bpf.hashmap.", "bpf.array.", "bpf.orderedmap.", "c.hashmap.", "c.array.", "python.")
-CELLS = [cell for cell in all_cells() if cell.quick and cell.name.startswith(HOT)]
+HOT = ("bpf.", "c.", "python.")
+# Messages of one size by every operation, against what comes first; of the rest the quick ones.
+OTHERS = ("perf buffer", "ring buffer")
+
+
+def is_hot(cell: Cell) -> bool:
+    if cell.entries:
+        return cell.quick and cell.name.startswith(HOT)
+    return cell.value_size == 64 and not cell.concurrent and cell.peer not in OTHERS
+
+
+CELLS = [cell for cell in all_cells() if is_hot(cell)]
 ROUNDS = 5
 
 pytestmark = pytest.mark.kernel

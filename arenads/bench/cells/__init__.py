@@ -10,8 +10,10 @@ from arenads.bench.cells import (
     c_array,
     c_hashmap,
     memory,
+    messages,
     python_array,
     python_hashmap,
+    python_messages,
     python_shared,
 )
 
@@ -23,8 +25,10 @@ MODULES = (
     bpf_orderedmap,
     c_hashmap,
     c_array,
+    messages,
     python_hashmap,
     python_array,
+    python_messages,
     python_shared,
     memory,
 )
