@@ -23,11 +23,12 @@ typedef struct {
 } core_structure;
 typedef struct { char name[64]; char record[64]; __u32 size, offset; } core_layout;
 
-/* Closing an arena takes its base away; EBADF, without asking Python before each operation. */
+/* Closing an arena marks it; EBADF, without asking Python before each operation. Another thread
+ * may close it at any time: an operation that has begun then ends on zeros, see core_ended(). */
 #define CORE_CLOSED (-9)
 #define CORE_MAPPED(s)                                                         \
 	do {                                                                   \
-		if (!(s)->arena->base)                                         \
+		if (__atomic_load_n(&(s)->arena->flags, __ATOMIC_RELAXED) & ADS_CLOSED) \
 			return CORE_CLOSED;                                    \
 	} while (0)
 #define CORE_OPEN(s)                                                           \
@@ -37,15 +38,34 @@ typedef struct { char name[64]; char record[64]; __u32 size, offset; } core_layo
 			return ADS_REMOVED;                                    \
 	} while (0)
 
+/* What to return for `code`, if it may have come from the zeros of a closed arena. */
+static ADS_INLINE __s64 core_ended(const struct ads_arena *a, __s64 code)
+{
+	return __atomic_load_n(&a->flags, __ATOMIC_ACQUIRE) & ADS_CLOSED ? CORE_CLOSED : code;
+}
+
+/* The same for a single key, where only a failure can have: a value found is one that was stored. */
+static ADS_INLINE int core_answer(const core_structure *s, int code)
+{
+	return ADS_LIKELY(!code) ? code : (int)core_ended(s->arena, code);
+}
+
+/* Refuse new operations, before the memory goes. */
+static void core_arena_mark(struct ads_arena *a)
+{
+	__atomic_or_fetch(&a->flags, (__u32)ADS_CLOSED, __ATOMIC_SEQ_CST);
+}
+
 static int core_is_open(const core_structure *s)
 {
 	CORE_OPEN(s);
 	return ADS_OK;
 }
 
-static struct ads_root *core_root(struct ads_arena *a)
+static int core_root(struct ads_arena *a, struct ads_root *to)
 {
-	return ads_root_of(a);
+	memcpy(to, ads_root_of(a), sizeof(*to));
+	return ADS_OK;
 }
 
 /* Words, so that a reader of a value being written sees whole 8-byte fields. */
@@ -78,6 +98,8 @@ static int core_structure_flags(struct ads_arena *a, __u32 offset)
 
 static __u32 core_max_entries(const core_structure *s)
 {
+	if (s->arena->flags & ADS_CLOSED)
+		return 0;
 	return ads_at(s->arena, struct ads_header, s->ref.offset)->max_entries;
 }
 
@@ -110,13 +132,13 @@ static __s64 core_len(const core_structure *s)
 	struct ads_ref ref = s->ref;                                           \
 	if (ref.key_size == 8) {                                               \
 		ref.key_size = 8;                                              \
-		return call;                                                   \
+		return core_answer(s, call);                                   \
 	}                                                                      \
 	if (ref.key_size == 4) {                                               \
 		ref.key_size = 4;                                              \
-		return call;                                                   \
+		return core_answer(s, call);                                   \
 	}                                                                      \
-	return call
+	return core_answer(s, call)
 
 /* Shortcuts of the newest table. */
 static __s64 core_hashmap_buckets(const core_structure *s)
@@ -296,7 +318,7 @@ static int core_node_is_taken(const core_structure *s, __u32 node)
 /* The list that a node is in or was in last; 0: none. */
 static __u32 core_node_list(const core_structure *s, __u32 node)
 {
-	if (!s->arena->base || ads_bad(s->arena, node, sizeof(struct ads_node)))
+	if (s->arena->flags & ADS_CLOSED || ads_bad(s->arena, node, sizeof(struct ads_node)))
 		return 0;
 	return (__u32)ads_load(&ads_node_at(s->arena, node)->list);
 }
@@ -938,9 +960,9 @@ static int core_map_field(const core_structure *s, const char *key, __u32 at, in
 	__u32 entries = ads_array_entries(s->arena, ref);                      \
 	if (ref.value_size == 8) {                                             \
 		ref.value_size = 8;                                            \
-		return call;                                                   \
+		return core_answer(s, call);                                   \
 	}                                                                      \
-	return call
+	return core_answer(s, call)
 
 static int core_array_get(const core_structure *s, __u32 index, char *value)
 {
@@ -1081,7 +1103,7 @@ static ADS_INLINE int core_view_check(struct ads_arena *a, __u64 address, __u32 
 {
 	__u64 first = address - (__u64)(uintptr_t)a->base + at, word = first & ~7ull;
 
-	if (!a->base)
+	if (__atomic_load_n(&a->flags, __ATOMIC_RELAXED) & ADS_CLOSED)
 		return CORE_CLOSED;
 	return word >= ADS_MAX_SIZE || ads_bad(a, (__u32)word, first - word + size) ? ADS_DAMAGED : ADS_OK;
 }
@@ -1403,3 +1425,63 @@ static __u64 core_points(void)
 	return core_point_count;
 }
 #endif
+
+/*
+ * What Python calls looks at the mark before it starts, as CORE_OPEN does, and again when it is done
+ * where many records or plain memory were read. The wrappers of cffi follow and call these.
+ */
+#define core_ended_of(a, call)                                                 \
+	((__typeof__(call))(__atomic_load_n(&(a)->flags, __ATOMIC_RELAXED) & ADS_CLOSED \
+				    ? CORE_CLOSED                              \
+				    : core_ended((a), (call))))
+#define core_root(a, ...) core_ended_of(a, core_root(a, ##__VA_ARGS__))
+#define core_read(a, ...) core_ended_of(a, core_read(a, ##__VA_ARGS__))
+#define core_write(a, ...) core_ended_of(a, core_write(a, ##__VA_ARGS__))
+#define core_structure_flags(a, ...) core_ended_of(a, core_structure_flags(a, ##__VA_ARGS__))
+#define ads_arena_populate(a, ...) core_ended_of(a, ads_arena_populate(a, ##__VA_ARGS__))
+#define ads_arena_provision(a, ...) core_ended_of(a, ads_arena_provision(a, ##__VA_ARGS__))
+#define ads_alloc(a, ...) core_ended_of(a, ads_alloc(a, ##__VA_ARGS__))
+#define ads_hashmap_create(a, ...) core_ended_of(a, ads_hashmap_create(a, ##__VA_ARGS__))
+#define ads_orderedmap_create(a, ...) core_ended_of(a, ads_orderedmap_create(a, ##__VA_ARGS__))
+#define ads_ring_create(a, ...) core_ended_of(a, ads_ring_create(a, ##__VA_ARGS__))
+#define ads_queue_create(a, ...) core_ended_of(a, ads_queue_create(a, ##__VA_ARGS__))
+#define ads_array_create(a, ...) core_ended_of(a, ads_array_create(a, ##__VA_ARGS__))
+#define ads_mpmc_create(a, ...) core_ended_of(a, ads_mpmc_create(a, ##__VA_ARGS__))
+#define core_intrusive_create(a, ...) core_ended_of(a, core_intrusive_create(a, ##__VA_ARGS__))
+#define ads_structure_check(a, ...) core_ended_of(a, ads_structure_check(a, ##__VA_ARGS__))
+#define ads_owner_reap(a, ...) core_ended_of(a, ads_owner_reap(a, ##__VA_ARGS__))
+#define ads_directory_add(a, ...) core_ended_of(a, ads_directory_add(a, ##__VA_ARGS__))
+#define ads_directory_describe(a, ...) core_ended_of(a, ads_directory_describe(a, ##__VA_ARGS__))
+#define ads_directory_find(a, ...) core_ended_of(a, ads_directory_find(a, ##__VA_ARGS__))
+#define ads_directory_remove(a, ...) core_ended_of(a, ads_directory_remove(a, ##__VA_ARGS__))
+#define ads_directory_reclaim(a, ...) core_ended_of(a, ads_directory_reclaim(a, ##__VA_ARGS__))
+#define ads_collection_reclaim(a, ...) core_ended_of(a, ads_collection_reclaim(a, ##__VA_ARGS__))
+#define ads_directory_next(a, ...) core_ended_of(a, ads_directory_next(a, ##__VA_ARGS__))
+#define ads_directory_grow(a, ...) core_ended_of(a, ads_directory_grow(a, ##__VA_ARGS__))
+#define ads_collection_check(a, ...) core_ended_of(a, ads_collection_check(a, ##__VA_ARGS__))
+#define ads_directory_check(a, ...) core_ended_of(a, ads_directory_check(a, ##__VA_ARGS__))
+#define ads_heap_check(a, ...) core_ended_of(a, ads_heap_check(a, ##__VA_ARGS__))
+#define core_scan(s, ...) ((__typeof__(core_scan(s, __VA_ARGS__)))core_ended((s)->arena, core_scan(s, __VA_ARGS__)))
+#define core_sweep_on(s, ...) ((__typeof__(core_sweep_on(s, __VA_ARGS__)))core_ended((s)->arena, core_sweep_on(s, __VA_ARGS__)))
+#define core_sweep_start(s, ...) ((__typeof__(core_sweep_start(s, __VA_ARGS__)))core_ended((s)->arena, core_sweep_start(s, __VA_ARGS__)))
+#define core_scan_start(s, ...) ((__typeof__(core_scan_start(s, __VA_ARGS__)))core_ended((s)->arena, core_scan_start(s, __VA_ARGS__)))
+#define core_scan_after(s, ...) ((__typeof__(core_scan_after(s, __VA_ARGS__)))core_ended((s)->arena, core_scan_after(s, __VA_ARGS__)))
+#define core_get_many(s, ...) ((__typeof__(core_get_many(s, __VA_ARGS__)))core_ended((s)->arena, core_get_many(s, __VA_ARGS__)))
+#define core_update_many(s, ...) ((__typeof__(core_update_many(s, __VA_ARGS__)))core_ended((s)->arena, core_update_many(s, __VA_ARGS__)))
+#define core_delete_many(s, ...) ((__typeof__(core_delete_many(s, __VA_ARGS__)))core_ended((s)->arena, core_delete_many(s, __VA_ARGS__)))
+#define core_array_get(s, ...) ((__typeof__(core_array_get(s, __VA_ARGS__)))core_ended((s)->arena, core_array_get(s, __VA_ARGS__)))
+#define core_array_set(s, ...) ((__typeof__(core_array_set(s, __VA_ARGS__)))core_ended((s)->arena, core_array_set(s, __VA_ARGS__)))
+#define core_array_get_many(s, ...) ((__typeof__(core_array_get_many(s, __VA_ARGS__)))core_ended((s)->arena, core_array_get_many(s, __VA_ARGS__)))
+#define core_array_set_many(s, ...) ((__typeof__(core_array_set_many(s, __VA_ARGS__)))core_ended((s)->arena, core_array_set_many(s, __VA_ARGS__)))
+#define core_array_get_at(s, ...) ((__typeof__(core_array_get_at(s, __VA_ARGS__)))core_ended((s)->arena, core_array_get_at(s, __VA_ARGS__)))
+#define core_array_set_at(s, ...) ((__typeof__(core_array_set_at(s, __VA_ARGS__)))core_ended((s)->arena, core_array_set_at(s, __VA_ARGS__)))
+#define core_array_records(s, ...) ((__typeof__(core_array_records(s, __VA_ARGS__)))core_ended((s)->arena, core_array_records(s, __VA_ARGS__)))
+#define core_array_field(s, ...) ((__typeof__(core_array_field(s, __VA_ARGS__)))core_ended((s)->arena, core_array_field(s, __VA_ARGS__)))
+#define core_queue_pop_many(s, ...) ((__typeof__(core_queue_pop_many(s, __VA_ARGS__)))core_ended((s)->arena, core_queue_pop_many(s, __VA_ARGS__)))
+#define core_queue_push_many(s, ...) ((__typeof__(core_queue_push_many(s, __VA_ARGS__)))core_ended((s)->arena, core_queue_push_many(s, __VA_ARGS__)))
+#define core_queue_read(s, ...) ((__typeof__(core_queue_read(s, __VA_ARGS__)))core_ended((s)->arena, core_queue_read(s, __VA_ARGS__)))
+#define core_ring_drain(s, ...) ((__typeof__(core_ring_drain(s, __VA_ARGS__)))core_ended((s)->arena, core_ring_drain(s, __VA_ARGS__)))
+#define core_ring_read(s, ...) ((__typeof__(core_ring_read(s, __VA_ARGS__)))core_ended((s)->arena, core_ring_read(s, __VA_ARGS__)))
+#define core_pool_walk(s, ...) ((__typeof__(core_pool_walk(s, __VA_ARGS__)))core_ended((s)->arena, core_pool_walk(s, __VA_ARGS__)))
+#define core_intrusive_scan(s, ...) ((__typeof__(core_intrusive_scan(s, __VA_ARGS__)))core_ended((s)->arena, core_intrusive_scan(s, __VA_ARGS__)))
+#define core_array_next(s, ...) ((__typeof__(core_array_next(s, __VA_ARGS__)))core_ended((s)->arena, core_array_next(s, __VA_ARGS__)))

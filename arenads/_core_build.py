@@ -21,6 +21,7 @@ typedef long long __s64;
 #define ADS_DIRECTORY_ENTRIES ...
 #define ADS_ROOT_OFFSET ...
 #define ADS_READONLY ...
+#define ADS_CLOSED ...
 #define ADS_IN_KERNEL ...
 #define ADS_KIND_HASHMAP ...
 #define ADS_KIND_LIST ...
@@ -91,7 +92,9 @@ int ads_arena_create(struct ads_arena *, __u64 size, __u64 base, int fd, __u64 p
 int ads_arena_probe(int fd, __u64 *base, __u64 *size, int *kernel, __u32 *map_type);
 int ads_arena_open(struct ads_arena *, int fd, int readonly);
 int ads_arena_remap(struct ads_arena *);
-void ads_arena_close(struct ads_arena *);
+void core_arena_mark(struct ads_arena *);
+void ads_arena_retire(struct ads_arena *);
+void ads_arena_release(struct ads_arena *);
 int ads_arena_populate(struct ads_arena *, __u64 end);
 int ads_arena_provision(struct ads_arena *, __u64 distance);
 int ads_alloc(struct ads_arena *, __u64 bytes, __u32 *offset);
@@ -134,7 +137,7 @@ typedef struct {
 } core_structure;
 typedef struct { char name[64]; char record[64]; __u32 size, offset; } core_layout;
 
-struct ads_root *core_root(struct ads_arena *);
+int core_root(struct ads_arena *, struct ads_root *to);
 int core_read(struct ads_arena *, __u32 offset, void *to, __u32 size);
 int core_write(struct ads_arena *, __u32 offset, const void *from, __u32 size);
 int core_structure_flags(struct ads_arena *, __u32 offset);

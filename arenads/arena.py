@@ -24,6 +24,7 @@ import msgspec
 from arenads import capabilities
 from arenads._core import ffi, lib
 from arenads.annotations import schema_of
+from arenads.closing import release, retire, vacate
 from arenads.comparison import compare
 from arenads.errors import (
     AbiError,
@@ -93,6 +94,7 @@ K = TypeVar("K")
 V = TypeVar("V")
 
 PAGE: int = lib.ADS_PAGE_SIZE
+_CLOSED: int = lib.ADS_CLOSED
 _NAMES_SHOWN = 20  # in the message about one that is not there
 _UNITS = {"": 1, "b": 1, "kib": 1 << 10, "mib": 1 << 20, "gib": 1 << 30}
 _UNITS |= {"k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "page": PAGE, "pages": PAGE}
@@ -343,7 +345,7 @@ class Arena:
         self.reason = reason
         """Why this engine was taken, where "auto" chose."""
         self._provisioner: _Provisioner | None = None
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a signal handler or a finalizer may close, too
         # Held by whoever moves entries that nobody asked to move, or repairs: never two at once.
         self._keeping = threading.Lock()
         self._backing: Path | None = None
@@ -392,6 +394,8 @@ class Arena:
         distance = None if provision is None else parse_size(provision, "provision")
         _check_base(base)
         chosen, reason = choose_engine(engine)
+        if base is not None:
+            vacate(base)
         fd = lib.ADS_IN_KERNEL if chosen == "kernel" else _backing_file(length)
         core = ffi.new("struct ads_arena *")
         code = lib.ads_arena_create(core, length, base or 0, fd, ahead)
@@ -463,7 +467,8 @@ class Arena:
         place, own = _descriptor(path, map_id, fd, readonly)
         core = ffi.new("struct ads_arena *")
         try:
-            kernel = _check_probe(own, place)
+            kernel, where = _check_probe(own, place)
+            vacate(where)
             code = lib.ads_arena_open(core, own, readonly)
             if code:
                 _refuse_open(code, own, place, core)
@@ -497,7 +502,7 @@ class Arena:
     @property
     def closed(self) -> bool:
         """Whether `close` was called."""
-        return bool(self._core.base == ffi.NULL)
+        return bool(self._core.flags & lib.ADS_CLOSED)
 
     @property
     def creation_id(self) -> int:
@@ -607,7 +612,7 @@ class Arena:
         """
         distance = parse_size(size)
         core = self._writable()
-        cursor = int(lib.core_root(core).cursor)
+        cursor = int(self._root().cursor)
         if cursor > self.size:
             self._damaged(f"the cursor is at {cursor:#x}", lib.ADS_ROOT_OFFSET)
         self._check(lib.ads_arena_populate(core, cursor + distance), needed=distance)
@@ -1427,14 +1432,20 @@ class Arena:
     # --- closing --------------------------------------------------------------------------
 
     def close(self) -> None:
-        """Drop this process's view; idempotent. Destroys nothing."""
+        """Drop this process's view; idempotent. Destroys nothing.
+
+        Other threads may be using the arena: what they are in the middle of ends with its result
+        or with a `ClosedError`, and what they begin is one. Operations on their way get a moment to
+        finish; after it they are cut off, as by the death of a process.
+        """
         with self._lock:
             if self._provisioner is not None:
                 self._provisioner.stop()
                 self._provisioner = None
-            if self._core.base != ffi.NULL:
-                lib.ads_owner_leave(self._core)
-            lib.ads_arena_close(self._core)
+            if self.closed:
+                return
+            lib.ads_owner_leave(self._core)
+            retire(self._core)
 
     def __enter__(self) -> Arena:
         self._open()
@@ -1444,13 +1455,15 @@ class Arena:
         self.close()
 
     def __del__(self) -> None:
-        if getattr(self, "_lock", None) is not None and not self.closed:
+        # Whoever is in an operation holds a reference: nobody is.
+        if getattr(self, "_lock", None) is not None:
             self.close()
+            release(self._core)
 
     # --- inner ------------------------------------------------------------------------------
 
     def _open(self) -> Any:
-        if self._core.base == ffi.NULL:
+        if self._core.flags & _CLOSED:
             raise ClosedError("the arena is closed; open it again with arenads.open")
         return self._core
 
@@ -1461,9 +1474,12 @@ class Arena:
         return core
 
     def _root(self) -> Any:
-        return lib.core_root(self._open())
+        root = ffi.new("struct ads_root *")
+        self._check(lib.core_root(self._open(), root))
+        return root
 
     def _damaged(self, what: str, offset: int) -> NoReturn:
+        self._open()
         raise DamagedError(
             f"damaged arena memory at offset {offset:#x}: {what}. Recreate the arena.",
             offset=offset,
@@ -1473,6 +1489,7 @@ class Arena:
         """Raise what a code of the C core means, for a structure that is made or for the arena."""
         if code >= 0:
             return
+        self._open()  # what it met may be no damage, but that another thread closed it
         if code == lib.ADS_NO_MEMORY:
             used = self.used
             what = "what was asked" if name is None else repr(name)
@@ -1497,12 +1514,10 @@ class Arena:
 
     def _after_fork(self) -> None:
         self._provisioner = None  # its thread is the parent's
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._keeping = threading.Lock()
-        if self._core.base != ffi.NULL and lib.ads_arena_remap(self._core):
-            # Better closed than a fault at the first touch.
-            os.close(self._core.fd)
-            self._core.base = ffi.NULL
+        if not self.closed and lib.ads_arena_remap(self._core):
+            retire(self._core)  # better closed than a fault at the first touch
 
 
 def _remap_all() -> None:
@@ -1569,7 +1584,8 @@ class _Provisioner:
     def stop(self) -> None:
         self._stop.set()
         if self._thread is not threading.current_thread():
-            self._thread.join()
+            # Not for ever: a signal handler may have interrupted what it waits for.
+            self._thread.join(1)
 
 
 # --- helpers --------------------------------------------------------------------------------
@@ -1844,8 +1860,8 @@ def _refuse_path(place: str, number: int, expected: str, *needs: str) -> NoRetur
     )
 
 
-def _check_probe(fd: int, place: str) -> bool:
-    """Look at a descriptor before anything is mapped; whether it is a BPF map."""
+def _check_probe(fd: int, place: str) -> tuple[bool, int]:
+    """Look at a descriptor before anything is mapped; whether it is a BPF map, and its base."""
     base, size = ffi.new("__u64 *"), ffi.new("__u64 *")
     kernel, map_type = ffi.new("int *"), ffi.new("__u32 *")
     code = lib.ads_arena_probe(fd, base, size, kernel, map_type)
@@ -1858,7 +1874,7 @@ def _check_probe(fd: int, place: str) -> bool:
         )
     if code:
         _refuse_open(code, fd, place, None)
-    return bool(kernel[0])
+    return bool(kernel[0]), int(base[0])
 
 
 def _cannot_map(place: str, number: int) -> OpenError:

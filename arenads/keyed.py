@@ -65,6 +65,7 @@ class Keyed(Entries[V], Generic[K, V]):
         return self._key_codec.schema
 
     def _absent(self, key: object) -> KeyAbsentError:
+        self.arena._open()
         return KeyAbsentError(f"{key!r} is not in {self.kind_name} {self.name!r}", key=key)
 
     def __contains__(self, key: object) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterable, Iterator
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from arenads._core import ffi, lib
@@ -11,6 +12,7 @@ from arenads.errors import CapacityError, RecordSizeError, ReservationError, Sch
 from arenads.structure import Checkable
 
 if TYPE_CHECKING:
+    from arenads.arena import Arena
     from arenads.btf import Declaration
 
 __all__ = ["Ring"]
@@ -150,7 +152,9 @@ class Ring(Checkable[bytes]):
         draft = ffi.new("struct ads_ring_draft *")
         place = ffi.new("__u32 *")
         self._check(lib.core_ring_reserve(self._handle, size, draft, place), size)
-        view = memoryview(ffi.buffer(self._core.base + place[0], size))
+        # What lives on of it keeps the arena, and so the addresses.
+        room = ffi.gc(self._core.base + place[0], partial(_keep, self.arena))
+        view = memoryview(ffi.buffer(room, size))
         try:
             yield view
         finally:
@@ -297,3 +301,7 @@ def _records(memory: Any, count: int) -> list[bytes]:
         records.append(packed[at + 8 : at + 8 + size])
         at += 8 + (size + 7 & ~7)
     return records
+
+
+def _keep(arena: Arena, room: Any) -> None:
+    """Hold a reference to an arena, as the destructor of memory in it that is never owned."""

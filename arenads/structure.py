@@ -291,8 +291,7 @@ class Structure(Generic[V]):
         """Raise what a negative code of the C core means for this structure."""
         if code >= 0:
             return
-        if code == lib.CORE_CLOSED:
-            self.arena._open()
+        self.arena._open()  # what it met may be no damage, but that another thread closed it
         if code == lib.ADS_REMOVED:
             raise RemovedError(
                 f"{self.kind_name} {self.name!r} was removed from the arena; look its name up anew",

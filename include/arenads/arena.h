@@ -107,6 +107,7 @@ enum ads_error {
 
 enum ads_arena_flags {
 	ADS_READONLY = 1, /* mapped PROT_READ: every mutation is refused */
+	ADS_CLOSED = 2,   /* retired: what is mapped there is no arena any more */
 };
 
 /*

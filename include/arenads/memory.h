@@ -446,7 +446,35 @@ static inline int ads_arena_remap(struct ads_arena *a)
 	return rc == ADS_BASE_TAKEN ? ADS_OK : rc;
 }
 
-/* Drop this process's view. The arena itself lives on with whatever else holds it. */
+/*
+ * Close while other threads may be in operations on the arena: zeros take the place of its pages,
+ * in one step, and private ones, so that what is still stored goes nowhere. They are memory that
+ * may be damaged to every operation, which then ends by itself. Whoever starts one looks at
+ * ADS_CLOSED first. The addresses stay taken until ads_arena_release(), which is for when
+ * nobody can be in an operation. Where the machine has no room for zeros the pages stay till then.
+ */
+static inline void ads_arena_retire(struct ads_arena *a)
+{
+	if (!a->base || a->fd < 0)
+		return;
+	__atomic_or_fetch(&a->flags, (__u32)ADS_CLOSED, __ATOMIC_SEQ_CST);
+	(void)mmap(a->base, a->size, PROT_READ | PROT_WRITE,
+		   MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);
+	close(a->fd);
+	a->fd = -1;
+}
+
+/* Give the addresses of a retired arena back. */
+static inline void ads_arena_release(struct ads_arena *a)
+{
+	if (!a->base || !(a->flags & ADS_CLOSED))
+		return;
+	munmap(a->base, a->size);
+	a->base = 0;
+}
+
+/* Drop this process's view. The arena itself lives on with whatever else holds it. No other
+ * thread may be in an operation on it. */
 static inline void ads_arena_close(struct ads_arena *a)
 {
 	if (!a->base)

@@ -1,0 +1,105 @@
+"""Closing an arena while other threads are using it, and giving its addresses back.
+
+A call of the C core runs without the GIL, so an arena may be closed in the middle of one. Its
+memory is replaced by zeros in one step then, at the same addresses, which stay taken as long as
+somebody could be in a call: until the `Arena` is collected, since a caller holds references to
+it, or until the addresses are wanted again and every thread has been seen elsewhere.
+
+A thread has been seen elsewhere when it waits in a system call that the C core never makes, such
+as for the GIL. Who looks at it sees that in /proc; the threads themselves do nothing for it.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import platform
+import threading
+import time
+from typing import Any, Final
+
+from arenads._core import ffi, lib
+from arenads.errors import BaseTakenError
+
+__all__ = ["release", "retire", "vacate"]
+
+# poll, select, nanosleep, accept, futex, epoll_wait, clock_nanosleep, pselect6, ppoll, epoll_pwait
+_WAITS: Final = {
+    "x86_64": frozenset({7, 23, 35, 43, 202, 232, 230, 270, 271, 281}),
+    "aarch64": frozenset({72, 73, 98, 101, 115, 202, 22}),
+}.get(platform.machine(), frozenset[int]())
+
+_MOMENT: Final = 0.05  # for operations that are on their way when an arena is closed
+_PATIENCE: Final = 5.0  # for those still on their way when its addresses are wanted again
+
+# Retired arenas whose addresses are still taken, by base. A finalizer may come in at any time.
+_retired: dict[int, Any] = {}
+_lock = threading.RLock()
+
+
+def _elsewhere(thread: str) -> bool:
+    """Whether a thread waits in a system call that the C core does not make, or has ended."""
+    try:
+        with open(f"/proc/self/task/{thread}/syscall", "rb") as file:
+            number = file.read().split(b" ", 1)[0]
+    except OSError as error:
+        return error.errno in (errno.ENOENT, errno.ESRCH)
+    return number.isdigit() and int(number) in _WAITS
+
+
+def _wait_for_others(seconds: float) -> bool:
+    """Wait until each other thread was seen outside of the C core; whether all of them were."""
+    own = str(threading.get_native_id())
+    try:
+        if os.stat("/proc/self/task").st_nlink == 3:
+            return True
+        inside = set(os.listdir("/proc/self/task")) - {own}
+    except OSError:
+        return False
+    end = time.monotonic() + seconds
+    while True:
+        inside = {thread for thread in inside if not _elsewhere(thread)}
+        if not inside:
+            return True
+        if time.monotonic() >= end:
+            return False
+        time.sleep(0.0005)  # others run meanwhile
+
+
+def retire(core: Any) -> None:
+    """Close an arena, whoever is in the middle of an operation on it."""
+    lib.core_arena_mark(core)  # who begins an operation from here on is told
+    _wait_for_others(_MOMENT)
+    with _lock:
+        _retired[int(ffi.cast("uintptr_t", core.base))] = core
+        lib.ads_arena_retire(core)
+
+
+def release(core: Any) -> None:
+    """Give the addresses of a closed arena back. Nobody may be in an operation on it."""
+    with _lock:
+        base = int(ffi.cast("uintptr_t", core.base))
+        if base and _retired.get(base) is core:
+            del _retired[base]
+            lib.ads_arena_release(core)
+
+
+def vacate(base: int) -> None:
+    """Make the addresses free that an arena closed before still takes.
+
+    Raises
+    ------
+    BaseTakenError
+        A thread has been in one operation all the time.
+    """
+    core = _retired.get(base)
+    if core is None:
+        return
+    if not _wait_for_others(_PATIENCE):
+        raise BaseTakenError(
+            f"the addresses from {base:#x} on are those of an arena that was closed while a thread"
+            " was using it, and that thread has not been seen to wait since: let it end or wait,"
+            " then try again",
+            base=base,
+        )
+    release(core)
