@@ -24,7 +24,7 @@ import msgspec
 from arenads import capabilities
 from arenads._core import ffi, lib
 from arenads.annotations import schema_of
-from arenads.closing import release, retire, vacate
+from arenads.closing import Loan, release, retire, vacate
 from arenads.comparison import compare
 from arenads.errors import (
     AbiError,
@@ -349,6 +349,7 @@ class Arena:
         # Held by whoever moves entries that nobody asked to move, or repairs: never two at once.
         self._keeping = threading.Lock()
         self._backing: Path | None = None
+        self._loans: weakref.WeakSet[Loan] = weakref.WeakSet()
         _open_arenas.add(self)
 
     # --- make and open ------------------------------------------------------------------
@@ -1445,7 +1446,7 @@ class Arena:
             if self.closed:
                 return
             lib.ads_owner_leave(self._core)
-            retire(self._core)
+            retire(self._core, self._loans)
 
     def __enter__(self) -> Arena:
         self._open()

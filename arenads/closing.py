@@ -2,8 +2,8 @@
 
 A call of the C core runs without the GIL, so an arena may be closed in the middle of one. Its
 memory is replaced by zeros in one step then, at the same addresses, which stay taken as long as
-somebody could be in a call: until the `Arena` is collected, since a caller holds references to
-it, or until the addresses are wanted again and every thread has been seen elsewhere.
+somebody could be in a call: until every thread has been seen elsewhere, which is mostly at once,
+or until the `Arena` is collected, since a caller holds references to it.
 
 A thread has been seen elsewhere when it waits in a system call that the C core never makes, such
 as for the GIL. Who looks at it sees that in /proc; the threads themselves do nothing for it.
@@ -14,23 +14,33 @@ from __future__ import annotations
 import errno
 import os
 import platform
+import stat
 import threading
 import time
-from typing import Any, Final
+import weakref
+from typing import TYPE_CHECKING, Any, Final
 
 from arenads._core import ffi, lib
 from arenads.errors import BaseTakenError
 
-__all__ = ["release", "retire", "vacate"]
+if TYPE_CHECKING:
+    from arenads.arena import Arena
 
-# poll, select, nanosleep, accept, futex, epoll_wait, clock_nanosleep, pselect6, ppoll, epoll_pwait
+__all__ = ["Loan", "release", "retire", "vacate"]
+
+# poll, select, nanosleep, accept, sendto, recvfrom, sendmsg, recvmsg, wait4, rt_sigtimedwait, futex,
+# epoll_wait, clock_nanosleep, waitid, pselect6, ppoll, epoll_pwait; by architecture
 _WAITS: Final = {
-    "x86_64": frozenset({7, 23, 35, 43, 202, 232, 230, 270, 271, 281}),
-    "aarch64": frozenset({72, 73, 98, 101, 115, 202, 22}),
+    "x86_64": frozenset(
+        (7, 23, 35, 43, 44, 45, 46, 47, 61, 128, 202, 230, 232, 247, 270, 271, 281)
+    ),
+    "aarch64": frozenset({22, 72, 73, 95, 98, 101, 115, 137, 202, 206, 207, 211, 212, 260}),
 }.get(platform.machine(), frozenset[int]())
 
-_MOMENT: Final = 0.05  # for operations that are on their way when an arena is closed
-_PATIENCE: Final = 5.0  # for those still on their way when its addresses are wanted again
+_READ: Final = {"x86_64": 0, "aarch64": 63}.get(platform.machine(), -1)
+
+_MOMENT = 0.05  # for operations that are on their way when an arena is closed
+_PATIENCE = 5.0  # for those still on their way when its addresses are wanted again
 
 # Retired arenas whose addresses are still taken, by base. A finalizer may come in at any time.
 _retired: dict[int, Any] = {}
@@ -41,10 +51,17 @@ def _elsewhere(thread: str) -> bool:
     """Whether a thread waits in a system call that the C core does not make, or has ended."""
     try:
         with open(f"/proc/self/task/{thread}/syscall", "rb") as file:
-            number = file.read().split(b" ", 1)[0]
+            number, first, *_ = [*file.read().split(), b"", b""]
     except OSError as error:
         return error.errno in (errno.ENOENT, errno.ESRCH)
-    return number.isdigit() and int(number) in _WAITS
+    if not number.isdigit():  # "running", or -1 in a page fault
+        return False
+    if int(number) != _READ:
+        return int(number) in _WAITS
+    try:  # the C core reads files of /proc
+        return not stat.S_ISREG(os.fstat(int(first, 16)).st_mode)
+    except OSError:
+        return False
 
 
 def _wait_for_others(seconds: float) -> bool:
@@ -66,13 +83,25 @@ def _wait_for_others(seconds: float) -> bool:
         time.sleep(0.0005)  # others run meanwhile
 
 
-def retire(core: Any) -> None:
+class Loan:
+    """Keeps addresses of an arena that are used without a call of the C core."""
+
+    __slots__ = ("__weakref__", "arena")
+
+    def __init__(self, arena: Arena) -> None:
+        self.arena = arena
+        arena._loans.add(self)
+
+
+def retire(core: Any, loans: weakref.WeakSet[Loan]) -> None:
     """Close an arena, whoever is in the middle of an operation on it."""
     lib.core_arena_mark(core)  # who begins an operation from here on is told
-    _wait_for_others(_MOMENT)
+    alone = _wait_for_others(_MOMENT)
     with _lock:
         _retired[int(ffi.cast("uintptr_t", core.base))] = core
         lib.ads_arena_retire(core)
+    if alone and not loans:
+        release(core)
 
 
 def release(core: Any) -> None:

@@ -8,11 +8,11 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from arenads._core import ffi, lib
+from arenads.closing import Loan
 from arenads.errors import CapacityError, RecordSizeError, ReservationError, SchemaError
 from arenads.structure import Checkable
 
 if TYPE_CHECKING:
-    from arenads.arena import Arena
     from arenads.btf import Declaration
 
 __all__ = ["Ring"]
@@ -151,9 +151,10 @@ class Ring(Checkable[bytes]):
             raise SchemaError(f"expected a number of bytes to reserve, found {size!r}")
         draft = ffi.new("struct ads_ring_draft *")
         place = ffi.new("__u32 *")
+        loan = Loan(self.arena)
         self._check(lib.core_ring_reserve(self._handle, size, draft, place), size)
         # What lives on of it keeps the arena, and so the addresses.
-        room = ffi.gc(self._core.base + place[0], partial(_keep, self.arena))
+        room = ffi.gc(self._core.base + place[0], partial(_keep, loan))
         view = memoryview(ffi.buffer(room, size))
         try:
             yield view
@@ -303,5 +304,5 @@ def _records(memory: Any, count: int) -> list[bytes]:
     return records
 
 
-def _keep(arena: Arena, room: Any) -> None:
-    """Hold a reference to an arena, as the destructor of memory in it that is never owned."""
+def _keep(loan: Loan, room: Any) -> None:
+    """Hold a loan, as the destructor of memory in it that is never owned."""

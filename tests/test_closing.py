@@ -183,8 +183,8 @@ def test_a_thread_that_never_waits_keeps_the_addresses(
 
     arena = arenads.create("1MiB", engine=engine)
     base = arena.base
-    arena.close()
     monkeypatch.setattr(closing, "_wait_for_others", lambda seconds: False)
+    arena.close()
     with pytest.raises(arenads.BaseTakenError) as caught:
         arenads.create("1MiB", engine=engine, base=base)
     assert caught.value.base == base
