@@ -1518,7 +1518,7 @@ class Arena:
         self._lock = threading.RLock()
         self._keeping = threading.Lock()
         if not self.closed and lib.ads_arena_remap(self._core):
-            retire(self._core)  # better closed than a fault at the first touch
+            retire(self._core, self._loans)  # better closed than a fault at the first touch
 
 
 def _remap_all() -> None:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Loan", "release", "retire", "vacate"]
 
-# poll, select, nanosleep, accept, sendto, recvfrom, sendmsg, recvmsg, wait4, rt_sigtimedwait, futex,
+# poll, select, nanosleep, accept, send, receive, wait for children and signals, futex,
 # epoll_wait, clock_nanosleep, waitid, pselect6, ppoll, epoll_pwait; by architecture
 _WAITS: Final = {
     "x86_64": frozenset(
