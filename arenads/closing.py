@@ -39,6 +39,8 @@ _WAITS: Final = {
 
 _READ: Final = {"x86_64": 0, "aarch64": 63}.get(platform.machine(), -1)
 
+_TASKS: Final = "/proc/self/task"
+
 _MOMENT = 0.05  # for operations that are on their way when an arena is closed
 _PATIENCE = 5.0  # for those still on their way when its addresses are wanted again
 
@@ -50,7 +52,7 @@ _lock = threading.RLock()
 def _elsewhere(thread: str) -> bool:
     """Whether a thread waits in a system call that the C core does not make, or has ended."""
     try:
-        with open(f"/proc/self/task/{thread}/syscall", "rb") as file:
+        with open(f"{_TASKS}/{thread}/syscall", "rb") as file:
             number, first, *_ = [*file.read().split(), b"", b""]
     except OSError as error:
         return error.errno in (errno.ENOENT, errno.ESRCH)
@@ -64,20 +66,32 @@ def _elsewhere(thread: str) -> bool:
         return False
 
 
+def _threads() -> set[str] | None:
+    """Return the threads of this process; None if the listing may lack some.
+
+    One that ends while the kernel lists it ends the listing. So as many of them must be there
+    after they were counted as were counted.
+    """
+    listed = set(os.listdir(_TASKS))
+    count = os.stat(_TASKS).st_nlink - 2
+    return listed if sum(os.path.exists(f"{_TASKS}/{one}") for one in listed) == count else None
+
+
 def _wait_for_others(seconds: float) -> bool:
     """Wait until each other thread was seen outside of the C core; whether all of them were."""
-    own = str(threading.get_native_id())
-    try:
-        if os.stat("/proc/self/task").st_nlink == 3:
-            return True
-        inside = set(os.listdir("/proc/self/task")) - {own}
-    except OSError:
-        return False
     end = time.monotonic() + seconds
+    inside: set[str] | None = None
     while True:
-        inside = {thread for thread in inside if not _elsewhere(thread)}
-        if not inside:
-            return True
+        try:
+            if inside is None:
+                inside = _threads()
+        except OSError:
+            return False
+        if inside is not None:
+            inside -= {str(threading.get_native_id())}
+            inside = {thread for thread in inside if not _elsewhere(thread)}
+            if not inside:
+                return True
         if time.monotonic() >= end:
             return False
         time.sleep(0.0005)  # others run meanwhile

@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
 
 import arenads
+from arenads import closing
 
 # Each runs in a process of its own, which dies of what it looks for.
 _PRELUDE = """
@@ -179,8 +181,6 @@ def test_addresses_are_free_again_when_the_arena_is_collected(engine: str) -> No
 def test_a_thread_that_never_waits_keeps_the_addresses(
     engine: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from arenads import closing
-
     arena = arenads.create("1MiB", engine=engine)
     base = arena.base
     monkeypatch.setattr(closing, "_wait_for_others", lambda seconds: False)
@@ -208,3 +208,20 @@ assert os.waitpid(child, 0)[1] == 0
 assert open_[5] == 5
 """,
     )
+
+
+def test_a_listing_of_threads_that_was_cut_short_is_not_believed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    stop = threading.Event()
+    thread = threading.Thread(target=stop.wait)
+    thread.start()
+    try:
+        whole = closing._threads()
+        assert whole is not None and str(thread.native_id) in whole
+        monkeypatch.setattr(os, "listdir", lambda _: sorted(whole - {str(thread.native_id)}))
+        assert closing._threads() is None
+    finally:
+        monkeypatch.undo()
+        stop.set()
+        thread.join()
