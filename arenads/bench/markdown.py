@@ -176,6 +176,6 @@ def _escaped(text: str) -> str:
     """Names are text, not markup, and no column's end.
 
     >>> print(_escaped("a|b <i>"))
-    a\\\\|b &lt;i>
+    a\\|b &lt;i>
     """
     return re.sub(r"([|`*\[\]\\])", r"\\\1", printable(text)).replace("<", "&lt;")
