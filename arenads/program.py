@@ -16,6 +16,7 @@ from arenads._core import ffi, lib
 from arenads.arena import PAGE, Arena, Engine, parse_size
 from arenads.btf import ArenaMap, Declaration, Kind, ObjectFile
 from arenads.btf_schema import from_btf
+from arenads.closing import Loan
 from arenads.engine import take_engine
 from arenads.errors import (
     ArenadsError,
@@ -113,6 +114,7 @@ class Program(Mapping[str, Any]):
         self._structures: dict[str, Structure[Any]] = {}
         self._bpf: Any = None
         self._native: NativeObject | None = None
+        self._loan: Loan | None = None  # of a native program, which another thread may be in
         self._closed = False
 
     @property
@@ -476,6 +478,7 @@ def _load(
         }
         if arena.engine == "native":
             compiled = NativeObject(native)
+            program._loan = Loan(arena)
             compiled.bind(arena._open(), handles)
             program._native = compiled
         else:

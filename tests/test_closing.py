@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import subprocess
 import sys
@@ -12,6 +13,7 @@ import pytest
 
 import arenads
 from arenads import closing
+from arenads.demo import program_path
 
 # Each runs in a process of its own, which dies of what it looks for.
 _PRELUDE = """
@@ -97,6 +99,51 @@ def test_a_thread_in_an_operation_gets_an_error_when_another_closes(
     expected = "arenads.ArenadsError" if use == "creation" else "arenads.ClosedError"
     setup = "closing._MOMENT = 0\n" if patience == "none" else ""
     _survives(engine, setup + _RACE.format(use=_USES[use], expected=expected))
+
+
+def test_a_native_program_meets_an_empty_arena_when_another_thread_closes() -> None:
+    code = """
+from arenads.demo import Sample, pack_sample, program_path
+context = pack_sample(Sample(7, 3, 4, "init"))
+closing._MOMENT = 0
+
+for turn in range(40):
+    program = arenads.load(program_path(), engine="native")
+    run = program.runner("sample", context_size=len(context))
+    begun, failed = threading.Event(), []
+
+    def work():
+        try:
+            for number in range(100_000_000):
+                run(context)
+                begun.set()
+                if program.closed and number > 1000:
+                    break
+        except arenads.ArenadsError:
+            pass
+        except BaseException as error:
+            failed.append(error)
+        begun.set()
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    begun.wait()
+    (program.arena.close if turn % 2 else program.close)()
+    program.close()
+    thread.join()
+    assert not failed, failed
+"""
+    _survives("native", code)
+
+
+def test_the_addresses_of_a_closed_arena_stay_as_long_as_a_native_program_that_uses_them() -> None:
+    program = arenads.load(program_path(), engine="native")
+    base = program.arena.base
+    program.close()
+    assert base in closing._retired
+    del program
+    gc.collect()
+    assert base not in closing._retired
 
 
 def test_a_signal_handler_may_close_in_the_middle_of_a_call(engine: str) -> None:
