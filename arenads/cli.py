@@ -211,7 +211,7 @@ def _ls(options: argparse.Namespace) -> int:
     from arenads.ls import LISTED_COLUMNS, list_arena, listed_rows
 
     try:
-        listed = list_arena(options.pin)
+        listed = list_arena(options.pin, options.name)
     except DamagedError as error:  # the root: nothing can be listed
         _say(error.message)
         return NO
@@ -563,6 +563,7 @@ def _add_reading_commands(add: Callable[..., Any]) -> None:
     listing.add_argument(
         "pin", metavar="PIN", nargs="?", help="path of the pinned arena; default: find all"
     )
+    listing.add_argument("name", metavar="NAME", nargs="?", help="one structure; default: all")
     form = listing.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", help="print one JSON object")
     form.add_argument("--csv", action="store_true", help="print titles and a line for each")

@@ -137,8 +137,8 @@ def failures_text(failures: Counters | None) -> str:
     )
 
 
-def list_arena(pin: str) -> ListedArena:
-    """Say what is in a pinned arena, which is opened read-only.
+def list_arena(pin: str, name: str | None = None) -> ListedArena:
+    """Say what is in a pinned arena, or of one structure; the arena is opened read-only.
 
     A structure that is damaged, or removed meanwhile, does not keep the others from being listed.
 
@@ -146,9 +146,15 @@ def list_arena(pin: str) -> ListedArena:
     ------
     OpenError, DamagedError
         The pin cannot be opened, or its root is damaged.
+    StructureAbsentError
+        There is no structure of that name.
     """
     with Arena.open(pin, readonly=True) as arena:
         structures, error = _list_structures(arena)
+        if name is not None:
+            structures = [each for each in structures if each.name == name]
+            if not structures and not error:
+                arena.structures[name]  # says which there are
         memory = arena.statistics()
         return ListedArena(
             arena=pin,

@@ -109,6 +109,21 @@ def test_a_structure_that_is_removed_is_not_listed(engine: str, pin: Path) -> No
     assert "recent" not in by_name(list_arena(str(pin)))
 
 
+def test_one_structure_is_listed_by_its_name(run: Run, pinned: Path) -> None:
+    done = run("ls", pinned, "muted", "--json")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert [each["name"] for each in json.loads(done.stdout)["structures"]] == ["muted"]
+
+
+def test_the_name_of_no_structure_is_refused_with_those_that_there_are(
+    run: Run, pinned: Path
+) -> None:
+    done = run("ls", pinned, "mutes")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "no structure 'mutes'" in done.stderr
+    assert "'muted'" in done.stderr
+
+
 # --- which arenas there are -------------------------------------------------------------
 
 
