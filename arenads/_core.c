@@ -532,11 +532,12 @@ static __s64 core_structure_bytes(const core_structure *s, __u32 schema)
 	return ads_structure_bytes(s->arena, s->kind, s->ref, schema);
 }
 
-/* Copy up to `count` objects in use of a pool: records {offset:8, value rounded up to 8 bytes}. */
+/* Copy up to `count` objects in use of a pool: records {address:8, value rounded up to 8 bytes}. */
 static __s64 core_pool_walk(const core_structure *s, struct ads_pool_walk *walk, char *records, __u64 count)
 {
 	CORE_OPEN(s);
-	__u32 size = 8 + ads_round_up(s->ref.value_size, 8);
+	__u32 padding = ads_round_up(s->ref.value_size, 8) - s->ref.value_size;
+	__u32 size = 8 + s->ref.value_size + padding;
 	__u64 i;
 
 	for (i = 0; i < count; i++, records += size) {
@@ -546,8 +547,9 @@ static __s64 core_pool_walk(const core_structure *s, struct ads_pool_walk *walk,
 
 		if (rc)
 			return i || rc == ADS_ABSENT ? (__s64)i : rc;
-		word = object;
+		word = (__u64)(uintptr_t)s->arena->base + object;
 		memcpy(records, &word, 8);
+		memset(records + size - padding, 0, padding);
 	}
 	return (__s64)count;
 }

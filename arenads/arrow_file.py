@@ -22,8 +22,7 @@ def write_arrow(pin: str, name: str | None, path: str) -> None:
     ------
     OpenError, StructureAbsentError, DamagedError
     SchemaError
-        pyarrow is not installed; there is no name and not one structure only; or it is of a kind
-        that has no snapshots.
+        pyarrow is not installed, or there is no name and not one structure only.
     OSError
         The file cannot be written.
     """
@@ -36,13 +35,12 @@ def write_arrow(pin: str, name: str | None, path: str) -> None:
                 f" {', '.join(map(repr, names)) or 'none'}"
             )
         structure: Any = arena.structures[names[0]]
-        if not hasattr(structure, "snapshot"):
-            raise SchemaError(
-                f"{structure.kind_name} {names[0]!r} has no snapshots, which Arrow files are made"
-                " of: expected a map, set, list or array; --json and --csv take any"
-            )
         _refuse_itself(path, os.stat(arena.fileno()))
-        taken = structure.snapshot()
+        if hasattr(structure, "snapshot"):
+            taken = structure.snapshot()
+        else:  # a ring, whose records are bytes of any length
+            records = pyarrow.array(structure.records(), pyarrow.binary())
+            taken = pyarrow.table({"record": records})
     with pyarrow.RecordBatchReader.from_stream(taken) as reader, replacing(path) as place:
         with pyarrow.ipc.new_file(place, reader.schema) as writer:
             for batch in reader:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from arenads._core import ffi, lib
 from arenads.codec import Codec
 from arenads.schema import Scalar, Schema
-from arenads.snapshot import Layout, Records, Snapshot
+from arenads.snapshot import Layout, Snapshot, take
 from arenads.structure import Collection, _codec
 
 if TYPE_CHECKING:
@@ -74,18 +74,14 @@ class Entries(Collection[V]):
         self.arena._open()
         sweep = ffi.new("core_sweep *")
         self._check(lib.core_sweep_start(handle, sweep))
-        with Records(self._layout.size) as records:
-            # One more than there are: then the first call comes to the end.
-            records.reserve(len(self) + 1)
-            while True:
-                room = records.more()
-                self.arena._open()
-                count = lib.core_sweep_on(handle, sweep, records.memory, records.count, room)
-                self._check(count)
-                if not count:
-                    break
-                records.count += count
-            return Snapshot(records.finish(), records.count, self._layout)
+        return take(
+            self,
+            self._layout,
+            len(self),
+            lambda records, room: lib.core_sweep_on(
+                handle, sweep, records.memory, records.count, room
+            ),
+        )
 
     def _begin(self) -> Any:
         self.arena._open()

@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from arenads._core import ffi, lib
+from arenads.codec import Codec
 from arenads.errors import (
     CapacityError,
     KeyAbsentError,
@@ -17,6 +18,9 @@ from arenads.errors import (
 )
 from arenads.list import checked_order
 from arenads.node import node_members
+from arenads.pool import ADDRESS
+from arenads.schema import Scalar, Schema
+from arenads.snapshot import Layout, Records, Snapshot, take
 from arenads.structure import Collection
 
 if TYPE_CHECKING:
@@ -26,6 +30,8 @@ if TYPE_CHECKING:
 
 __all__ = ["IntrusiveList"]
 
+# The first column of a snapshot.
+_ORDER = ("order", Codec(Schema(Scalar("u64")), frozen=True))
 # Records that iteration finds in one call of the C core.
 _BATCH = 256
 
@@ -276,6 +282,48 @@ class IntrusiveList(Collection[int], AbstractCollection[int]):
         """
         view, base = self.pool._view, self.arena.base
         return (view(address - base) for _, address in self.items(after))
+
+    def snapshot(self) -> Snapshot[tuple[int, int, Any]]:
+        """Copy order, address and record of all that is linked, from the head on.
+
+        Records that others free meanwhile may be left out, and one that is written meanwhile may be
+        of both.
+
+        >>> import arenads, msgspec
+        >>> from arenads import Node, u32
+        >>> Task = msgspec.defstruct("Task", [("pid", u32), ("node", Node, Node())])
+        >>> with arenads.create("1MiB", engine="native") as arena:
+        ...     tasks = arena.pool("tasks", value=Task)
+        ...     ready = arena.intrusive("ready", pool=tasks, member="node")
+        ...     for pid in (7, 8):
+        ...         order = ready.push(tasks.alloc(Task(pid)))
+        ...     [task.pid for order, address, task in ready.snapshot()]
+        [8, 7]
+
+        Raises
+        ------
+        NoMemoryError
+        """
+        pool, codec = self.pool, self.pool._value_codec
+        layout = Layout((self.kind_name, self.name), _ORDER, ADDRESS, ("value", codec))
+        linked = self.items()
+
+        def read(records: Records, room: int) -> int:
+            added = 0
+            for order, address in linked:
+                record = records.end + added * layout.size
+                ffi.memmove(record, bytes(layout.size), layout.size)
+                ffi.cast("__u64 *", record)[0:2] = order, address
+                try:
+                    pool._copy(address, record + layout.columns[2].offset)
+                except (KeyAbsentError, RemovedError):
+                    continue  # unlinked and freed since
+                added += 1
+                if added == room:
+                    break
+            return added
+
+        return take(self, layout, len(self), read)
 
     def __iter__(self) -> Iterator[int]:
         return (address for _, address in self.items())

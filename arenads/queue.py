@@ -7,6 +7,7 @@ from typing import TypeVar
 
 from arenads._core import ffi, lib
 from arenads.errors import CapacityError
+from arenads.snapshot import Layout, Snapshot, take
 from arenads.structure import Structure
 
 __all__ = ["Queue"]
@@ -97,6 +98,36 @@ class Fifo(Structure[V]):
             if not count:
                 return
             yield from self._value_codec.unpack_many(ffi.buffer(memory), size, 0, int(count))
+
+    def snapshot(self) -> Snapshot[V]:
+        """Copy what waits now, the oldest first, and take nothing; as `records`.
+
+        >>> import arenads
+        >>> with arenads.create("1MiB", engine="native") as arena:
+        ...     jobs = arena.mpmc("jobs", value=arenads.u32)
+        ...     jobs.push_many([1, 2])
+        ...     list(jobs.snapshot())
+        2
+        [1, 2]
+
+        Raises
+        ------
+        NoMemoryError
+        """
+        handle = self._handle
+        layout = Layout((self.kind_name, self.name), ("value", self._value_codec))
+        self.arena._open()
+        cursor = ffi.new("core_fifo_cursor *")
+        code = lib.core_queue_walk(handle, cursor)
+        if code == lib.ADS_ABSENT:
+            return take(self, layout, 0, lambda records, room: 0)
+        self._check(code)
+        return take(
+            self,
+            layout,
+            len(self),
+            lambda records, room: lib.core_queue_read(handle, cursor, records.end, room),
+        )
 
     def __len__(self) -> int:
         """Count the records that wait."""

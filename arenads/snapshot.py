@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 
 import msgspec
@@ -17,8 +17,9 @@ if TYPE_CHECKING:
     import numpy
 
     from arenads.arrow import Plan
+    from arenads.structure import Structure
 
-__all__ = ["Column", "Layout", "Records", "Snapshot"]
+__all__ = ["Column", "Layout", "Records", "Snapshot", "take"]
 
 T = TypeVar("T")
 
@@ -139,6 +140,11 @@ class Records:
                 )
             self.memory, self._room = grown, room
 
+    @property
+    def end(self) -> Any:
+        """Where the next record goes."""
+        return self.memory + self.count * self.size
+
     def more(self) -> int:
         """Return how many more records fit, which is at least one."""
         if self.count == self._room:
@@ -158,11 +164,34 @@ class Records:
 _PIECE = 1 << 16
 
 
+def take(
+    structure: Structure[Any], layout: Layout, expected: int, read: Callable[[Records, int], Any]
+) -> Snapshot[Any]:
+    """Take a snapshot of about `expected` records.
+
+    `read(records, room)` appends up to `room` records, and returns how many, 0 at the end, or an
+    error of the C core.
+    """
+    with Records(layout.size) as records:
+        # One more than there are: then the first call comes to the end.
+        records.reserve(expected + 1)
+        while True:
+            room = records.more()
+            structure.arena._open()
+            count = read(records, room)
+            structure._check(count)
+            if not count:
+                break
+            records.count += count
+        return Snapshot(records.finish(), records.count, layout)
+
+
 class Snapshot(Generic[T]):
     """All records of a structure at about one time; made by `snapshot()`.
 
     It has a length, and by index and in iteration what the structure's `items` gives: (key, value)
-    pairs, of a set keys, of a list (order, value), of an array (index, value). It is a copy, which
+    pairs, of a set keys, of a list (order, value), of an array (index, value), of a pool
+    (address, value), of a queue values. It is a copy, which
     neither the arena nor its closing changes, and which cannot be changed. (It is no
     `collections.abc.Sequence`: polars would go through it item by item.)
 
@@ -246,7 +275,8 @@ class Snapshot(Generic[T]):
         """The records as a structured array, read-only, on the same memory.
 
         Its fields are `key` and `value`; of a set `key`, of a list `order` and `value`, of an array
-        `index` and `value`. `numpy_dtype` says what becomes of each C type.
+        `index` and `value`, of a pool `address` and `value`, of a queue `value`, of an intrusive
+        list `order`, `address` and `value`. `numpy_dtype` says what becomes of each C type.
 
         Raises
         ------

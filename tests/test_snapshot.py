@@ -115,6 +115,53 @@ def test_a_snapshot_of_an_array_has_indexes_and_values(arena: arenads.Arena) -> 
     assert taken.array["index"].tolist() == [index for index, _ in counts.items()]
 
 
+@pytest.mark.parametrize("kind", ["queue", "mpmc"])
+def test_a_snapshot_of_a_queue_has_what_waits_and_takes_nothing(
+    arena: arenads.Arena, kind: str
+) -> None:
+    queue = getattr(arena, kind)("queue", value=Task, max_entries=512)
+    queue.push_many([task(number) for number in range(300)])
+    assert queue.pop() == task(0)
+    taken = queue.snapshot()
+    assert list(taken) == [task(number) for number in range(1, 300)]
+    assert taken.array["value"]["x"].tolist() == list(range(1, 300))
+    assert len(queue) == 299
+
+
+@pytest.mark.parametrize("kind", ["queue", "mpmc", "pool"])
+def test_a_snapshot_of_what_is_empty_has_no_records(arena: arenads.Arena, kind: str) -> None:
+    taken = getattr(arena, kind)("empty", value=u32).snapshot()
+    assert (len(taken), list(taken), len(taken.array)) == (0, [], 0)
+
+
+@pytest.mark.parametrize("value", [u8, u64, Bytes[13], Task])
+def test_a_snapshot_of_a_pool_has_the_objects_in_use(arena: arenads.Arena, value: Any) -> None:
+    pool = arena.pool("pool", value=value, max_entries=2000)
+    make = {u8: lambda n: n % 251, u64: int, Task: task}.get(value, lambda n: b"%013d" % n)
+    addresses = [pool.alloc(make(number)) for number in range(1000)]
+    for address in addresses[::3]:
+        pool.free(address)
+    taken = pool.snapshot()
+    assert sorted(address for address, _ in taken) == sorted(set(addresses) - set(addresses[::3]))
+    assert dict(taken) == dict(pool.items())
+    assert taken.array["address"].tolist() == [address for address, _ in taken]
+
+
+def test_a_snapshot_of_an_intrusive_list_has_its_records_in_order(arena: arenads.Arena) -> None:
+    class Job(msgspec.Struct):
+        pid: u32
+        node: arenads.Node = arenads.Node()
+
+    jobs = arena.pool("jobs", value=Job, max_entries=1000)
+    ready = arena.intrusive("ready", pool=jobs, member="node")
+    for pid in range(600):
+        ready.push(jobs.alloc(Job(pid)))
+    taken = ready.snapshot()
+    assert [job.pid for _, _, job in taken] == list(range(600))[::-1]
+    assert [(order, address) for order, address, _ in taken] == list(ready.items())
+    assert taken.array["address"].tolist() == list(ready)
+
+
 def test_a_snapshot_of_a_sparse_array_is_small(arena: arenads.Arena) -> None:
     pages = arena.array("pages", value=Bytes[4096], max_entries=1_000_000)
     pages[5] = pages[999_000] = b"a" * 4096
