@@ -13,6 +13,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import groupby
 from pathlib import Path
 
 import msgspec
@@ -117,7 +118,8 @@ def test_sides_run_in_turn_and_change_who_is_first() -> None:
 
     sides = Sides(ours=side("ours"), peer=side("peer"), empty=side("empty"), step=1)
     measure(sides, Settings(rounds=4, seconds=1e-6))
-    rounds = calls[3:]  # after one call of each that calibrates
+    # After one call of each that calibrates. One that lost the CPU meanwhile is repeated.
+    rounds = [name for name, _ in groupby(calls[3:])]
     assert [rounds[i : i + 3] for i in range(0, 12, 3)] == [
         ["empty", "ours", "peer"],
         ["empty", "peer", "ours"],

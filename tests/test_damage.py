@@ -135,7 +135,8 @@ TRUSTS = (
     Trust(
         "a scan follows any shortcut",
         "list.h",
-        "w->start = w->entry & ~ADS_LINK_TAG; if (ads_bad(a, w->start, 8)) return ADS_DAMAGED;",
+        "w->start = w->entry & ~ADS_LINK_TAG;"
+        " if (pool.life || ads_bad(a, w->start, 8)) return ADS_DAMAGED;",
         "w->start = w->entry & ~ADS_LINK_TAG;",
     ),
     Trust(
@@ -519,6 +520,32 @@ def test_a_snapshot_of_entries_in_a_circle_ends(
     python: Callable[..., subprocess.CompletedProcess[str]],
 ) -> None:
     assert python(CIRCLE).stdout == "ended\n"
+
+
+SHORTCUT = """
+import arenads
+from arenads import u32, u64
+from arenads._core import ffi, lib
+
+with arenads.create("1MiB", engine="native", provision=None) as arena:
+    numbers = arena.orderedmap("numbers", key=u32, value=u64, max_entries=100)
+    numbers.update_many(range(10), range(10))
+    entry = ffi.new("__u32 *")
+    assert not lib.core_orderedmap_find(numbers._handle, (3).to_bytes(4, "little"), entry)
+    # To what would be a shortcut in a hash map, in the last word of the arena.
+    word = ffi.cast("__u64 *", arena.base + entry[0])
+    word[0] = word[0] >> 32 << 32 | arena.size - 8 | 1
+    try:
+        print(list(numbers))
+    except arenads.DamagedError:
+        print("damaged")
+"""
+
+
+def test_a_scan_looks_for_no_life_behind_what_is_no_entry(
+    python: Callable[..., subprocess.CompletedProcess[str]],
+) -> None:
+    assert python(SHORTCUT).stdout == "damaged\n"
 
 
 def test_an_iteration_that_meets_damage_does_not_end_as_if_it_were_whole(pin: Path) -> None:

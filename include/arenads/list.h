@@ -693,9 +693,10 @@ static ADS_INLINE int ads_scan_step(struct ads_arena *a, struct ads_scan *s, str
 	if (seen == ADS_LOOK_END) {
 		if (w->entry == ADS_LINK_END)
 			return ADS_ABSENT;
-		/* A shortcut's word is never deleted: later restarts may begin here. */
+		/* A shortcut's word is never deleted: later restarts may begin here. Where entries have
+		 * lives there are no shortcuts, and a life would be looked for behind the word. */
 		w->start = w->entry & ~ADS_LINK_TAG;
-		if (ads_bad(a, w->start, 8))
+		if (pool.life || ads_bad(a, w->start, 8))
 			return ADS_DAMAGED;
 		ads_walk_restart(a, w, pool);
 		return ADS_BUDGET;

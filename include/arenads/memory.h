@@ -457,7 +457,7 @@ static inline void ads_arena_retire(struct ads_arena *a)
 {
 	if (!a->base || a->fd < 0)
 		return;
-	__atomic_or_fetch(&a->flags, (__u32)ADS_CLOSED, __ATOMIC_SEQ_CST);
+	__atomic_or_fetch(&a->flags, (__u32)ADS_CLOSED, __ATOMIC_RELAXED); /* seen before the zeros: mmap() orders */
 	(void)mmap(a->base, a->size, PROT_READ | PROT_WRITE,
 		   MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);
 	close(a->fd);

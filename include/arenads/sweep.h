@@ -160,9 +160,9 @@ static inline __s64 ads_hashmap_sweep_records(struct ads_arena *a, struct ads_re
 	/* The commonest sizes as constants: the loops over words disappear. */
 	if (ref.key_size == 8 && ref.value_size == 8 && value_at == 8 && size == 16) {
 		ref.key_size = ref.value_size = 8;
-		return ads_sweep_lanes(a, ref, 8, 16, s, records, done, count);
+		return ads_sweep_lanes(a, ref, 8, 16, s, (char *)records, done, count);
 	}
-	return ads_sweep_lanes(a, ref, value_at, size, s, records, done, count);
+	return ads_sweep_lanes(a, ref, value_at, size, s, (char *)records, done, count);
 }
 
 /* Records of a key and a value, each rounded up to 8 bytes. */
