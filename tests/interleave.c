@@ -84,7 +84,8 @@ struct state {
  * G get, I insert, R replace, U update, D delete, each with a key; S iterate over all, Sw in a sweep;
  * P push at the head; W double a map's shortcuts; L length; A allocate an object, F free
  * object a, b ... of the setup, f free the object allocated last; B allocate a block; Q, q push
- * to and pop from the queue; N, n add and find a name.
+ * to and pop from the queue; N, n add and find a name. In a start state: Y a program
+ * that never goes on has taken its CPU's spare entry.
  */
 struct op {
 	char verb, key;
@@ -1167,6 +1168,8 @@ static void forget_history(void)
 
 static int run_check(struct ads_check_report *report, int repair);
 
+static __u32 lent, lender; /* the spare entry that some other program has from the start to the end */
+
 static void set_up(const struct state *chosen)
 {
 	struct ads_check_report report;
@@ -1175,7 +1178,7 @@ static void set_up(const struct state *chosen)
 
 	state = chosen;
 	setting_up = 1;
-	fifo_start = 0;
+	fifo_start = lent = 0;
 	create_subject();
 	forget_history();
 	object_count = 0;
@@ -1193,6 +1196,10 @@ static void set_up(const struct state *chosen)
 		}
 		if (*word == 'M') {
 			fill_memory((__u32)(word[1] - '0'));
+			continue;
+		}
+		if (*word == 'Y') {
+			lent = ads_spare_take(&arena, ads_pool_of(ref), &lender);
 			continue;
 		}
 		if (*word == '%') {
@@ -1477,6 +1484,8 @@ static const char *judge(void)
 		return problem;
 	if (!history_is_explained())
 		return "no order of the operations explains the results";
+	if (lent)
+		ads_spare_give(&arena, ads_pool_of(ref), lender, lent);
 	wrong = heap_problem();
 	if (!wrong)
 		wrong = books_problem(deaths);
@@ -1875,12 +1884,19 @@ static void explore_map_programs(void)
 		{"Gc", "W Ic"}, {"Gc", "W Dc"}, {"Ic", "W Gc"}, {"Dc", "W Gc"}, {"Ga", "W Gc Da"}, {"S", "W Gc Dc"},
 		{"S", "Gc Ia"}, {"Ga Gc", "Gc Ga"}, {"Da Gc", "Dc Ga"}, {"Ra", "Rc Ib"}, {"Ra", "Ra Ib"},
 	};
+	static const struct state lent = {"full, another program has the CPU's spare entry", "Ia Ic Y", 2, 0};
+	static const char *const replacing[][2] = {
+		{"Ra", "Ra Ra"}, {"Ra", "Rc Ib"}, {"Ra", "Ra Ib"}, {"Ra", "Rc Rc"}, {"Ra Ib", "Rc"}, {"Ra", "Rc"},
+		{"Da Ib", "Rc Rc"}, {"Da", "Rc Id"},
+	};
 	static const char *const states[] = {
 		"full", "empty", "neighbours in one bucket", "equal hashes", "all of them", "free entries",
 		"one entry deleted but linked", "a chunk with one entry left", "grown, no shortcut linked",
 	};
 	int i, j;
 
+	for (i = 0; i < COUNT(replacing); i++)
+		run_scenario(&lent, replacing[i][0], replacing[i][1], NULL, same_cpu, &two_actors);
 	for (i = 0; i < COUNT(programs_of_two); i++)
 		for (j = 0; j < COUNT(states); j++)
 			run_scenario(map_state(states[j]), programs_of_two[i][0], programs_of_two[i][1], NULL, same_cpu,
