@@ -97,6 +97,19 @@ def for_each(function: Callable[..., Any] | None, *columns: list[Any]) -> Side:
     return lambda operations: timed(function, following(operations))
 
 
+def whole(items: Callable[[], Iterable[Any]], entries: int) -> Side:
+    """Return a side that goes through all of `items()`, which are `entries`."""
+
+    def run(operations: int) -> int:
+        start = time.perf_counter_ns()
+        for _ in range(operations // entries):
+            for _ in items():
+                pass
+        return time.perf_counter_ns() - start
+
+    return run
+
+
 def rows(*columns: list[Any]) -> Callable[[int], list[Any]]:
     """Return a function that gives the next so many of each column, around the end."""
     position = 0
@@ -194,17 +207,11 @@ def open_items(cell: Cell, workshop: Workshop) -> Iterator[Sides]:
     theirs = both.peer.items if cell.peer == SINGLE else both.peer.batched_items
     expect_equal(cell.title, dict(both.ours.items()), dict(theirs()))
 
-    def whole(items: Callable[[], Iterable[Any]]) -> Side:
-        def run(operations: int) -> int:
-            start = time.perf_counter_ns()
-            for _ in range(operations // cell.entries):
-                for _ in items():
-                    pass
-            return time.perf_counter_ns() - start
-
-        return run
-
-    yield Sides(ours=whole(both.ours.items), peer=whole(theirs), step=cell.entries)
+    yield Sides(
+        ours=whole(both.ours.items, cell.entries),
+        peer=whole(theirs, cell.entries),
+        step=cell.entries,
+    )
 
 
 @contextmanager

@@ -7,7 +7,7 @@ import multiprocessing
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,7 +17,7 @@ import msgspec
 from arenads.annotations import u64
 from arenads.arena import Arena
 from arenads.bench.cell import Cell, Concurrent, Need, Side, Sides
-from arenads.bench.cells.python_hashmap import VALUES, for_each, rows, timed, values_of
+from arenads.bench.cells.python_hashmap import VALUES, for_each, rows, timed, values_of, whole
 from arenads.bench.loops import expect_equal
 from arenads.bench.measure import allowed_cpus
 from arenads.bench.order import key_of
@@ -186,17 +186,11 @@ def open_items(cell: Cell, workshop: Workshop) -> Iterator[Sides]:
     both = shared(cell, workshop)
     expect_equal(cell.title, dict(both.ours.items()), dict(both.peer.items()))
 
-    def whole(items: Callable[[], Iterable[Any]]) -> Side:
-        def run(operations: int) -> int:
-            start = time.perf_counter_ns()
-            for _ in range(operations // cell.entries):
-                for _ in items():
-                    pass
-            return time.perf_counter_ns() - start
-
-        return run
-
-    yield Sides(ours=whole(both.ours.items), peer=whole(both.peer.items), step=cell.entries)
+    yield Sides(
+        ours=whole(both.ours.items, cell.entries),
+        peer=whole(both.peer.items, cell.entries),
+        step=cell.entries,
+    )
 
 
 @contextmanager
