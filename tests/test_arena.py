@@ -586,7 +586,7 @@ def test_an_arena_of_another_abi_is_refused(pinned: Path, leaves_nothing: Any) -
         pytest.raises(arenads.AbiError, match=f"expected {lib.ADS_ABI_VERSION}") as caught,
     ):
         reopen_with(pinned, ABI, 77, 4)
-    assert caught.value.expected == ours
+    assert caught.value.expected == lib.ADS_ABI_VERSION
     assert caught.value.errno == errno.EPROTO
 
 
