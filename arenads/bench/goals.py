@@ -65,8 +65,8 @@ _GOALS = (
     Goal(8, "bpf.ring.*", peer="ring buffer*", cpus=1),
     Goal(8, "bpf.queue.*", peer="ring buffer*"),
     Goal(2, "bpf.ring.*", peer="ring buffer*"),
-    Goal(50, "native.*", peer="*manager*"),
-    Goal(1.0, "native.*", peer="*lmdb*"),
+    Goal(50, "python.sharedmap.*", peer="*manager*"),
+    Goal(1.0, "python.sharedmap.*", peer="*lmdb*"),
 )
 
 
