@@ -87,13 +87,22 @@ def run(*command: object) -> subprocess.CompletedProcess[str]:
     )
 
 
-def runtime(found: compiler.Compiler) -> Path | None:
-    """The library that must be loaded before all others, since Python is not sanitized."""
-    for name in ("libasan.so", f"libclang_rt.asan-{os.uname().machine}.so"):
+def library_of(found: compiler.Compiler, *names: str) -> Path | None:
+    """The first of these libraries that the compiler has."""
+    for name in names:
         path = Path(run(*found.command, f"-print-file-name={name}").stdout.strip())
         if path.is_absolute():
             return path.resolve()
     return None
+
+
+def runtime(found: compiler.Compiler) -> list[Path]:
+    """What must be loaded before all else, since Python is not sanitized; empty: there is none.
+
+    With it the C++ library: AddressSanitizer looks for what throws exceptions when it starts.
+    """
+    asan = library_of(found, "libasan.so", f"libclang_rt.asan-{os.uname().machine}.so")
+    return [each for each in (asan, library_of(found, "libstdc++.so.6")) if asan and each]
 
 
 @pytest.fixture(scope="module")
@@ -106,8 +115,8 @@ def sanitized(tmp_path_factory: pytest.TempPathFactory) -> Sanitized:
     probe = run(*command)
     if not probe.returncode:
         probe = run(place / "probe")
-    library = runtime(found)
-    if probe.returncode or library is None:
+    libraries = runtime(found)
+    if probe.returncode or not libraries:
         said = (probe.stderr or probe.stdout).strip() or "no library to load first"
         pytest.skip(f"{found} makes no sanitized programs here: {said.splitlines()[0]}")
 
@@ -130,7 +139,7 @@ def sanitized(tmp_path_factory: pytest.TempPathFactory) -> Sanitized:
             # The compiler itself is not looked at.
             "CC": shlex.join(["env", "-u", "LD_PRELOAD", *found.command, *SANITIZERS, *QUIET]),
             "PYTHONPATH": str(place),
-            "LD_PRELOAD": str(library),
+            "LD_PRELOAD": ":".join(map(str, libraries)),
             # Each object by itself, so that one byte behind it is too far.
             "PYTHONMALLOC": "malloc",
             "ASAN_OPTIONS": ":".join([*ADDRESS_OPTIONS, log]),
