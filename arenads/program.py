@@ -114,7 +114,8 @@ class Program(Mapping[str, Any]):
         self._structures: dict[str, Structure[Any]] = {}
         self._bpf: Any = None
         self._native: NativeObject | None = None
-        self._loan: Loan | None = None  # of a native program, which another thread may be in
+        self._loan: Loan | None = None  # of a native program
+        self._inside: list[None] = []  # of those who run one
         self._closed = False
 
     @property
@@ -223,9 +224,8 @@ class Program(Mapping[str, Any]):
         context = _as_bytes(context)
         memory = self._context_memory(name, len(context))
         ffi.memmove(memory, context, len(context))
-        self.arena._open()
-        value = function(memory)
-        return RunResult(int(value), bytes(ffi.buffer(memory, len(context))))
+        value = self._call_native(function, memory)
+        return RunResult(value, bytes(ffi.buffer(memory, len(context))))
 
     def runner(self, name: str, context_size: int = 0) -> Callable[..., int]:
         """Return a quick way to run a syscall program again and again.
@@ -244,6 +244,16 @@ class Program(Mapping[str, Any]):
             return runner
         function = self._entry_point(name)
         return _NativeRunner(self, function, self._context_memory(name, context_size), context_size)
+
+    def _call_native(self, function: Any, memory: Any) -> int:
+        # Whoever closes sets the mark first and looks at this list then.
+        self._inside.append(None)
+        try:
+            self._expect_open()
+            self.arena._open()  # the code is about to follow pointers into it
+            return int(function(memory))
+        finally:
+            self._inside.pop()
 
     def _context_memory(self, name: str, size: int) -> Any:
         """Return zeroed memory for a context, as large as the program's parameter says.
@@ -292,6 +302,8 @@ class Program(Mapping[str, Any]):
             self._bpf.close()
         if self._native is not None:
             self._native.unbind()
+        if not self._inside:
+            self._loan = None
         if self._owns_arena:
             self.arena.close()
 
@@ -356,7 +368,7 @@ class _NativeRunner:
             if len(context) != self._size:
                 raise SchemaError(f"expected a context of {self._size} bytes, found {len(context)}")
             self.context[:] = context
-        return int(self._function(self._memory))
+        return self._owner._call_native(self._function, self._memory)
 
 
 def load(

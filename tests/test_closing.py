@@ -136,13 +136,22 @@ for turn in range(40):
     _survives("native", code)
 
 
-def test_the_addresses_of_a_closed_arena_stay_as_long_as_a_native_program_that_uses_them() -> None:
+def test_the_addresses_of_a_closed_arena_stay_for_a_native_program_that_is_running() -> None:
     program = arenads.load(program_path(), engine="native")
     base = program.arena.base
+    program._inside.append(None)  # as a thread that is about to call its code
     program.close()
     assert base in closing._retired
     del program
     gc.collect()
+    assert base not in closing._retired
+
+
+def test_the_addresses_of_a_closed_arena_are_free_when_no_native_program_runs() -> None:
+    program = arenads.load(program_path(), engine="native")
+    program.run("talk", bytes(4))
+    base = program.arena.base
+    program.close()
     assert base not in closing._retired
 
 
