@@ -26,9 +26,15 @@ typedef struct { char name[64]; char record[64]; __u32 size, offset; } core_layo
 /* Closing an arena marks it; EBADF, without asking Python before each operation. Another thread
  * may close it at any time: an operation that has begun then ends on zeros, see core_ended(). */
 #define CORE_CLOSED (-9)
+
+static ADS_INLINE int core_is_closed(const struct ads_arena *a)
+{
+	return !!(__atomic_load_n(&a->flags, __ATOMIC_RELAXED) & ADS_CLOSED);
+}
+
 #define CORE_MAPPED(s)                                                         \
 	do {                                                                   \
-		if (__atomic_load_n(&(s)->arena->flags, __ATOMIC_RELAXED) & ADS_CLOSED) \
+		if (core_is_closed((s)->arena))                                \
 			return CORE_CLOSED;                                    \
 	} while (0)
 #define CORE_OPEN(s)                                                           \
@@ -48,12 +54,6 @@ static ADS_INLINE __s64 core_ended(const struct ads_arena *a, __s64 code)
 static ADS_INLINE int core_answer(const core_structure *s, int code)
 {
 	return ADS_LIKELY(!code) ? code : (int)core_ended(s->arena, code);
-}
-
-/* Refuse new operations, before the memory goes. */
-static void core_arena_mark(struct ads_arena *a)
-{
-	__atomic_or_fetch(&a->flags, (__u32)ADS_CLOSED, __ATOMIC_SEQ_CST);
 }
 
 static int core_is_open(const core_structure *s)
@@ -98,7 +98,7 @@ static int core_structure_flags(struct ads_arena *a, __u32 offset)
 
 static __u32 core_max_entries(const core_structure *s)
 {
-	if (s->arena->flags & ADS_CLOSED)
+	if (core_is_closed(s->arena))
 		return 0;
 	return ads_at(s->arena, struct ads_header, s->ref.offset)->max_entries;
 }
@@ -318,7 +318,7 @@ static int core_node_is_taken(const core_structure *s, __u32 node)
 /* The list that a node is in or was in last; 0: none. */
 static __u32 core_node_list(const core_structure *s, __u32 node)
 {
-	if (s->arena->flags & ADS_CLOSED || ads_bad(s->arena, node, sizeof(struct ads_node)))
+	if (core_is_closed(s->arena) || ads_bad(s->arena, node, sizeof(struct ads_node)))
 		return 0;
 	return (__u32)ads_load(&ads_node_at(s->arena, node)->list);
 }
@@ -1105,7 +1105,7 @@ static ADS_INLINE int core_view_check(struct ads_arena *a, __u64 address, __u32 
 {
 	__u64 first = address - (__u64)(uintptr_t)a->base + at, word = first & ~7ull;
 
-	if (__atomic_load_n(&a->flags, __ATOMIC_RELAXED) & ADS_CLOSED)
+	if (core_is_closed(a))
 		return CORE_CLOSED;
 	return word >= ADS_MAX_SIZE || ads_bad(a, (__u32)word, first - word + size) ? ADS_DAMAGED : ADS_OK;
 }
@@ -1433,9 +1433,7 @@ static __u64 core_points(void)
  * where many records or plain memory were read. The wrappers of cffi follow and call these.
  */
 #define core_ended_of(a, call)                                                 \
-	((__typeof__(call))(__atomic_load_n(&(a)->flags, __ATOMIC_RELAXED) & ADS_CLOSED \
-				    ? CORE_CLOSED                              \
-				    : core_ended((a), (call))))
+	((__typeof__(call))(core_is_closed(a) ? CORE_CLOSED : core_ended((a), (call))))
 #define core_root(a, ...) core_ended_of(a, core_root(a, ##__VA_ARGS__))
 #define core_read(a, ...) core_ended_of(a, core_read(a, ##__VA_ARGS__))
 #define core_write(a, ...) core_ended_of(a, core_write(a, ##__VA_ARGS__))

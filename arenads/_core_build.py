@@ -92,7 +92,7 @@ int ads_arena_create(struct ads_arena *, __u64 size, __u64 base, int fd, __u64 p
 int ads_arena_probe(int fd, __u64 *base, __u64 *size, int *kernel, __u32 *map_type);
 int ads_arena_open(struct ads_arena *, int fd, int readonly);
 int ads_arena_remap(struct ads_arena *);
-void core_arena_mark(struct ads_arena *);
+void ads_arena_mark_closed(struct ads_arena *);
 void ads_arena_retire(struct ads_arena *);
 void ads_arena_release(struct ads_arena *);
 int ads_arena_populate(struct ads_arena *, __u64 end);

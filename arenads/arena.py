@@ -503,7 +503,7 @@ class Arena:
     @property
     def closed(self) -> bool:
         """Whether `close` was called."""
-        return bool(self._core.flags & lib.ADS_CLOSED)
+        return bool(self._core.flags & _CLOSED)
 
     @property
     def creation_id(self) -> int:

@@ -20,7 +20,7 @@ from arenads.codec import Codec
 from arenads.errors import ArenadsError, RangeError, SchemaError
 from arenads.in_place import InPlace
 from arenads.schema import Scalar, Schema
-from arenads.snapshot import Layout, Records, Snapshot
+from arenads.snapshot import Layout, Records, Snapshot, take
 from arenads.structure import Checkable
 
 if TYPE_CHECKING:
@@ -298,21 +298,16 @@ class ArrayMap(InPlace[int, V], Checkable[V], Sequence[V]):
         ------
         NoMemoryError
         """
-        with Records(self._layout.size) as records:
-            first = ffi.new("__u32 *")
-            # One more than there are: then the first call comes to the end.
-            records.reserve(self._plausible(self.populated) + 1)
-            while True:
-                room = records.more()
-                self.arena._open()
-                count = lib.core_array_records(
-                    self._handle, records.memory, records.count, room, first
-                )
-                self._check(count)
-                if not count:
-                    break
-                records.count = self._plausible(records.count + count)
-            return Snapshot(records.finish(), records.count, self._layout)
+        first = ffi.new("__u32 *")
+
+        def read(records: Records, room: int) -> int:
+            count = int(
+                lib.core_array_records(self._handle, records.memory, records.count, room, first)
+            )
+            self._plausible(records.count + count)
+            return count
+
+        return take(self, self._layout, self._plausible(self.populated), read)
 
     def _plausible(self, count: int) -> int:
         """Return a number of populated elements, for which the arena must have room."""

@@ -109,7 +109,7 @@ class Loan:
 
 def retire(core: Any, loans: weakref.WeakSet[Loan]) -> None:
     """Close an arena, whoever is in the middle of an operation on it."""
-    lib.core_arena_mark(core)  # who begins an operation from here on is told
+    lib.ads_arena_mark_closed(core)  # who begins an operation from here on is told
     alone = _wait_for_others(_MOMENT)
     with _lock:
         _retired[int(ffi.cast("uintptr_t", core.base))] = core

@@ -220,12 +220,10 @@ class Program(Mapping[str, Any]):
         if self._bpf is not None:
             result = self._bpf.run(name, context)
             return RunResult(result.return_value, result.context)
-        function = self._entry_point(name)
         context = _as_bytes(context)
-        memory = self._context_memory(name, len(context))
-        ffi.memmove(memory, context, len(context))
-        value = self._call_native(function, memory)
-        return RunResult(value, bytes(ffi.buffer(memory, len(context))))
+        runner = self._native_runner(name, len(context))
+        value = runner(context)
+        return RunResult(value, bytes(runner.context))
 
     def runner(self, name: str, context_size: int = 0) -> Callable[..., int]:
         """Return a quick way to run a syscall program again and again.
@@ -242,18 +240,11 @@ class Program(Mapping[str, Any]):
         if self._bpf is not None:
             runner: Callable[..., int] = self._bpf.runner(name, context_size)
             return runner
+        return self._native_runner(name, context_size)
+
+    def _native_runner(self, name: str, context_size: int) -> _NativeRunner:
         function = self._entry_point(name)
         return _NativeRunner(self, function, self._context_memory(name, context_size), context_size)
-
-    def _call_native(self, function: Any, memory: Any) -> int:
-        # Whoever closes sets the mark first and looks at this list then.
-        self._inside.append(None)
-        try:
-            self._expect_open()
-            self.arena._open()  # the code is about to follow pointers into it
-            return int(function(memory))
-        finally:
-            self._inside.pop()
 
     def _context_memory(self, name: str, size: int) -> Any:
         """Return zeroed memory for a context, as large as the program's parameter says.
@@ -361,14 +352,22 @@ class _NativeRunner:
         self.context = memoryview(ffi.buffer(self._memory, context_size))
 
     def __call__(self, context: bytes | None = None) -> int:
-        self._owner._expect_open()
-        self._owner.arena._open()  # the code is about to follow pointers into it
-        if context is not None:
-            context = _as_bytes(context)
-            if len(context) != self._size:
-                raise SchemaError(f"expected a context of {self._size} bytes, found {len(context)}")
-            self.context[:] = context
-        return self._owner._call_native(self._function, self._memory)
+        owner = self._owner
+        # Whoever closes the program says so first, and looks at this list then.
+        owner._inside.append(None)
+        try:
+            owner._expect_open()
+            owner.arena._open()  # the code is about to follow pointers into it
+            if context is not None:
+                context = _as_bytes(context)
+                if len(context) != self._size:
+                    raise SchemaError(
+                        f"expected a context of {self._size} bytes, found {len(context)}"
+                    )
+                self.context[:] = context
+            return int(self._function(self._memory))
+        finally:
+            owner._inside.pop()
 
 
 def load(

@@ -446,6 +446,13 @@ static inline int ads_arena_remap(struct ads_arena *a)
 	return rc == ADS_BASE_TAKEN ? ADS_OK : rc;
 }
 
+/* Refuse new operations of callers who look at the mark, before the memory goes. mmap() orders it before
+ * the zeros of ads_arena_retire(). */
+static inline void ads_arena_mark_closed(struct ads_arena *a)
+{
+	__atomic_or_fetch(&a->flags, (__u32)ADS_CLOSED, __ATOMIC_RELAXED);
+}
+
 /*
  * Close while other threads may be in operations on the arena: zeros take the place of its pages,
  * in one step, and private ones, so that what is still stored goes nowhere. They are memory that
@@ -457,7 +464,7 @@ static inline void ads_arena_retire(struct ads_arena *a)
 {
 	if (!a->base || a->fd < 0)
 		return;
-	__atomic_or_fetch(&a->flags, (__u32)ADS_CLOSED, __ATOMIC_RELAXED); /* seen before the zeros: mmap() orders */
+	ads_arena_mark_closed(a);
 	(void)mmap(a->base, a->size, PROT_READ | PROT_WRITE,
 		   MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);
 	close(a->fd);
