@@ -132,18 +132,12 @@ struct ads_arena {
  */
 #define ADS_USER_STEPS (1u << 26)
 
-/* A zero that the verifier does not know. A loop that counts from a known value would be
- * walked iteration by iteration. It is read from the arena, but not from offsets that a
+/* A zero that the verifier does not know is read from the arena, but not from offsets that a
  * forgotten NULL check writes to: the verifier lets a program write through a NULL arena
  * pointer, and then the padding at offset 0 takes the blow. */
 #define ADS_ZERO_OFFSET 1008
 
 #if ADS_BPF
-static ADS_INLINE __u32 ads_unknown_zero(void)
-{
-	return (__u32)*(const volatile __u64 __arena *)ADS_ZERO_OFFSET;
-}
-
 /*
  * What the verifier looks at again in a loop is what it has not seen in a state like it. A loop ends for it
  * soon if all that goes round is of unknown value from the first time on, 64 bits wide: ads_unknown(x) is x,
@@ -174,10 +168,6 @@ static ADS_INLINE __u32 ads_unknown_zero(void)
 #define ads_bad(arena, offset, bytes) ((void)(arena), (void)(offset), (void)(bytes), 0)
 #define ads_writable(arena) ((void)(arena), 1)
 #else
-static ADS_INLINE __u32 ads_unknown_zero(void)
-{
-	return 0;
-}
 #define ads_may_loop() 1
 #define ads_unknown(x) ((__u64)(x))
 #define ads_unlike(x) ((void)(x))
@@ -187,6 +177,12 @@ static ADS_INLINE __u32 ads_unknown_zero(void)
 
 /* ads_bad() for user space is in layout.h: it looks at the populated mark. */
 #endif
+
+/* Where to count from: from a known value a loop would be walked iteration by iteration. */
+static ADS_INLINE __u32 ads_unknown_zero(void)
+{
+	return (__u32)ads_unknown(0);
+}
 
 /* The head of a bounded loop: `for (ads_loop(i))`, and `for (ads_each(i, n))` for i below n. */
 #define ads_each(i, n) i = ads_unknown_zero(); i < (n) && ads_may_loop(); i++
