@@ -84,7 +84,7 @@ struct state {
  * G get, I insert, R replace, U update, D delete, each with a key; S iterate over all, Sw in a sweep;
  * P push at the head; W double a map's shortcuts; L length; A allocate an object, F free
  * object a, b ... of the setup, f free the object allocated last; B allocate a block; Q, q push
- * to and pop from the queue; N, n add and find a name. In a start state: Y a program
+ * to and pop from the queue; N, n add and find a name. In a start state: ! a program
  * that never goes on has taken its CPU's spare entry.
  */
 struct op {
@@ -1198,7 +1198,7 @@ static void set_up(const struct state *chosen)
 			fill_memory((__u32)(word[1] - '0'));
 			continue;
 		}
-		if (*word == 'Y') {
+		if (*word == '!') {
 			lent = ads_spare_take(&arena, ads_pool_of(ref), &lender);
 			continue;
 		}
@@ -1884,7 +1884,7 @@ static void explore_map_programs(void)
 		{"Gc", "W Ic"}, {"Gc", "W Dc"}, {"Ic", "W Gc"}, {"Dc", "W Gc"}, {"Ga", "W Gc Da"}, {"S", "W Gc Dc"},
 		{"S", "Gc Ia"}, {"Ga Gc", "Gc Ga"}, {"Da Gc", "Dc Ga"}, {"Ra", "Rc Ib"}, {"Ra", "Ra Ib"},
 	};
-	static const struct state lent = {"full, another program has the CPU's spare entry", "Ia Ic Y", 2, 0};
+	static const struct state lent = {"full, another program has the CPU's spare entry", "Ia Ic !", 2, 0};
 	static const char *const replacing[][2] = {
 		{"Ra", "Ra Ra"}, {"Ra", "Rc Ib"}, {"Ra", "Ra Ib"}, {"Ra", "Rc Rc"}, {"Ra Ib", "Rc"}, {"Ra", "Rc"},
 		{"Da Ib", "Rc Rc"}, {"Da", "Rc Id"},
