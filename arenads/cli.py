@@ -243,7 +243,7 @@ def _dump(options: argparse.Namespace) -> int:
     request = Request(
         options.pin,
         options.name,
-        "json" if options.json else "csv" if options.csv else "text",
+        _form(options),
         [read_condition(text) for text in options.where],
         options.limit,
     )
@@ -280,14 +280,24 @@ def _top(options: argparse.Namespace) -> int:
         [read_condition(text) for text in options.filter],
         options.interval,
         1 if options.once else options.count,
-        "json" if options.json else "csv" if options.csv else "text",
+        _form(options),
+        options.arrow or "",
     )
     try:
         fine = show_top(request, sys.stdout)
     except DamagedError as error:
         _say(error.message)
         return NO
+    if options.arrow is not None:
+        print(options.arrow)
     return 0 if fine else NO
+
+
+def _form(options: argparse.Namespace) -> Any:
+    """Return in which form entries are wanted."""
+    if options.arrow is not None:
+        return "arrow"
+    return "json" if options.json else "csv" if options.csv else "text"
 
 
 def _schema(options: argparse.Namespace) -> int:
@@ -635,6 +645,11 @@ def _add_reading_commands(add: Callable[..., Any]) -> None:
         "--csv",
         action="store_true",
         help="print a line for each row of each frame, with the time in the first column",
+    )
+    form.add_argument(
+        "--arrow",
+        metavar="FILE",
+        help="write the same as an Arrow IPC file, at the end; needs pyarrow",
     )
 
     schema = add(

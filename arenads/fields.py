@@ -44,11 +44,15 @@ _STEP: Final = re.compile(r"(?:^|\.)([A-Za-z_][A-Za-z0-9_]*)|\[(\d{1,9})\]")
 
 
 class EntryField(msgspec.Struct, frozen=True):
-    """A field of an entry: `get(entry)` is its value, `plain(value)` what JSON can hold."""
+    """A field of an entry: `get(entry)` is its value, `plain(value)` what JSON can hold.
+
+    `identity` and `shorter` are those of the part that it is in.
+    """
 
     name: str
     type: CType
     identity: bool
+    shorter: bool
     get: Getter
     plain: Getter
 
@@ -241,7 +245,7 @@ def _resolve(parts: Sequence[Part], path: str) -> EntryField:
             value = each(value)
         return value
 
-    return EntryField(path, ctype, part.identity, get, converter(ctype, shape))
+    return EntryField(path, ctype, part.identity, part.shorter, get, converter(ctype, shape))
 
 
 def _attribute(name: str) -> Getter:

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Sequence
-from typing import Any, Final, Literal, TextIO, TypeAlias
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, Final, Literal, TextIO, TypeAlias
 
 import msgspec
 
@@ -30,6 +30,9 @@ from arenads.structure import Structure
 from arenads.table import Live, Table, json_text, write_rows
 from arenads.walk import Part, count_entries, entries, parts
 
+if TYPE_CHECKING:
+    from arenads.arrow_file import TimedFrame
+
 __all__ = ["Request", "show_top"]
 
 Row: TypeAlias = tuple[Any, ...]
@@ -45,7 +48,10 @@ _WHICH: Final = re.compile(
 
 
 class Request(msgspec.Struct, frozen=True):
-    """What to show: `count` frames (None: until it is ended), `interval` seconds apart."""
+    """What to show: `count` frames (None: until it is ended), `interval` seconds apart.
+
+    `arrow` is the path of the file that has them in that form.
+    """
 
     pin: str
     name: str | None = None
@@ -54,7 +60,8 @@ class Request(msgspec.Struct, frozen=True):
     filters: Sequence[Condition] = ()
     interval: float = 1.0
     count: int | None = None
-    form: Literal["text", "json", "csv"] = "text"
+    form: Literal["text", "json", "csv", "arrow"] = "text"
+    arrow: str = ""
 
 
 class Sample(msgspec.Struct):
@@ -89,7 +96,7 @@ _STRUCTURE_PARTS: Final = (
     Part("name", StrType(64), True),
     Part("kind", StrType(64)),
     *(Part(name, Scalar("u64")) for name in ("entries", "at_most", "failures")),
-    Part("which", StrType(64)),
+    Part("which", StrType(256)),
 )
 
 
@@ -414,6 +421,13 @@ def _plain_rows(frame: Frame) -> list[dict[str, Any]]:
     return rows
 
 
+def _title(field: EntryField) -> str:
+    """Return the name of a field beside a column that is called `time`."""
+    if field.name != "time":
+        return field.name
+    return "key.time" if field.identity else "value.time"
+
+
 def _write_csv(frame: Frame, before: list[str], output: TextIO) -> list[str]:
     """Write a frame's rows under titles, which the first has, and one whose fields are others.
 
@@ -422,11 +436,27 @@ def _write_csv(frame: Frame, before: list[str], output: TextIO) -> list[str]:
     now = f"{time.time():.3f}"
     titles = ["time"]
     for field in frame.sample.fields:
-        titles += [field.name, field.name + RATE] if _has_rate(field) else [field.name]
-    rows = [{**row, "time": now} for row in _plain_rows(frame)]
+        title = _title(field)
+        titles += [title, title + RATE] if _has_rate(field) else [title]
+    rows = [dict(zip(titles, [now, *row.values()], strict=True)) for row in _plain_rows(frame)]
     write_rows(rows, titles, output, headed=titles != before)
     output.flush()
     return titles
+
+
+def _timed(frame: Frame) -> TimedFrame:
+    """Return a frame as columns of an Arrow file, with the time of this moment."""
+    from arenads.arrow_file import FrameColumn
+
+    columns = []
+    for place, field in enumerate(frame.sample.fields):
+        title, values = _title(field), [row.values[place] for row in frame.rows]
+        ctype = None if field.shorter else field.type
+        columns.append(FrameColumn(title, values, ctype, "binary"))
+        if _has_rate(field):
+            rates = [row.rates[place] for row in frame.rows]
+            columns.append(FrameColumn(title + RATE, rates, None, "double"))
+    return time.time_ns() // 1_000_000, columns
 
 
 def _json_line(frame: Frame, request: Request) -> str:
@@ -452,7 +482,7 @@ def show_top(request: Request, output: TextIO) -> bool:
     ------
     OpenError, StructureAbsentError, DamagedError
     SchemaError
-        There is no such field to sort or filter by.
+        There is no such field to sort or filter by; or as `write_frames`.
     """
     with Arena.open(request.pin, readonly=True) as arena:
         source = (
@@ -461,11 +491,20 @@ def show_top(request: Request, output: TextIO) -> bool:
             else _OfStructure(arena, request, request.name)
         )
         frames = _Frames(source, request)
-        with Keys() as keys, Live(output, screen=True) as live:
-            if live.size is None or request.form != "text":
-                _print_frames(arena, request, frames, keys, output)
+        with Keys() as keys:
+            if request.form == "arrow":
+                from arenads.arrow_file import write_frames
+
+                first = _timed(frames.take())
+                write_frames(request.arrow, arena, first, _record_frames(request, frames, keys))
+            elif request.form == "text":
+                with Live(output, screen=True) as live:
+                    if live.size is None:
+                        _print_frames(arena, request, frames, keys, output)
+                    else:
+                        _draw_frames(arena, request, frames, keys, live)
             else:
-                _draw_frames(arena, request, frames, keys, live)
+                _print_frames(arena, request, frames, keys, output)
         return frames.fine
 
 
@@ -493,6 +532,15 @@ def _print_frames(
             text = _table(frame, _heading(arena, request), request.sort, None).plain()
             text = f"\n{text}" if shown else text
         print(text, file=output, flush=True)
+        shown += 1
+
+
+def _record_frames(request: Request, frames: _Frames, keys: Keys) -> Iterator[TimedFrame]:
+    shown = 0
+    while request.count is None or shown < request.count:
+        if _pause(keys, request.interval):
+            return
+        yield _timed(frames.take())
         shown += 1
 
 

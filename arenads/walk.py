@@ -27,18 +27,22 @@ _ADDRESS = PointerType()
 
 
 class Part(msgspec.Struct, frozen=True):
-    """One place of an entry: `identity` tells that it tells entries apart, as a key does."""
+    """One place of an entry: `identity` tells that it tells entries apart, as a key does.
+
+    `shorter` tells that it is bytes, and may be fewer than those of its type.
+    """
 
     name: str
     type: CType
     identity: bool = False
+    shorter: bool = False
 
 
 def parts(structure: Structure[Any]) -> tuple[Part, ...]:
     """Say what the places of a structure's entries are."""
     kind = structure.kind
     if kind == lib.ADS_KIND_RING:
-        return (Part("record", BytesType(structure.max_entries)),)
+        return (Part("record", BytesType(structure.max_entries), shorter=True),)
     found = [Part(name, type_, True) for name, type_ in _IDENTITIES.get(kind, ())]
     if hasattr(structure, "key_type"):
         found.append(Part("key", structure.key_type.type, True))

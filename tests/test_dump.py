@@ -29,6 +29,7 @@ from arenads.condition import read_condition
 from arenads.dump import Request, dump_arena
 from arenads.fields import entry_converter, field_named, fields_of, parsed
 from arenads.ls import list_arena
+from arenads.numpy_dtype import numpy_dtype
 from arenads.walk import entries, parts
 
 
@@ -527,6 +528,27 @@ def test_an_arrow_file_has_as_many_rows_as_any_structure_has_entries(
     shown = json.loads(run("dump", pinned, name, "--json").stdout)["structures"][0]["entries"]
     with pyarrow.ipc.open_file(tmp_path / "x") as file:
         assert file.read_all().num_rows == len(shown)
+
+
+def test_an_arrow_file_of_many_batches_has_all_values_of_enums_without_a_name(
+    native_pin: Path, tmp_path: Path
+) -> None:
+    pyarrow = pytest.importorskip("pyarrow")
+    numpy = pytest.importorskip("numpy")
+    count = (1 << 20) + 2  # one batch has 2^20
+    place = native_pin.with_name(native_pin.name + "-many")
+    with arenads.create("64MiB", engine="native") as arena:
+        array = arena.array("states", value=everything.State, max_entries=count)
+        array.update_many(numpy.arange(count), numpy.ones(count, numpy_dtype(array.value_type)))
+        array[0], array[count - 1] = 7, 8
+        arena.pin(place)
+    try:
+        write_arrow(str(place), "states", str(tmp_path / "x"))
+    finally:
+        place.unlink()
+    with pyarrow.ipc.open_file(tmp_path / "x") as file:
+        values = file.read_all()["value"]
+    assert (values[0].as_py(), values[count - 1].as_py()) == ("7", "8")
 
 
 def test_arrow_files_say_what_they_cannot_have(run: Run, pinned: Path, tmp_path: Path) -> None:

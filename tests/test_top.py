@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import csv
 import fcntl
+import importlib
 import io
 import json
 import os
@@ -28,8 +29,10 @@ from conftest import Run, child_environment, fails
 
 import arenads
 from arenads import u32, u64
+from arenads.arrow_file import FrameColumn, write_frames
 from arenads.condition import read_condition
-from arenads.top import Request, _Frames, _OfArena, _OfStructure, _table
+from arenads.schema import EnumType, Scalar
+from arenads.top import Request, _Frames, _OfArena, _OfStructure, _table, _timed
 
 
 class Stat(msgspec.Struct, frozen=True):
@@ -387,6 +390,174 @@ def test_csv_of_all_structures_has_a_line_for_each(run: Run, pinned: Path) -> No
     assert (row["name"], row["entries"], row["at_most"]) == ("stats", "3", "1000")
 
 
+class Timed(msgspec.Struct, frozen=True):
+    time: u64
+
+
+def test_a_member_that_is_called_time_has_a_column_beside_the_time(
+    run: Run, arena: arenads.Arena, pinned: Path
+) -> None:
+    arena.hashmap("timed", key=Timed, value=Timed)[Timed(7)] = Timed(8)
+    arena.hashmap("one", key=u32, value=Timed)[1] = Timed(9)
+    done = run("top", pinned, "timed", "--csv", "--once", "--interval", "0.05")
+    [row] = csv.DictReader(io.StringIO(done.stdout))
+    assert float(row["time"]) > 1e9
+    assert (row["key.time"], row["value.time"], row["value.time/s"]) == ("7", "8", "0.0")
+    done = run("top", pinned, "one", "--csv", "--once", "--interval", "0.05")
+    [row] = csv.DictReader(io.StringIO(done.stdout))
+    assert float(row["time"]) > 1e9
+    assert (row["key"], row["value.time"], row["value.time/s"]) == ("1", "9", "0.0")
+
+
+# --- in an Arrow file -------------------------------------------------------------------
+
+
+def recorded(arena: arenads.Arena, to: Path, name: str | None = "stats", **more: Any) -> Any:
+    """The Arrow file, as a table, that one frame of an arena was written to."""
+    frames = frames_of(arena, name, **more)
+    write_frames(str(to), arena, _timed(frames.take()), iter([_timed(frames.take())]))
+    ipc = importlib.import_module("pyarrow.ipc")
+    with ipc.open_file(to) as file:
+        return file.read_all()
+
+
+def test_an_arrow_file_has_the_rows_of_all_frames_with_their_times_and_rates(
+    run: Run, pinned: Path, tmp_path: Path
+) -> None:
+    ipc = pytest.importorskip("pyarrow.ipc", reason="the extra arenads[arrow]")
+    before = time.time()
+    options = ("--count", "2", "--interval", "0.05", "--sort", "calls", "--filter", "calls>10")
+    done = run("top", pinned, "stats", *options, "--arrow", "stats.arrow")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "stats.arrow\n", "")
+    with ipc.open_file(tmp_path / "stats.arrow") as file:
+        table = file.read_all()
+    assert table.column_names == ["time", "key", "calls", "calls/s", "errors", "errors/s"]
+    assert table["key"].to_pylist() == [3, 2, 3, 2]
+    assert table["calls"].to_pylist() == [30, 20, 30, 20]
+    assert table["calls/s"].to_pylist() == [0.0] * 4
+    times = [milliseconds / 1000 for milliseconds in table["time"].cast("int64").to_pylist()]
+    assert before - 1 < times[0] == times[1] < times[2] == times[3] < time.time() + 1
+    assert os.listdir(tmp_path) == ["stats.arrow"]
+
+
+@pytest.mark.parametrize("name", everything.KINDS)
+def test_an_arrow_file_has_the_values_of_a_snapshot(
+    arena: arenads.Arena, tmp_path: Path, name: str
+) -> None:
+    pyarrow = pytest.importorskip("pyarrow", reason="the extra arenads[arrow]")
+    made = everything.fill(arena)
+    table = recorded(arena, tmp_path / "x", name)
+    shown = {title: table[title].to_pylist() for title in table.column_names}
+    if name == "log":
+        assert shown["record"] == [b"hello"]
+        return
+    taken = pyarrow.table(made[name].snapshot()).flatten().flatten()
+    assert table.num_rows == taken.num_rows
+    found = {title.removeprefix("key.").removeprefix("value."): title for title in shown}
+    for title in taken.column_names:
+        short = title.removeprefix("key.").removeprefix("value.")
+        assert sorted(map(repr, shown[found[short]])) == sorted(map(repr, taken[title].to_pylist()))
+
+
+def test_an_arrow_file_of_all_structures_has_a_row_for_each(
+    arena: arenads.Arena, tmp_path: Path
+) -> None:
+    pytest.importorskip("pyarrow", reason="the extra arenads[arrow]")
+    everything.fill(arena)
+    table = recorded(arena, tmp_path / "x", None, sort="name")
+    assert table["name"].to_pylist() == sorted(everything.KINDS)
+    assert table["kind"].to_pylist() == [
+        everything.KINDS[name] for name in table["name"].to_pylist()
+    ]
+
+
+def test_an_arrow_file_of_nothing_has_the_columns(
+    arena: arenads.Arena, stats: Any, tmp_path: Path
+) -> None:
+    pytest.importorskip("pyarrow", reason="the extra arenads[arrow]")
+    stats.clear()
+    table = recorded(arena, tmp_path / "x")
+    assert (table.num_rows, "calls/s" in table.column_names) == (0, True)
+
+
+def test_what_is_not_there_is_null_in_an_arrow_file(arena: arenads.Arena, tmp_path: Path) -> None:
+    columns = [FrameColumn("calls", [1, None], Scalar("u64")), FrameColumn("r", [None, 2.0], None)]
+    columns[1] = msgspec.structs.replace(columns[1], arrow="double")
+    ipc = pytest.importorskip("pyarrow.ipc", reason="the extra arenads[arrow]")
+    write_frames(str(tmp_path / "x"), arena, (0, columns), iter([(1, columns)]))
+    with ipc.open_file(tmp_path / "x") as file:
+        assert file.read_all().select(["calls", "r"]).to_pylist() == [
+            {"calls": 1, "r": None},
+            {"calls": None, "r": 2.0},
+        ]
+
+
+def test_enums_in_an_arrow_file_may_have_other_values_without_a_name_in_each_frame(
+    arena: arenads.Arena, tmp_path: Path
+) -> None:
+    ipc = pytest.importorskip("pyarrow.ipc", reason="the extra arenads[arrow]")
+    state = EnumType("state", "u32", (("RUNNING", 1), ("SLEEPING", 2)))
+    frames = [(0, [FrameColumn("state", values, state)]) for values in ([7, 1], [8], [9, 7, 2], [])]
+    write_frames(str(tmp_path / "x"), arena, frames[0], iter(frames))
+    with ipc.open_file(tmp_path / "x") as file:
+        found = file.read_all()["state"].to_pylist()
+    assert found == ["7", "RUNNING", "8", "9", "7", "SLEEPING"]
+
+
+def test_an_arrow_file_ends_where_the_columns_become_others(
+    arena: arenads.Arena, stats: Any, tmp_path: Path
+) -> None:
+    ipc = pytest.importorskip("pyarrow.ipc", reason="the extra arenads[arrow]")
+    frames = frames_of(arena)
+    first = _timed(frames.take())
+
+    def more() -> Iterator[Any]:
+        yield _timed(frames.take())
+        arena.remove("stats")
+        arena.list("stats", value=u64).push(5)
+        yield _timed(frames.take())
+
+    with pytest.raises(arenads.SchemaError, match="found time, order, value, value/s"):
+        write_frames(str(tmp_path / "x"), arena, first, more())
+    with ipc.open_file(tmp_path / "x") as file:
+        assert sorted(file.read_all()["key"].to_pylist()) == [1, 2, 3]
+
+
+def test_an_interrupt_ends_an_arrow_file_with_the_frames_before(
+    arena: arenads.Arena, stats: Any, tmp_path: Path
+) -> None:
+    ipc = pytest.importorskip("pyarrow.ipc", reason="the extra arenads[arrow]")
+    frames = frames_of(arena)
+    first = _timed(frames.take())
+
+    def interrupted() -> Iterator[Any]:
+        yield _timed(frames.take())
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write_frames(str(tmp_path / "x"), arena, first, interrupted())
+    with ipc.open_file(tmp_path / "x") as file:
+        assert file.read_all().num_rows == 3
+
+
+def test_an_arrow_file_of_frames_does_not_take_the_place_of_the_arena(
+    run: Run, pinned: Path
+) -> None:
+    pytest.importorskip("pyarrow", reason="the extra arenads[arrow]")
+    said = fails(run("top", pinned, "--once", "--arrow", pinned))
+    assert str(pinned) in said
+    assert run("ls", pinned).returncode == 0
+
+
+def test_arrow_files_of_frames_need_pyarrow(
+    arena: arenads.Arena, stats: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("pyarrow", "pyarrow.ipc"):
+        monkeypatch.setitem(sys.modules, name, None)
+    with pytest.raises(arenads.SchemaError, match=r"pip install 'arenads\[arrow\]'"):
+        recorded(arena, tmp_path / "x")
+
+
 @pytest.fixture
 def terminal() -> Iterator[Callable[..., Terminal]]:
     pytest.importorskip("rich")
@@ -418,6 +589,13 @@ def test_frames_are_drawn_in_place_until_q(
     assert screen.end() == (0, "")
     assert re.search(SCREEN_OFF, screen.text)
     assert screen.modes() == screen.before
+
+
+def test_json_on_a_terminal_stays_there(terminal: Callable[..., Terminal], pinned: Path) -> None:
+    screen = terminal((100, 20), pinned, "stats", "--json", "--once", "--interval", "0.05")
+    text = screen.read_until(r"errors/s")
+    assert screen.end() == (0, "")
+    assert not re.search(SCREEN_ON, text + screen.text)
 
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
