@@ -735,12 +735,13 @@ static inline void core_finish_record(const core_structure *s, char *record, __u
 
 /*
  * Up to `count` records. Fewer at the end; the error if there was one before the first. `last_key`: of
- * the record before, if any.
+ * the record before, if any. An ordered map ends before the key `stop`, if it is not NULL.
  */
-static __s64 core_scan(const core_structure *s, struct ads_scan *scan, const char *last_key, char *records,
-			 __u64 count)
+static __s64 core_scan(const core_structure *s, struct ads_scan *scan, const char *last_key, const char *stop,
+			 char *records, __u64 count)
 {
 	CORE_OPEN(s);
+	__u64 stop_order = stop ? core_order(s, stop) : 0;
 	__u64 i;
 
 	for (i = 0; i < count; i++, records += s->record_size) {
@@ -752,6 +753,9 @@ static __s64 core_scan(const core_structure *s, struct ads_scan *scan, const cha
 
 		if (rc)
 			return i || rc == ADS_ABSENT ? (__s64)i : ads_count(s->arena, s->ref.offset, rc);
+		/* That goes for all behind it too: the next call finds none. */
+		if (stop && !ads_orderedmap_is_before(s->ref, scan->hash, records, stop_order, stop))
+			return (__s64)i;
 		core_finish_record(s, records, scan->hash);
 		last_key = records;
 	}
@@ -762,13 +766,19 @@ static __s64 core_scan(const core_structure *s, struct ads_scan *scan, const cha
 typedef struct {
 	struct ads_sweep lanes;
 	struct ads_scan scan;
+	const char *start, *stop;
 } core_sweep;
 
-static int core_sweep_start(const core_structure *s, core_sweep *w)
+/* Of an ordered map only keys from `start` on and before `stop`, which may be NULL; they stay the caller's. */
+static int core_sweep_start(const core_structure *s, core_sweep *w, const char *start, const char *stop)
 {
 	CORE_OPEN(s);
+	w->start = start;
+	w->stop = stop;
 	if (ads_kind_is_hashed(s->kind))
 		return ads_hashmap_sweep(s->arena, s->ref, &w->lanes);
+	if (start)
+		return core_orderedmap_scan_from(s, &w->scan, start, 0);
 	return ads_scan_start(s->arena, &w->scan, ads_list_head(s->ref));
 }
 
@@ -779,8 +789,8 @@ static __s64 core_sweep_on(const core_structure *s, core_sweep *w, char *records
 	if (ads_kind_is_hashed(s->kind))
 		return ads_hashmap_sweep_records(s->arena, s->ref, &w->lanes, s->value_at, s->record_size, records, at,
 						 count);
-	return core_scan(s, &w->scan, at ? records + (at - 1) * s->record_size : 0, records + at * s->record_size,
-			 count);
+	return core_scan(s, &w->scan, at ? records + (at - 1) * s->record_size : w->start, w->stop,
+			 records + at * s->record_size, count);
 }
 
 /* --- blocks: memory of records that Python and consumers of Arrow data hold together ---------- */

@@ -216,10 +216,10 @@ __s64 core_ring_read(const core_structure *, struct ads_ring_cursor *, char *to,
 
 int core_scan_start(const core_structure *, struct ads_scan *);
 int core_scan_after(const core_structure *, struct ads_scan *, __u64 order);
-__s64 core_scan(const core_structure *, struct ads_scan *, const char *last_key, char *records,
+__s64 core_scan(const core_structure *, struct ads_scan *, const char *last_key, const char *stop, char *records,
                   __u64 count);
 typedef struct { ...; } core_sweep;
-int core_sweep_start(const core_structure *, core_sweep *);
+int core_sweep_start(const core_structure *, core_sweep *, const char *start, const char *stop);
 __s64 core_sweep_on(const core_structure *, core_sweep *, char *records, __u64 at, __u64 count);
 typedef struct {
     __u32 kind, children, at, size, count, bit, bits, is_signed, metadata_size;

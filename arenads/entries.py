@@ -14,12 +14,12 @@ from arenads.structure import Collection, _codec
 if TYPE_CHECKING:
     from arenads.arena import Arena
 
-__all__ = ["Entries"]
+__all__ = ["BATCH", "Entries"]
 
 V = TypeVar("V")
 
 # Records that iteration copies in one call of the C core: so many, and not more bytes than that.
-_BATCH, _BATCH_BYTES = 1024, 1 << 18
+BATCH, _BATCH_BYTES = 1024, 1 << 18
 # A list's entries have an order where those of maps have a key.
 _ORDER = Schema(Scalar("u64"))
 
@@ -70,14 +70,18 @@ class Entries(Collection[V]):
         ------
         NoMemoryError
         """
+        return self._take(len(self), ffi.NULL, ffi.NULL)
+
+    def _take(self, expected: int, start: Any, stop: Any) -> Snapshot[Any]:
+        """Take a snapshot; of an ordered map only from a packed key on, and before another."""
         handle = self._handle
         self.arena._open()
-        sweep = ffi.new("core_sweep *")
-        self._check(lib.core_sweep_start(handle, sweep))
+        sweep = ffi.new("core_sweep *")  # has pointers to `start` and `stop`
+        self._check(lib.core_sweep_start(handle, sweep, start, stop))
         return take(
             self,
             self._layout,
-            len(self),
+            expected,
             lambda records, room: lib.core_sweep_on(
                 handle, sweep, records.memory, records.count, room
             ),
@@ -94,10 +98,13 @@ class Entries(Collection[V]):
         decode: Callable[[Any, int, int], list[Any]],
         begin: Callable[[Any], int] | None = None,
         first: bytes = b"",
+        stop: bytes | None = None,
+        most: int = BATCH,
     ) -> Iterator[Any]:
         """Yield what `decode(buffer, record size, count)` makes of each batch of records.
 
-        `begin(scan)` starts elsewhere than at the first entry: at the packed key `first`.
+        `begin(scan)` starts elsewhere than at the first entry: at the packed key `first`. An
+        ordered map ends before the packed key `stop`. A batch has `most` records.
         """
         handle, size = self._handle, int(self._handle.record_size)
         if begin is None:
@@ -106,13 +113,14 @@ class Entries(Collection[V]):
             self.arena._open()
             scan = ffi.new("struct ads_scan *")
             self._check(begin(scan))
-        room = max(1, min(_BATCH, _BATCH_BYTES // size))
+        room = max(1, min(most, _BATCH_BYTES // size))
         batches = [ffi.new("char[]", size * room) for _ in range(2)]
         last = batches[1] if begin is None else ffi.new("char[]", first)
+        end = ffi.NULL if stop is None else stop
         while True:
             self.arena._open()
             batch = batches[0]
-            count = lib.core_scan(handle, scan, last, batch, room)
+            count = lib.core_scan(handle, scan, last, end, batch, room)
             self._check(count)
             # Not at a short batch: that ends before an error, which the next call returns.
             if not count:

@@ -6,19 +6,22 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from arenads._core import ffi, lib
+from arenads.entries import BATCH
 from arenads.errors import KeyAbsentError, SchemaError
 from arenads.mapping import Map
 from arenads.schema import BytesType, Record, Scalar, Schema, StrType
 
 if TYPE_CHECKING:
-    from arenads.arena import Arena
+    from arenads.snapshot import Snapshot
 
 __all__ = ["OrderedMap", "key_flags"]
 
 K = TypeVar("K")
 V = TypeVar("V")
 
-_FROM, _AFTER = 0, 1
+_FROM = 0
+# Records that a snapshot of a range has room for at first.
+_EXPECTED = 1024
 
 
 def key_flags(name: str, key: Schema) -> int:
@@ -67,19 +70,6 @@ class OrderedMap(Map[K, V]):
     _core_update = lib.core_orderedmap_update
     _core_pop = lib.core_orderedmap_pop
 
-    def __init__(
-        self,
-        arena: Arena,
-        name: str,
-        offset: int,
-        key: object,
-        value: object,
-        key_schema: Schema | None,
-        value_schema: Schema | None,
-    ) -> None:
-        super().__init__(arena, name, offset, key, value, key_schema, value_schema)
-        self._bytes = bool(self._handle.ref.flags & lib.ADS_BYTES)
-
     # --- in order ---------------------------------------------------------------------------
 
     def first(self) -> tuple[K, V]:
@@ -90,7 +80,7 @@ class OrderedMap(Map[K, V]):
         KeyAbsentError
             The map is empty.
         """
-        for pair in self.items():
+        for pair in self._pairs(None, None, most=1):
             return pair
         raise KeyAbsentError(f"{self.kind_name} {self.name!r} is empty")
 
@@ -131,27 +121,55 @@ class OrderedMap(Map[K, V]):
 
     def lower_bound(self, key: K) -> tuple[K, V] | None:
         """Return the first key that is not below `key`, with its value; None if there is none."""
-        return next(self._pairs_from(self._key_codec.pack(key)), None)
+        return next(self._pairs(self._key_codec.pack(key), None, most=1), None)
 
     def range(self, start: K | None = None, stop: K | None = None) -> Iterator[tuple[K, V]]:
         """Iterate over (key, value) pairs from `start` on, up to and without `stop`.
 
         None: from the lowest, to the end.
         """
-        pack = self._key_codec.pack
-        end: Any = None if stop is None else pack(stop)
-        if end is not None and not self._bytes:
-            end = self._key_codec.unpack(end)
-        for key, value in self._pairs_from(None if start is None else pack(start)):
-            if end is not None and not (pack(key) if self._bytes else key) < end:
-                return
-            yield key, value
+        return self._pairs(self._bound(start), self._bound(stop))
 
-    def _pairs_from(self, packed: bytes | None) -> Iterator[tuple[K, V]]:
-        if packed is None:
-            return self._scan(self._decode_pairs)
+    def snapshot(self, start: K | None = None, stop: K | None = None) -> Snapshot[tuple[K, V]]:
+        """Copy all pairs, or those from `start` on, up to and without `stop`, in their order.
+
+        As `range`, in few calls and without making Python objects of them; what is said of the
+        snapshots of a hash map holds for these. Only the keys of the range are read: a few of a
+        million take as long as a few.
+
+        >>> import arenads
+        >>> with arenads.create("1MiB", engine="native") as arena:
+        ...     due = arena.orderedmap("due", key=arenads.i64, value=arenads.u32)
+        ...     due.update_many(range(-500, 500), range(1000))
+        ...     near = due.snapshot(-1, 3)
+        >>> list(near), near.array["value"].tolist()
+        ([(-1, 499), (0, 500), (1, 501), (2, 502)], [499, 500, 501, 502])
+
+        Raises
+        ------
+        SchemaError
+            `start` or `stop` is no key of this map.
+        NoMemoryError
+        """
+        if start is None and stop is None:
+            return super().snapshot()
+        bounds = [
+            ffi.NULL if packed is None else ffi.new("char[]", packed)
+            for packed in (self._bound(start), self._bound(stop))
+        ]
+        return self._take(min(len(self), _EXPECTED), *bounds)
+
+    def _bound(self, key: K | None) -> bytes | None:
+        return None if key is None else self._key_codec.pack(key)
+
+    def _pairs(
+        self, start: bytes | None, stop: bytes | None, most: int = BATCH
+    ) -> Iterator[tuple[K, V]]:
+        """Iterate over pairs between two packed keys, `most` in one call of the C core."""
+        if start is None:
+            return self._scan(self._decode_pairs, stop=stop, most=most)
 
         def begin(scan: Any) -> int:
-            return int(lib.core_orderedmap_scan_from(self._handle, scan, packed, _FROM))
+            return int(lib.core_orderedmap_scan_from(self._handle, scan, start, _FROM))
 
-        return self._scan(self._decode_pairs, begin, packed)
+        return self._scan(self._decode_pairs, begin, start, stop, most)

@@ -14,9 +14,11 @@ from typing import Any
 import msgspec
 import numpy
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import arenads
-from arenads import Bytes, Str, i16, i64, u8, u32, u64
+from arenads import Bytes, Str, i8, i16, i64, u8, u32, u64
 
 KEYS = 20_000
 CONTEXT = struct.Struct("<3Q")
@@ -89,6 +91,89 @@ def test_a_snapshot_of_an_ordered_map_is_in_order(arena: arenads.Arena) -> None:
     words = arena.orderedmap("words", key=Str[9], value=u8, max_entries=10)
     words.update({"pear": 1, "apple": 2, "fig": 3})
     assert list(words.snapshot()) == [("apple", 2), ("fig", 3), ("pear", 1)]
+
+
+BOUNDS = st.none() | st.integers(-45, 45)
+
+
+@given(keys=st.sets(st.integers(-40, 40)), start=BOUNDS, stop=BOUNDS)
+@settings(max_examples=50)
+def test_a_snapshot_of_a_range_has_what_a_sorted_dict_has_there(
+    engine: str, keys: set[int], start: int | None, stop: int | None
+) -> None:
+    with arenads.create("256KiB", engine=engine, provision=None) as arena:  # type: ignore[arg-type]
+        numbers = arena.orderedmap("numbers", key=i8, value=u64)
+        numbers.update({key: key + 100 for key in keys})
+        wanted = [
+            (key, key + 100)
+            for key in sorted(keys)
+            if (start is None or key >= start) and (stop is None or key < stop)
+        ]
+        assert list(numbers.snapshot(start, stop)) == wanted
+        assert list(numbers.range(start, stop)) == wanted
+
+
+LONG = st.integers(0, 70_000).map(lambda number: b"the same" + number.to_bytes(12, "big"))
+
+
+@given(keys=st.sets(LONG), start=LONG, stop=LONG)
+@settings(max_examples=50)
+def test_a_snapshot_of_a_range_of_bytes_looks_at_whole_keys(
+    engine: str, keys: set[bytes], start: bytes, stop: bytes
+) -> None:
+    with arenads.create("256KiB", engine=engine, provision=None) as arena:  # type: ignore[arg-type]
+        numbers = arena.orderedmap("numbers", key=Bytes[20], value=u64)
+        numbers.update(dict.fromkeys(keys, 1))
+        wanted = [key for key in sorted(keys) if start <= key < stop]
+        assert [key for key, _ in numbers.snapshot(start, stop)] == wanted
+        assert [key for key, _ in numbers.range(start, stop)] == wanted
+
+
+def test_a_snapshot_of_a_range_of_text_is_in_the_order_of_its_bytes(arena: arenads.Arena) -> None:
+    names = arena.orderedmap("names", key=Str[16], value=u32)
+    names.update({"alice": 1, "bob": 2, "bobby": 3, "carol": 4})
+    assert list(names.snapshot("b", "bobby")) == [("bob", 2)]
+    assert list(names.snapshot("bob", "c")) == [("bob", 2), ("bobby", 3)]
+
+
+def test_a_snapshot_of_a_range_is_an_array_and_an_arrow_table(arena: arenads.Arena) -> None:
+    pyarrow = pytest.importorskip("pyarrow", reason="the extra arenads[arrow]")
+    tasks = arena.orderedmap("tasks", key=i8, value=Task)
+    tasks.update({number: task(number) for number in range(10)})
+    taken = tasks.snapshot(start=3, stop=6)
+    assert taken.array["key"].tolist() == [3, 4, 5]
+    assert pyarrow.table(taken)["key"].to_pylist() == [3, 4, 5]
+    assert [value for _, value in taken] == [task(number) for number in (3, 4, 5)]
+
+
+def test_a_snapshot_of_a_large_range_takes_several_calls(arena: arenads.Arena) -> None:
+    numbers = arena.orderedmap("numbers", key=u32, value=u32, max_entries=100_000)
+    numbers.update_many(range(100_000), range(100_000))
+    taken = numbers.snapshot(10, 90_010)
+    assert taken.array["key"].tolist() == list(range(10, 90_010))
+    assert len(numbers.snapshot(start=99_999)) == 1
+    assert len(numbers.snapshot(start=100_000)) == len(numbers.snapshot(5, 5)) == 0
+
+
+def test_a_bound_that_is_no_key_is_refused(arena: arenads.Arena) -> None:
+    numbers = arena.orderedmap("numbers", key=u32, value=u32)
+    for bounds in [("x",), (-1,), (0, 1 << 32)]:
+        with pytest.raises(arenads.SchemaError, match="expected an integer from 0"):
+            numbers.snapshot(*bounds)
+        with pytest.raises(arenads.SchemaError, match="expected an integer from 0"):
+            numbers.range(*bounds)
+
+
+def test_a_range_goes_on_where_the_entry_that_ended_it_has_gone(arena: arenads.Arena) -> None:
+    numbers = arena.orderedmap("numbers", key=u32, value=u32, max_entries=4000)
+    numbers.update_many(range(0, 4000, 2), range(2000))
+    found = []
+    for key, _ in numbers.range(10, 3000):
+        found.append(key)
+        numbers.pop(key), numbers.pop(3000, None)
+        numbers[1] = 1
+        numbers[key] = 1
+    assert found == list(range(10, 3000, 2))
 
 
 def test_a_snapshot_of_a_list_has_orders_and_values(arena: arenads.Arena) -> None:

@@ -67,6 +67,24 @@ static ADS_INLINE __u64 ads_order_of_bytes(const void *key, __u32 size)
 	return __builtin_bswap64(ads_word(key, 0, size));
 }
 
+/* Whether a key comes before another one; their orders are those of these. */
+static ADS_INLINE int ads_orderedmap_is_before(struct ads_ref ref, __u64 order, const void *key, __u64 other_order,
+					       const void *other)
+{
+	__u32 i;
+
+	if (order != other_order || !(ref.flags & ADS_BYTES))
+		return order < other_order;
+	for (i = 1; i < ADS_WORDS(ref.key_size); i++) {
+		__u64 ours = __builtin_bswap64(ads_word(key, i, ref.key_size));
+		__u64 theirs = __builtin_bswap64(ads_word(other, i, ref.key_size));
+
+		if (ours != theirs)
+			return ours < theirs;
+	}
+	return 0;
+}
+
 /* Levels that the tower of a key has, 0 for most: known to whoever has the key. */
 static ADS_INLINE __u32 ads_orderedmap_height(struct ads_arena *a, struct ads_ref ref, __u64 order, const void *key)
 {
