@@ -203,6 +203,18 @@ static int core_list_push(const core_structure *s, const char *value, __u64 *ord
 	return ads_list_push(s->arena, s->ref, value, order, &entry);
 }
 
+/* Push many, the first one first; *done: how many before the first error. */
+static int core_list_push_many(const core_structure *s, const char *values, __u64 *orders, __u64 count, __u64 *done)
+{
+	for (; *done < count; ++*done) {
+		int rc = core_list_push(s, values + *done * s->ref.value_size, orders + *done);
+
+		if (rc)
+			return rc;
+	}
+	return count ? ADS_OK : core_is_open(s);
+}
+
 static __u64 core_order(const core_structure *s, const char *key)
 {
 	return s->ref.flags & ADS_BYTES ? ads_order_of_bytes(key, s->ref.key_size)
@@ -879,8 +891,34 @@ static int core_get_many(const core_structure *s, const char *keys, char *values
 	return count ? ADS_OK : core_is_open(s);
 }
 
-/* Store many; *done: how many before the first error. */
-static int core_update_many(const core_structure *s, const char *keys, const char *values, __u64 count, __u64 *done)
+/* Store one key, of a list an order; `value` is as in the structure's own operation. */
+static int core_store(const core_structure *s, const char *key, const char *value, int mode)
+{
+	__u64 order;
+
+	if (s->kind == ADS_KIND_ORDEREDMAP)
+		return core_orderedmap_update(s, key, value, mode);
+	if (s->kind != ADS_KIND_LIST)
+		return core_hashmap_update(s, key, value, mode);
+	memcpy(&order, key, sizeof(order));
+	return core_list_update(s, order, value, mode);
+}
+
+static int core_delete(const core_structure *s, const char *key)
+{
+	__u64 order;
+
+	if (s->kind == ADS_KIND_ORDEREDMAP)
+		return core_orderedmap_pop(s, key, 0);
+	if (s->kind != ADS_KIND_LIST)
+		return core_hashmap_pop(s, key, 0);
+	memcpy(&order, key, sizeof(order));
+	return core_list_pop(s, order, 0);
+}
+
+/* Store many; *done: how many before the first error. A key that a set has already is none. */
+static int core_update_many(const core_structure *s, const char *keys, const char *values, int mode, __u64 count,
+			    __u64 *done)
 {
 	__u32 key_size = core_key_size(s);
 
@@ -889,9 +927,8 @@ static int core_update_many(const core_structure *s, const char *keys, const cha
 		int rc;
 
 		core_prefetch(s, key, *done, count);
-		rc = s->kind == ADS_KIND_ORDEREDMAP ? core_orderedmap_update(s, key, value, ADS_ANY)
-						    : core_hashmap_update(s, key, value, s->ref.value_size ? ADS_ANY : ADS_INSERT);
-		if (rc && rc != ADS_EXISTS)
+		rc = core_store(s, key, value, mode);
+		if (rc && (rc != ADS_EXISTS || s->kind != ADS_KIND_SET))
 			return rc;
 	}
 	return count ? ADS_OK : core_is_open(s);
@@ -907,7 +944,7 @@ static int core_delete_many(const core_structure *s, const char *keys, __u64 cou
 		int rc;
 
 		core_prefetch(s, key, *done, count);
-		rc = s->kind == ADS_KIND_ORDEREDMAP ? core_orderedmap_pop(s, key, 0) : core_hashmap_pop(s, key, 0);
+		rc = core_delete(s, key);
 		if (rc && rc != ADS_ABSENT)
 			return rc;
 		*deleted += !rc;
@@ -1479,6 +1516,7 @@ static __u64 core_points(void)
 #define core_scan_after(s, ...) core_ended_by(s, core_scan_after(s, __VA_ARGS__))
 #define core_get_many(s, ...) core_ended_by(s, core_get_many(s, __VA_ARGS__))
 #define core_update_many(s, ...) core_ended_by(s, core_update_many(s, __VA_ARGS__))
+#define core_list_push_many(s, ...) core_ended_by(s, core_list_push_many(s, __VA_ARGS__))
 #define core_delete_many(s, ...) core_ended_by(s, core_delete_many(s, __VA_ARGS__))
 #define core_array_get(s, ...) core_ended_by(s, core_array_get(s, __VA_ARGS__))
 #define core_array_set(s, ...) core_ended_by(s, core_array_set(s, __VA_ARGS__))

@@ -158,6 +158,8 @@ int core_list_get(const core_structure *, __u64 order, char *value);
 int core_list_update(const core_structure *, __u64 order, const char *value, int mode);
 int core_list_pop(const core_structure *, __u64 order, char *value);
 int core_list_push(const core_structure *, const char *value, __u64 *order);
+int core_list_push_many(const core_structure *, const char *values, __u64 *orders, __u64 count,
+    __u64 *done);
 int core_orderedmap_find(const core_structure *, const char *key, __u32 *entry);
 int core_orderedmap_get(const core_structure *, const char *key, char *value);
 int core_orderedmap_update(const core_structure *, const char *key, const char *value, int mode);
@@ -243,7 +245,7 @@ char *core_block_resize(char *bytes, __u64 size);
 void core_block_release(char *bytes);
 int core_get_many(const core_structure *, const char *keys, char *values, char *found,
                   __u64 count);
-int core_update_many(const core_structure *, const char *keys, const char *values, __u64 count,
+int core_update_many(const core_structure *, const char *keys, const char *values, int mode, __u64 count,
                      __u64 *done);
 int core_delete_many(const core_structure *, const char *keys, __u64 count, __u64 *done,
                      __u64 *deleted);

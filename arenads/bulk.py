@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from arenads._core import ffi
@@ -11,13 +11,23 @@ from arenads.array_rules import enforce
 from arenads.codec import Codec
 from arenads.errors import ArenadsError, SchemaError
 from arenads.numpy_dtype import numpy_dtype
+from arenads.snapshot import Snapshot
 
 if TYPE_CHECKING:
     import numpy
 
     NDArray: TypeAlias = numpy.ndarray[Any, Any]
 
-__all__ = ["PIECE", "Packed", "is_array", "not_all", "pack_many", "same_length", "unpacked_array"]
+__all__ = [
+    "PIECE",
+    "Packed",
+    "is_array",
+    "not_all",
+    "pack_many",
+    "parts_of",
+    "same_length",
+    "unpacked_array",
+]
 
 # Records in one call of the C core: signals and a close are seen in between.
 PIECE = 1 << 16
@@ -129,6 +139,27 @@ def _converted(array: NDArray, wanted: numpy.dtype[Any], what: str) -> NDArray:
 def _overlap(dtype: numpy.dtype[Any]) -> bool:
     assert dtype.fields is not None
     return sum(field[0].itemsize for field in dtype.fields.values()) > dtype.itemsize
+
+
+def parts_of(pairs: Any, name: str) -> tuple[Any, Any]:
+    """Return the keys, which snapshots call so, and the values of what has both."""
+    if isinstance(pairs, Snapshot) and "numpy" in sys.modules:
+        pairs = pairs.array
+    if is_array(pairs) and pairs.dtype.names == (name, "value"):
+        return pairs[name], pairs["value"]
+    if isinstance(pairs, Mapping):
+        pairs = pairs.items()
+    try:
+        keys, values = [], []
+        for key, value in pairs:
+            keys.append(key)
+            values.append(value)
+    except (TypeError, ValueError):
+        raise SchemaError(
+            f"expected {name}s and values, a mapping, or an iterable of pairs, found"
+            f" {type(pairs).__name__}"
+        ) from None
+    return keys, values
 
 
 def unpacked_array(codec: Codec[Any], memory: Any, count: int) -> NDArray:

@@ -6,7 +6,9 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from arenads._core import ffi, lib
+from arenads.bulk import Packed, not_all
 from arenads.codec import Codec
+from arenads.errors import ArenadsError
 from arenads.schema import Scalar, Schema
 from arenads.snapshot import Layout, Snapshot, take
 from arenads.structure import Collection, _codec
@@ -86,6 +88,34 @@ class Entries(Collection[V]):
                 handle, sweep, records.memory, records.count, room
             ),
         )
+
+    # --- many in one call -------------------------------------------------------------------
+
+    def _pieces(self, count: int, piece: int) -> Iterator[tuple[Any, int]]:
+        """Yield how far a batch has come, which C moves on, and how far it shall come next."""
+        done = ffi.new("__u64 *")
+        while True:
+            self.arena._open()
+            yield done, min(done[0] + piece, count)
+            if done[0] >= count:
+                return
+
+    def _check_done(self, code: int, done: Any, count: int) -> None:
+        try:
+            self._check(code)
+        except ArenadsError as error:
+            not_all(error, int(done[0]), count, f"{self._key_name}s")
+            raise
+
+    def _delete_many(self, keys: Packed, piece: int) -> int:
+        """Delete many in one call; return how many of them were there."""
+        deleted = ffi.new("__u64 *")
+        for done, end in self._pieces(keys.count, piece):
+            code = lib.core_delete_many(self._handle, keys.pointer, end, done, deleted)
+            self._check_done(code, done, keys.count)
+        return int(deleted[0])
+
+    # --- one after the other ----------------------------------------------------------------
 
     def _begin(self) -> Any:
         self.arena._open()

@@ -7,9 +7,9 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from arenads._core import ffi, lib
-from arenads.bulk import PIECE, Packed, not_all, pack_many
+from arenads.bulk import PIECE, Packed, pack_many
 from arenads.entries import Entries
-from arenads.errors import ArenadsError, KeyAbsentError
+from arenads.errors import KeyAbsentError
 from arenads.schema import Schema
 
 if TYPE_CHECKING:
@@ -118,27 +118,7 @@ class Keyed(Entries[V], Generic[K, V]):
             Something else: `done` says how many keys had been dealt with.
         """
         packed = pack_many(self._key_codec, keys, f"keys of {self.name!r}")
-        deleted = ffi.new("__u64 *")
-        for done, end in self._pieces(packed.count):
-            code = lib.core_delete_many(self._handle, packed.pointer, end, done, deleted)
-            self._check_done(code, done, packed.count)
-        return int(deleted[0])
-
-    def _pieces(self, count: int) -> Iterator[tuple[Any, int]]:
-        """Yield how far a batch has come, which C moves on, and how far it shall come next."""
-        done = ffi.new("__u64 *")
-        while True:
-            self.arena._open()
-            yield done, min(done[0] + PIECE, count)
-            if done[0] >= count:
-                return
-
-    def _check_done(self, code: int, done: Any, count: int) -> None:
-        try:
-            self._check(code)
-        except ArenadsError as error:
-            not_all(error, int(done[0]), count, "keys")
-            raise
+        return self._delete_many(packed, PIECE)
 
     def _get_packed(self, keys: Packed, values: Any) -> Any:
         """Look keys up; values, if wanted, come one after the other. Which were found, as bytes."""
@@ -164,10 +144,12 @@ class Keyed(Entries[V], Generic[K, V]):
 
         return numpy.frombuffer(view, bool, keys.count) if keys.count else numpy.empty(0, bool)
 
-    def _update_packed(self, keys: Packed, values: Any) -> None:
-        """Store many in one call; those that are not there are inserted."""
-        for done, end in self._pieces(keys.count):
-            store = partial(lib.core_update_many, self._handle, keys.pointer, values, end, done)
+    def _update_packed(self, keys: Packed, values: Any, mode: int) -> None:
+        """Store many in one call."""
+        for done, end in self._pieces(keys.count, PIECE):
+            store = partial(
+                lib.core_update_many, self._handle, keys.pointer, values, mode, end, done
+            )
             code = self._again_if_full(store(), store)
             self._check_done(code, done, keys.count)
 

@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Collection as AbstractCollection
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, TypeVar
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from arenads._core import ffi, lib
+from arenads.bulk import PIECE, not_all, pack_many, parts_of, same_length, unpacked_array
 from arenads.entries import Entries
-from arenads.errors import KeyAbsentError, KeyExistsError, SchemaError
+from arenads.errors import ArenadsError, KeyAbsentError, KeyExistsError, SchemaError
 
 if TYPE_CHECKING:
+    import numpy
+
     from arenads.snapshot import Snapshot
     from arenads.view import View
 
 __all__ = ["List"]
 
 V = TypeVar("V")
+
+# Orders in one call of the C core, each of which is a walk: a signal is seen in between.
+_WALKS = 1 << 10
 
 
 class List(Entries[V], AbstractCollection[V]):
@@ -79,7 +85,7 @@ class List(Entries[V], AbstractCollection[V]):
         CapacityError, ArenaFullError
         """
         if self._store(order, value, lib.ADS_INSERT) == lib.ADS_EXISTS:
-            raise KeyExistsError(f"order {order} is in list {self.name!r} already", key=order)
+            raise self._taken(order)
 
     def replace(self, order: int, value: V) -> None:
         """Change the value of an order that is there, in one step for every reader.
@@ -104,6 +110,9 @@ class List(Entries[V], AbstractCollection[V]):
 
     def _absent(self, order: int) -> KeyAbsentError:
         return KeyAbsentError(f"order {order} is not in list {self.name!r}", key=order)
+
+    def _taken(self, order: int) -> KeyExistsError:
+        return KeyExistsError(f"order {order} is in list {self.name!r} already", key=order)
 
     def _store(self, order: int, value: V, mode: int) -> int:
         packed = self._value_codec.pack(value)
@@ -208,6 +217,132 @@ class List(Entries[V], AbstractCollection[V]):
         if code == lib.ADS_ABSENT:
             raise self._absent(order)
         self._check(code)
+
+    # --- many ---------------------------------------------------------------------------------
+
+    @overload
+    def push_many(  # type: ignore[overload-overlap]
+        self, values: numpy.ndarray[Any, Any]
+    ) -> numpy.ndarray[Any, Any]: ...
+    @overload
+    def push_many(self, values: Iterable[V]) -> list[int]: ...
+    def push_many(self, values: Any) -> Any:
+        """Put many values at the head in one call, the first one first; return their orders.
+
+        A NumPy array of values (see `HashMap.get_many`) gives an array of orders, any other
+        iterable a list. What others push meanwhile may come in between.
+
+        >>> import arenads
+        >>> with arenads.create("1MiB", engine="native") as arena:
+        ...     events = arena.list("events", value=arenads.u64)
+        ...     one, two = events.push_many([10, 20])
+        ...     list(events), events.get(one)
+        ([20, 10], 10)
+
+        Raises
+        ------
+        SchemaError
+            A value does not fit: nothing is pushed.
+        CapacityError, ArenaFullError
+            There is no room for all; `done` says how many are pushed, which are the first, and
+            `orders` has theirs.
+        """
+        packed = pack_many(self._value_codec, values, f"values of {self.name!r}")
+        orders = ffi.new("__u64[]", max(packed.count, 1))
+        for done, end in self._pieces(packed.count, PIECE):
+            code = lib.core_list_push_many(self._handle, packed.pointer, orders, end, done)
+            try:
+                self._check(code)
+            except ArenadsError as error:
+                not_all(error, int(done[0]), packed.count, "values")
+                error.facts["orders"] = ffi.unpack(orders, done[0])
+                raise
+        if not packed.array:
+            return ffi.unpack(orders, packed.count)
+        return unpacked_array(self._key_codec, ffi.buffer(orders, 8 * packed.count), packed.count)
+
+    def insert_many(self, orders: Any, values: Any = None) -> None:
+        """Put many values where their orders belong, in one call.
+
+        `orders` and `values` are arrays or iterables of the same length. Without `values`,
+        `orders` is a mapping, an iterable of pairs, a snapshot, or a structured array with the
+        fields `order` and `value`. The place of each is found by a walk from the head: it is the
+        fastest to give the highest order first.
+
+        >>> import arenads
+        >>> with arenads.create("1MiB", engine="native") as arena:
+        ...     events = arena.list("events", value=arenads.u64)
+        ...     events.insert_many([300, 100], [3, 1])
+        ...     events.insert_many({200: 2})
+        ...     list(events.items())
+        [(100, 1), (200, 2), (300, 3)]
+
+        Raises
+        ------
+        SchemaError
+            The lengths differ, or something does not fit: nothing is inserted.
+        KeyExistsError
+            An order is taken, `key`; `done` says how many are inserted, which are the first.
+        CapacityError, ArenaFullError
+            There is no room for all; likewise.
+        """
+        self._store_many(orders, values, lib.ADS_INSERT)
+
+    def update_many(self, orders: Any, values: Any = None) -> None:
+        """Store many values under their orders in one call, whether they are there or not.
+
+        Arguments and errors are those of `insert_many`; of equal orders the last one stays.
+
+        >>> import arenads
+        >>> with arenads.create("1MiB", engine="native") as arena:
+        ...     events = arena.list("events", value=arenads.u64)
+        ...     events.insert(100, 1)
+        ...     events.update_many([200, 100], [2, 11])
+        ...     list(events.items())
+        [(100, 11), (200, 2)]
+        """
+        self._store_many(orders, values, lib.ADS_ANY)
+
+    def _store_many(self, orders: Any, values: Any, mode: int) -> None:
+        if values is None:
+            orders, values = parts_of(orders, "order")
+        packed = pack_many(self._key_codec, orders, f"orders of {self.name!r}")
+        stored = pack_many(self._value_codec, values, f"values of {self.name!r}")
+        same_length(packed, stored, "orders")
+        for done, end in self._pieces(packed.count, _WALKS):
+            code = lib.core_update_many(
+                self._handle, packed.pointer, stored.pointer, mode, end, done
+            )
+            if code == lib.ADS_EXISTS:
+                order = int(ffi.cast("__u64 *", packed.pointer)[done[0]])
+                taken = self._taken(order)
+                not_all(taken, int(done[0]), packed.count, "orders")
+                raise taken
+            self._check_done(code, done, packed.count)
+
+    def delete_many(self, orders: Any) -> int:
+        """Delete many orders in one call; return how many of them were there.
+
+        Each is deleted in one step, all of them in no single one.
+
+        >>> import arenads
+        >>> with arenads.create("1MiB", engine="native") as arena:
+        ...     events = arena.list("events", value=arenads.u64)
+        ...     events.insert_many([1, 2, 3], [10, 20, 30])
+        ...     events.delete_many([3, 4, 1]), list(events)
+        (2, [20])
+
+        Raises
+        ------
+        SchemaError
+            An order does not fit: nothing is deleted.
+        ArenadsError
+            Something else: `done` says how many orders had been dealt with.
+        """
+        packed = pack_many(self._key_codec, orders, f"orders of {self.name!r}")
+        return self._delete_many(packed, _WALKS)
+
+    # --- in order ---------------------------------------------------------------------------
 
     def items(self, after: int | None = None) -> Iterator[tuple[int, V]]:
         """Iterate over (order, value) pairs, from the head or from behind an order.

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import ItemsView, Iterable, Iterator, Mapping, MutableMapping, ValuesView
+from collections.abc import ItemsView, Iterable, Iterator, MutableMapping, ValuesView
 from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar, overload
 
 from arenads._core import ffi, lib
-from arenads.bulk import is_array, pack_many, same_length, unpacked_array
-from arenads.errors import KeyAbsentError, KeyExistsError, SchemaError
+from arenads.bulk import pack_many, parts_of, same_length, unpacked_array
+from arenads.errors import KeyAbsentError, KeyExistsError
 from arenads.fused import fuse_map, specialize
 from arenads.in_place import InPlace
 from arenads.keyed import Keyed
@@ -308,11 +307,11 @@ class Map(Keyed[K, V], InPlace[K, V], MutableMapping[K, V], Generic[K, V]):
             There is no room for all; `done` says how many keys are stored, which are the first.
         """
         if values is None:
-            keys, values = _parts(keys)
+            keys, values = parts_of(keys, "key")
         packed = pack_many(self._key_codec, keys, f"keys of {self.name!r}")
         stored = pack_many(self._value_codec, values, f"values of {self.name!r}")
         same_length(packed, stored, "keys")
-        self._update_packed(packed, stored.pointer)
+        self._update_packed(packed, stored.pointer, _ANY)
 
     # --- in place -------------------------------------------------------------------------
 
@@ -376,27 +375,6 @@ class Map(Keyed[K, V], InPlace[K, V], MutableMapping[K, V], Generic[K, V]):
         70
         """
         return _Values(self)
-
-
-def _parts(pairs: Any) -> tuple[Any, Any]:
-    """Return the keys and the values of what has both."""
-    if isinstance(pairs, Snapshot) and "numpy" in sys.modules:
-        pairs = pairs.array
-    if is_array(pairs) and pairs.dtype.names == ("key", "value"):
-        return pairs["key"], pairs["value"]
-    if isinstance(pairs, Mapping):
-        pairs = pairs.items()
-    try:
-        keys, values = [], []
-        for key, value in pairs:
-            keys.append(key)
-            values.append(value)
-    except (TypeError, ValueError):
-        raise SchemaError(
-            "expected keys and values, a mapping, or an iterable of pairs, found"
-            f" {type(pairs).__name__}"
-        ) from None
-    return keys, values
 
 
 class _Items(ItemsView[K, V]):

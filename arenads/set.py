@@ -92,7 +92,7 @@ class Set(Hashed[K, Any], MutableSet[K]):
         """
         for other in others:
             packed = pack_many(self._key_codec, other, f"keys of {self.name!r}")
-            self._update_packed(packed, ffi.NULL)
+            self._update_packed(packed, ffi.NULL, lib.ADS_INSERT)
 
     def discard(self, key: K) -> None:
         """Delete a key, if it is there."""

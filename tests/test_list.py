@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import msgspec
+import numpy
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -16,6 +17,8 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_stat
 
 import arenads
 from arenads import Bytes, Str, u32, u64
+from arenads.bulk import PIECE
+from arenads.list import _WALKS
 
 LARGEST = (1 << 64) - 1
 FIRST = 1 << 63  # the order of the first push
@@ -133,6 +136,56 @@ class AgainstSortedDict(RuleBasedStateMachine):
             for use in (self.list.first, self.list.pop_first):
                 with pytest.raises(arenads.KeyAbsentError, match="is empty"):
                     use()
+
+    @rule(many=st.lists(values, max_size=4), as_array=st.booleans())
+    def push_many(self, many: list[int], as_array: bool) -> None:
+        first = min(self.model, default=FIRST + 1)
+        room = min(self.capacity - len(self.model), first)
+        expected = [first - 1 - place for place in range(min(len(many), room))]
+        given = numpy.array(many, "u8") if as_array else many
+        if len(many) > room:
+            with pytest.raises(arenads.CapacityError) as caught:
+                self.list.push_many(given)
+            assert (caught.value.done, caught.value.orders) == (room, expected)
+            self.refused += 1
+        else:
+            assert list(self.list.push_many(given)) == expected
+        self.model.update(zip(expected, many, strict=False))
+
+    @rule(many=st.lists(st.tuples(orders, values), max_size=4), as_array=st.booleans())
+    def insert_many(self, many: list[tuple[int, int]], as_array: bool) -> None:
+        done, error = 0, None
+        for order, value in many:
+            if order in self.model:
+                error = arenads.KeyExistsError
+                break
+            if len(self.model) == self.capacity:
+                error = arenads.CapacityError
+                self.refused += 1
+                break
+            self.model[order] = value
+            done += 1
+        columns = [[order for order, _ in many], [value for _, value in many]]
+        given = [numpy.array(column, "u8") for column in columns] if as_array else columns
+        if error is None:
+            self.list.insert_many(*given)
+        else:
+            with pytest.raises(error) as caught:
+                self.list.insert_many(*given)
+            assert caught.value.done == done
+
+    @rule(many=st.dictionaries(orders, values, max_size=4))
+    def update_many(self, many: dict[int, int]) -> None:
+        if len(self.model | many) <= self.capacity - 1:
+            self.list.update_many(many)
+            self.model |= many
+
+    @rule(many=st.lists(orders, max_size=4), as_array=st.booleans())
+    def delete_many(self, many: list[int], as_array: bool) -> None:
+        there = set(many) & set(self.model)
+        assert self.list.delete_many(numpy.array(many, "u8") if as_array else many) == len(there)
+        for order in there:
+            del self.model[order]
 
     @rule(order=orders)
     def go_on(self, order: int) -> None:
@@ -279,6 +332,105 @@ def test_a_value_that_does_not_fit_is_refused(events: Any, value: Any) -> None:
             use()
     assert len(events) == 0
     assert balanced(events, 0)
+
+
+# --- many in one call -------------------------------------------------------------------
+
+
+def test_many_values_are_pushed_as_one_after_the_other(arena: arenads.Arena) -> None:
+    one, many = (arena.list(name, value=Event) for name in ("one", "many"))
+    values = [Event(number, number, f"event {number}") for number in range(100)]
+    assert [one.push(value) for value in values] == many.push_many(values)
+    assert list(one.items()) == list(many.items())
+    assert balanced(many, 100)
+
+
+def test_batches_of_any_length_are_done_to_the_end(arena: arenads.Arena) -> None:
+    count = PIECE + 7
+    events = arena.list("events", value=u32, max_entries=count)
+    orders = events.push_many(numpy.arange(count, dtype="u4"))
+    assert orders.dtype == "u8"
+    pairs = enumerate(orders.tolist())
+    assert list(events.items()) == [(order, number) for number, order in pairs][::-1]
+    assert events.delete_many(orders[::-1][: 3 * _WALKS + 1]) == 3 * _WALKS + 1
+    back = orders[::-1][: 2 * _WALKS + 1][::-1]
+    events.insert_many(back, numpy.zeros(len(back), "u4"))
+    assert len(events) == count - _WALKS
+    assert balanced(events, count - _WALKS)
+
+
+def test_what_a_snapshot_gives_another_list_takes(arena: arenads.Arena, events: Any) -> None:
+    events.insert_many([(3, 30), (1, 10), (2, 20)])
+    for name, taken in [("a", events.snapshot()), ("b", events.snapshot().array)]:
+        other = arena.list(name, value=u64)
+        other.insert_many(taken)
+        assert list(other.items()) == [(1, 10), (2, 20), (3, 30)]
+
+
+def test_an_order_that_is_taken_ends_a_batch_and_says_which(events: Any) -> None:
+    events.insert(7, 70)
+    with pytest.raises(arenads.KeyExistsError, match=r"order 7 .* Done before: 2 of 4") as caught:
+        events.insert_many([9, 8, 7, 6], [1, 2, 3, 4])
+    assert (caught.value.key, caught.value.done) == (7, 2)
+    assert list(events.items()) == [(7, 70), (8, 2), (9, 1)]
+
+
+@pytest.mark.parametrize("wrong", [[1, -1], [1, 1 << 64], ["1"], "12", None, 1.5])
+def test_many_that_do_not_fit_are_refused_and_nothing_is_done(events: Any, wrong: Any) -> None:
+    events.insert(1, 1)
+    for use in (
+        lambda: events.push_many(wrong),
+        lambda: events.insert_many(wrong, [1] * 2),
+        lambda: events.insert_many([5, 6], wrong),
+        lambda: events.update_many(wrong, [1] * 2),
+        lambda: events.update_many(wrong),
+        lambda: events.delete_many(wrong),
+    ):
+        with pytest.raises(arenads.SchemaError):
+            use()
+    assert list(events.items()) == [(1, 1)]
+
+
+def test_as_many_values_as_orders_are_expected(events: Any) -> None:
+    with pytest.raises(arenads.SchemaError, match="found 2 orders and 1 values"):
+        events.insert_many([1, 2], [3])
+    assert len(events) == 0
+
+
+def test_many_of_a_removed_or_closed_list_are_refused(arena: arenads.Arena, events: Any) -> None:
+    arena.remove("events")
+    acts = (events.push_many, lambda many: events.insert_many(many, many), events.delete_many)
+    for act in acts:
+        for many in ([], [1]):
+            with pytest.raises(arenads.RemovedError):
+                act(many)
+    arena.close()
+    for act in acts:
+        with pytest.raises(arenads.ClosedError):
+            act([])
+
+
+def test_a_read_only_list_refuses_many_and_says_that_nothing_was_done(
+    arena: arenads.Arena, events: Any, pin: Any, python: Any
+) -> None:
+    events.insert(1, 1)
+    arena.pin(pin)
+    done = python(
+        """
+        import sys, arenads
+        with arenads.open(sys.argv[1], readonly=True) as arena:
+            events = arena.structures["events"]
+            update = lambda orders: events.update_many(orders, orders)
+            for act in (events.push_many, update, events.delete_many):
+                try:
+                    act([1, 2])
+                except arenads.ReadOnlyError as error:
+                    print(error.done)
+            print(list(events.items()))
+        """,
+        pin,
+    )
+    assert done.stdout == "0\n0\n0\n[(1, 1)]\n"
 
 
 def test_membership_is_that_of_values(events: Any) -> None:
