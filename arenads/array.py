@@ -165,7 +165,9 @@ class ArrayMap(InPlace[int, V], Checkable[V], Sequence[V]):
         try:
             place = operator.index(index)
         except TypeError:
-            raise SchemaError(f"expected an index or a slice, found {index!r}") from None
+            raise SchemaError(
+                f"{self._title}: expected an index or a slice, found {index!r}"
+            ) from None
         if place < 0:
             place += self._length
         if not 0 <= place < self._length:
@@ -261,8 +263,8 @@ class ArrayMap(InPlace[int, V], Checkable[V], Sequence[V]):
         [0, 10, 0, 0, 0, 0, 60, 0]
         """
         places = self._places(indices)
-        packed = pack_many(self._value_codec, values, f"values of {self.name!r}")
-        same_length(places, packed, "indexes")
+        packed = pack_many(self._value_codec, values, f"{self._title}: values")
+        same_length(self._title, places, packed, "indexes")
         done = ffi.new("__u64 *")
         while done[0] < places.count:
             self.arena._open()
@@ -319,12 +321,14 @@ class ArrayMap(InPlace[int, V], Checkable[V], Sequence[V]):
         """Return indices as they count from the front, as the C core takes them."""
         if not is_array(indices):
             if isinstance(indices, str | bytes) or not isinstance(indices, Iterable):
-                raise SchemaError(f"expected an array or a sequence of indexes, found {indices!r}")
+                raise SchemaError(
+                    f"{self._title}: expected an array or a sequence of indexes, found {indices!r}"
+                )
             return pack_many(_INDEX, [self._place(index) for index in indices], "indexes")
         if indices.ndim != 1 or indices.dtype.kind not in "iu":
             raise SchemaError(
-                f"expected indexes as an array of shape (n) and of integers, found one of shape"
-                f" {indices.shape} and dtype {indices.dtype}",
+                f"{self._title}: expected indexes as an array of shape (n) and of integers,"
+                f" found one of shape {indices.shape} and dtype {indices.dtype}",
                 found=indices.dtype,
             )
         if len(indices):

@@ -172,11 +172,11 @@ def unpacked_array(codec: Codec[Any], memory: Any, count: int) -> NDArray:
     return numpy.frombuffer(memory, dtype.base).reshape(count, *dtype.shape)
 
 
-def same_length(keys: Packed, values: Packed, what: str) -> None:
+def same_length(owner: str, keys: Packed, values: Packed, what: str) -> None:
     """Raise SchemaError if there are not as many values as keys."""
     if keys.count != values.count:
         raise SchemaError(
-            f"expected as many values as {what}: found {keys.count} {what} and"
+            f"{owner}: expected as many values as {what}: found {keys.count} {what} and"
             f" {values.count} values",
             expected=keys.count,
             found=values.count,

@@ -528,6 +528,23 @@ def _anonymous_union(
 # --- compiling ----------------------------------------------------------------------------
 
 
+class Owner:
+    """What values are the `part` of, such as the `key` of "hash map 'tasks'"; empty: nothing."""
+
+    def __init__(self) -> None:
+        self.name = self.part = ""
+
+    def said(self, error: SchemaError) -> SchemaError:
+        """Return the error with that before its message, unless nothing is set."""
+        if not self.name:
+            return error
+        field = error.facts.get("field")
+        inside = isinstance(field, str) and field and error.message.startswith(f"{field}: ")
+        joint = ": " if not inside else "" if str(field)[0] == "[" else "."
+        message = f"{self.name}: {self.part}{joint}{error.message}"
+        return type(error)(message, errno=error.errno, **error.facts)
+
+
 class Compiled(msgspec.Struct, frozen=True):
     """The functions made for one type, and the source that they are made of.
 
@@ -544,6 +561,8 @@ class Compiled(msgspec.Struct, frozen=True):
         Gives the arguments of `form.pack` for an expression of the value.
     explain : callable
         `explain(value, error)` packs with more patience, or says what does not fit.
+    owner : Owner
+        Whose values these are, for what it says.
     """
 
     form: struct.Struct
@@ -555,6 +574,7 @@ class Compiled(msgspec.Struct, frozen=True):
     returned: str
     arguments: Callable[[str], str]
     explain: Callable[[Any, Exception], bytes]
+    owner: Owner
 
 
 _SOURCE: Final = """\
@@ -580,6 +600,7 @@ def compile_codec(ctype: CType, shape: Shape) -> Compiled:
     compiler = _Compiler()
     unit = compiler.unit(ctype, shape)
     form = struct.Struct("=" + unit.form)
+    owner = Owner()
     if form.size != ctype.size:
         refuse(f"{spell(ctype)}: members of {form.size} bytes in a type of {ctype.size}")
 
@@ -607,15 +628,14 @@ def compile_codec(ctype: CType, shape: Shape) -> Compiled:
         return _short(form.size, spell(ctype), buffer, offset, error)
 
     def explain(value: Any, error: Exception) -> bytes:
-        fitted = fit(ctype, shape, value, "")
         try:
+            fitted = fit(ctype, shape, value, "")
             return form.pack(*arguments_of(fitted))
-        except SchemaError:
-            raise
+        except SchemaError as found:
+            raise owner.said(found) from None
         except Exception:
-            raise SchemaError(
-                f"expected a value of type {spell(ctype)}, found one that does not fit: {error}"
-            ) from None
+            said = f"expected a value of type {spell(ctype)}, found one that does not fit: {error}"
+            raise owner.said(SchemaError(said)) from None
 
     def arguments(value: str) -> str:
         return ", ".join(unit.write(value))
@@ -647,6 +667,7 @@ def compile_codec(ctype: CType, shape: Shape) -> Compiled:
         returned,
         arguments,
         explain,
+        owner,
     )
 
 

@@ -11,7 +11,7 @@ from arenads.codec import Codec
 from arenads.errors import ArenadsError
 from arenads.schema import Scalar, Schema
 from arenads.snapshot import Layout, Snapshot, take
-from arenads.structure import Collection, _codec
+from arenads.structure import Collection
 
 if TYPE_CHECKING:
     from arenads.arena import Arena
@@ -45,7 +45,7 @@ class Entries(Collection[V]):
         super().__init__(arena, name, offset, key, value, key_schema, value_schema)
         if key_schema is None:
             key_schema, self._handle.key_width = _ORDER, _ORDER.size
-        self._key_codec: Codec[Any] = _codec(key, key_schema)
+        self._key_codec: Codec[Any] = self._codec(key, key_schema, self._key_name)
         parts: list[tuple[str, Codec[Any]]] = [(self._key_name, self._key_codec)]
         if value_schema is not None:
             parts.append(("value", self._value_codec))

@@ -157,7 +157,7 @@ class IntrusiveList(Collection[int], AbstractCollection[int]):
         SchemaError
             The order does not fit 64 bits.
         """
-        number = checked_order(order)
+        number = checked_order(self, order)
         node = self._in_use(address)
         code = lib.core_intrusive_insert(self._handle, number, node)
         if code == lib.ADS_EXISTS:
@@ -202,7 +202,7 @@ class IntrusiveList(Collection[int], AbstractCollection[int]):
         KeyAbsentError
         """
         node = ffi.new("__u32 *")
-        code = lib.core_intrusive_pop(self._handle, checked_order(order), node)
+        code = lib.core_intrusive_pop(self._handle, checked_order(self, order), node)
         return self._found(code, node, order)
 
     def pop_first(self) -> tuple[int, int]:
@@ -229,7 +229,7 @@ class IntrusiveList(Collection[int], AbstractCollection[int]):
         KeyAbsentError
         """
         node = ffi.new("__u32 *")
-        code = lib.core_intrusive_find(self._handle, checked_order(order), node)
+        code = lib.core_intrusive_find(self._handle, checked_order(self, order), node)
         return self._found(code, node, order)
 
     def first(self) -> tuple[int, int]:
@@ -251,7 +251,7 @@ class IntrusiveList(Collection[int], AbstractCollection[int]):
         if after is None:
             self._check(lib.core_scan_start(self._handle, scan))
         else:
-            self._check(lib.core_scan_after(self._handle, scan, checked_order(after)))
+            self._check(lib.core_scan_after(self._handle, scan, checked_order(self, after)))
         pairs = ffi.new("__u64[]", 2 * _BATCH)
         words = memoryview(ffi.buffer(pairs)).cast("Q")
         to_address = self.arena.base - self._node

@@ -66,7 +66,7 @@ class Keyed(Entries[V], Generic[K, V]):
 
     def _absent(self, key: object) -> KeyAbsentError:
         self.arena._open()
-        return KeyAbsentError(f"{key!r} is not in {self.kind_name} {self.name!r}", key=key)
+        return KeyAbsentError(f"{key!r} is not in {self._title}", key=key)
 
     def __contains__(self, key: object) -> bool:
         code = self._core_find(self._handle, self._key_codec.pack(key), self._entries)
@@ -95,7 +95,7 @@ class Keyed(Entries[V], Generic[K, V]):
         ------
         SchemaError
         """
-        packed = pack_many(self._key_codec, keys, f"keys of {self.name!r}")
+        packed = pack_many(self._key_codec, keys, f"{self._title}: keys")
         return self._found(packed, self._get_packed(packed, ffi.NULL))
 
     def delete_many(self, keys: Any) -> int:
@@ -117,7 +117,7 @@ class Keyed(Entries[V], Generic[K, V]):
         ArenadsError
             Something else: `done` says how many keys had been dealt with.
         """
-        packed = pack_many(self._key_codec, keys, f"keys of {self.name!r}")
+        packed = pack_many(self._key_codec, keys, f"{self._title}: keys")
         return self._delete_many(packed, PIECE)
 
     def _get_packed(self, keys: Packed, values: Any) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Collection as AbstractCollection
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any, TypeVar, overload
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     import numpy
 
     from arenads.snapshot import Snapshot
+    from arenads.structure import Structure
     from arenads.view import View
 
 __all__ = ["List"]
@@ -112,11 +114,11 @@ class List(Entries[V], AbstractCollection[V]):
         return KeyAbsentError(f"order {order} is not in list {self.name!r}", key=order)
 
     def _taken(self, order: int) -> KeyExistsError:
-        return KeyExistsError(f"order {order} is in list {self.name!r} already", key=order)
+        return KeyExistsError(f"order {order} is in {self._title} already", key=order)
 
     def _store(self, order: int, value: V, mode: int) -> int:
         packed = self._value_codec.pack(value)
-        code = int(lib.core_list_update(self._handle, checked_order(order), packed, mode))
+        code = int(lib.core_list_update(self._handle, checked_order(self, order), packed, mode))
         if code not in (0, lib.ADS_ABSENT, lib.ADS_EXISTS):
             self._check(code)
         return code
@@ -129,7 +131,7 @@ class List(Entries[V], AbstractCollection[V]):
         KeyAbsentError
         """
         memory, view = buffer = self._take_buffer()
-        code = lib.core_list_get(self._handle, checked_order(order), memory)
+        code = lib.core_list_get(self._handle, checked_order(self, order), memory)
         if code == lib.ADS_ABSENT:
             raise self._absent(order)
         self._check(code)
@@ -144,7 +146,7 @@ class List(Entries[V], AbstractCollection[V]):
         ------
         KeyAbsentError
         """
-        place = lib.core_list_place(self._handle, checked_order(order))
+        place = lib.core_list_place(self._handle, checked_order(self, order))
         if place == lib.ADS_ABSENT:
             raise self._absent(order)
         return self._view(place)
@@ -157,7 +159,7 @@ class List(Entries[V], AbstractCollection[V]):
         KeyAbsentError
         """
         memory, view = buffer = self._take_buffer()
-        code = lib.core_list_pop(self._handle, checked_order(order), memory)
+        code = lib.core_list_pop(self._handle, checked_order(self, order), memory)
         if code == lib.ADS_ABSENT:
             raise self._absent(order)
         self._check(code)
@@ -213,7 +215,7 @@ class List(Entries[V], AbstractCollection[V]):
         ------
         KeyAbsentError
         """
-        code = lib.core_list_pop(self._handle, checked_order(order), ffi.NULL)
+        code = lib.core_list_pop(self._handle, checked_order(self, order), ffi.NULL)
         if code == lib.ADS_ABSENT:
             raise self._absent(order)
         self._check(code)
@@ -247,7 +249,7 @@ class List(Entries[V], AbstractCollection[V]):
             There is no room for all; `done` says how many are pushed, which are the first, and
             `orders` has theirs.
         """
-        packed = pack_many(self._value_codec, values, f"values of {self.name!r}")
+        packed = pack_many(self._value_codec, values, f"{self._title}: values")
         orders = ffi.new("__u64[]", max(packed.count, 1))
         for done, end in self._pieces(packed.count, PIECE):
             code = lib.core_list_push_many(self._handle, packed.pointer, orders, end, done)
@@ -306,9 +308,9 @@ class List(Entries[V], AbstractCollection[V]):
     def _store_many(self, orders: Any, values: Any, mode: int) -> None:
         if values is None:
             orders, values = parts_of(orders, "order")
-        packed = pack_many(self._key_codec, orders, f"orders of {self.name!r}")
-        stored = pack_many(self._value_codec, values, f"values of {self.name!r}")
-        same_length(packed, stored, "orders")
+        packed = pack_many(self._key_codec, orders, f"{self._title}: orders")
+        stored = pack_many(self._value_codec, values, f"{self._title}: values")
+        same_length(self._title, packed, stored, "orders")
         for done, end in self._pieces(packed.count, _WALKS):
             code = lib.core_update_many(
                 self._handle, packed.pointer, stored.pointer, mode, end, done
@@ -339,7 +341,7 @@ class List(Entries[V], AbstractCollection[V]):
         ArenadsError
             Something else: `done` says how many orders had been dealt with.
         """
-        packed = pack_many(self._key_codec, orders, f"orders of {self.name!r}")
+        packed = pack_many(self._key_codec, orders, f"{self._title}: orders")
         return self._delete_many(packed, _WALKS)
 
     # --- in order ---------------------------------------------------------------------------
@@ -351,7 +353,7 @@ class List(Entries[V], AbstractCollection[V]):
         """
         if after is None:
             return self._scan(self._decode_pairs)
-        order = checked_order(after)
+        order = checked_order(self, after)
         return self._scan(
             self._decode_pairs,
             lambda scan: int(lib.core_scan_after(self._handle, scan, order)),
@@ -364,8 +366,18 @@ class List(Entries[V], AbstractCollection[V]):
         return any(each == value for each in self)
 
 
-def checked_order(order: object) -> int:
+def checked_order(structure: Structure[Any], order: object) -> int:
     """Return an order that fits 64 bits; SchemaError for anything else."""
-    if not isinstance(order, int) or not 0 <= order < 1 << 64:
-        raise SchemaError(f"expected an order from 0 to 2**64 - 1, found {order!r}")
-    return order
+    if isinstance(order, int) and 0 <= order < 1 << 64:
+        return order
+    try:  # such as an element of an array of orders
+        number = operator.index(order)  # type: ignore[arg-type]
+    except TypeError:
+        number = -1
+    if not 0 <= number < 1 << 64:
+        raise SchemaError(
+            f"{structure._title}: expected an order from 0 to 2**64 - 1, found {order!r}",
+            expected="an order from 0 to 2**64 - 1",
+            found=order,
+        )
+    return number

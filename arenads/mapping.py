@@ -127,7 +127,7 @@ class Map(Keyed[K, V], InPlace[K, V], MutableMapping[K, V], Generic[K, V]):
         arenads.errors.KeyExistsError: 1 is in hash map 'ages' already
         """
         if self._store(key, value, _INSERT) == _EXISTS:
-            raise KeyExistsError(f"{key!r} is in {self.kind_name} {self.name!r} already", key=key)
+            raise KeyExistsError(f"{key!r} is in {self._title} already", key=key)
 
     def replace(self, key: K, value: V) -> None:
         """Change the value of a key that is there, in one step for every reader.
@@ -231,7 +231,7 @@ class Map(Keyed[K, V], InPlace[K, V], MutableMapping[K, V], Generic[K, V]):
             if code != _ABSENT:
                 self._check(code)
                 return self._key_codec.unpack(packed), self._value_codec.unpack(view)
-        raise KeyAbsentError(f"{self.kind_name} {self.name!r} is empty")
+        raise KeyAbsentError(f"{self._title} is empty")
 
     # --- many keys --------------------------------------------------------------------------
 
@@ -267,7 +267,7 @@ class Map(Keyed[K, V], InPlace[K, V], MutableMapping[K, V], Generic[K, V]):
         ------
         SchemaError
         """
-        packed = pack_many(self._key_codec, keys, f"keys of {self.name!r}")
+        packed = pack_many(self._key_codec, keys, f"{self._title}: keys")
         codec, count = self._value_codec, packed.count
         memory = ffi.new("char[]", max(count * codec.size, 1))
         found = self._get_packed(packed, memory)
@@ -308,9 +308,9 @@ class Map(Keyed[K, V], InPlace[K, V], MutableMapping[K, V], Generic[K, V]):
         """
         if values is None:
             keys, values = parts_of(keys, "key")
-        packed = pack_many(self._key_codec, keys, f"keys of {self.name!r}")
-        stored = pack_many(self._value_codec, values, f"values of {self.name!r}")
-        same_length(packed, stored, "keys")
+        packed = pack_many(self._key_codec, keys, f"{self._title}: keys")
+        stored = pack_many(self._value_codec, values, f"{self._title}: values")
+        same_length(self._title, packed, stored, "keys")
         self._update_packed(packed, stored.pointer, _ANY)
 
     # --- in place -------------------------------------------------------------------------

@@ -82,7 +82,7 @@ class OrderedMap(Map[K, V]):
         """
         for pair in self._pairs(None, None, most=1):
             return pair
-        raise KeyAbsentError(f"{self.kind_name} {self.name!r} is empty")
+        raise KeyAbsentError(f"{self._title} is empty")
 
     def pop_first(self) -> tuple[K, V]:
         """Delete the lowest key and return it with its value: no other writer gets the same one.
@@ -100,7 +100,7 @@ class OrderedMap(Map[K, V]):
         code = lib.core_orderedmap_pop_first(self._handle, key, memory)
         if code == lib.ADS_ABSENT:
             self._buffers.append(buffer)
-            raise KeyAbsentError(f"{self.kind_name} {self.name!r} is empty")
+            raise KeyAbsentError(f"{self._title} is empty")
         self._check(code)
         pair = (
             self._key_codec.unpack(ffi.buffer(key, self._key_codec.size)),

@@ -61,7 +61,7 @@ class Fifo(Structure[V]):
             return []
         size = self._value_codec.size
         if size * count > self.arena.size:
-            what = f"{self.kind_name} {self.name!r} counts {count} records"
+            what = f"{self._title} counts {count} records"
             self.arena._damaged(what, self.offset)
         memory = ffi.new("char[]", size * count)
         taken = lib.core_queue_pop_many(self._handle, memory, count)

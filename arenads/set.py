@@ -91,7 +91,7 @@ class Set(Hashed[K, Any], MutableSet[K]):
             There is no room for all; `done` says how many keys are in, which are the first.
         """
         for other in others:
-            packed = pack_many(self._key_codec, other, f"keys of {self.name!r}")
+            packed = pack_many(self._key_codec, other, f"{self._title}: keys")
             self._update_packed(packed, ffi.NULL, lib.ADS_INSERT)
 
     def discard(self, key: K) -> None:
@@ -120,7 +120,7 @@ class Set(Hashed[K, Any], MutableSet[K]):
             if self._delete_packed(packed):
                 key: K = self._key_codec.unpack(packed)
                 return key
-        raise KeyAbsentError(f"{self.kind_name} {self.name!r} is empty")
+        raise KeyAbsentError(f"{self._title} is empty")
 
     def __eq__(self, other: object) -> bool:
         return set(self) == set(other) if isinstance(other, AbstractSet) else NotImplemented

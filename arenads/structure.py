@@ -144,7 +144,7 @@ class Structure(Generic[V]):
         self._declared_value = value
         self._value_codec: Codec[V]
         if value_schema is not None:
-            self._value_codec = _codec(value, value_schema)
+            self._value_codec = self._codec(value, value_schema, "value")
         self._core = arena._open()
         self._handle = ffi.new("core_structure *")
         self._handle.arena = self._core
@@ -169,6 +169,20 @@ class Structure(Generic[V]):
     def _declared_options(cls, declaration: Declaration) -> dict[str, Any]:
         """Return what a declaration in a BPF object adds to the call that makes the structure."""
         return {}
+
+    def _codec(self, declared: object, schema: Schema, part: str) -> Codec[Any]:
+        """Return a codec, with the user's own class where there is one, whose errors name us."""
+        if declared is None or isinstance(declared, Schema):
+            codec: Codec[Any] = Codec(schema, frozen=True)
+        else:
+            codec = Codec(declared)
+        codec.compiled.owner.name, codec.compiled.owner.part = self._title, part
+        return codec
+
+    @property
+    def _title(self) -> str:
+        """What messages call it."""
+        return f"{self.kind_name} {self.name!r}"
 
     @property
     def value_type(self) -> Schema:
@@ -294,10 +308,10 @@ class Structure(Generic[V]):
         self.arena._open()  # what it met may be no damage, but that another thread closed it
         if code == lib.ADS_REMOVED:
             raise RemovedError(
-                f"{self.kind_name} {self.name!r} was removed from the arena; look its name up anew",
+                f"{self._title} was removed from the arena; look its name up anew",
                 name=self.name,
             )
-        what = f"{self.kind_name} {self.name!r}"
+        what = self._title
         if code == lib.ADS_FULL:
             raise CapacityError(
                 f"{what} is full: max_entries={self.max_entries}. Delete entries, or make it"
@@ -368,7 +382,7 @@ class Collection(Checkable[V]):
         count = int(lib.core_len(self._handle))
         self._check(count)
         if count > self._core.size // lib.core_entry_stride(self._handle):
-            self.arena._damaged(f"{self.kind_name} {self.name!r} counts {count}", self.offset)
+            self.arena._damaged(f"{self._title} counts {count}", self.offset)
         return count
 
     def reclaim(self) -> int:
@@ -393,13 +407,6 @@ class Collection(Checkable[V]):
         given = int(lib.ads_collection_reclaim(self._core, self._handle.ref))
         self._check(given)
         return given
-
-
-def _codec(declared: object, schema: Schema) -> Codec[Any]:
-    """Return a codec with the user's own class where there is one."""
-    if declared is None or isinstance(declared, Schema):
-        return Codec(schema, frozen=True)
-    return Codec(declared)
 
 
 def buffer_maker(size: int) -> Callable[[], tuple[Any, Any]]:

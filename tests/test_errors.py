@@ -20,7 +20,7 @@ import pytest
 from conftest import PROGRAMS, TESTS, child_environment
 
 import arenads
-from arenads import Bytes, errors, u64
+from arenads import Array, Bytes, Node, Str, errors, u16, u32, u64
 
 NAMES = errors.__all__
 ROOT = 64
@@ -31,6 +31,11 @@ TAIL, RING_HEAD, TAIL_SEEN = 128, 192, 200  # in a queue
 STRIDE, CAPACITY, CARVED, SHARDS = 0, 4, 64, 128  # in a pool
 NOWHERE = 0xFFFF0000
 MASK = (1 << 64) - 1
+
+
+class Linked(msgspec.Struct, frozen=True):
+    pid: u32
+    node: Node = Node()
 
 
 # --- the hierarchy --------------------------------------------------------------------
@@ -110,6 +115,155 @@ def test_every_exception_has_a_test_that_expects_it(name: str) -> None:
     expecting = re.compile(rf"(raises\(|except |refuse\()[^)\n:]*\b{name}\b")
     places = [path.name for path in TESTS.glob("test_*.py") if expecting.search(path.read_text())]
     assert places
+
+
+# --- what does not fit ----------------------------------------------------------------
+
+
+class Flow(msgspec.Struct, frozen=True):
+    source: u32
+    ports: Array[u16, 2]
+
+
+def set_item(structure: Any, key: Any) -> None:
+    structure[key] = 1
+
+
+KEYED: dict[str, Callable[[Any, Any], object]] = {
+    "[]": lambda structure, key: structure[key],
+    "[] of one that was used": lambda structure, key: (structure.get(1), structure[key]),
+    "get": lambda structure, key: structure.get(key),
+    "[] =": set_item,
+    "del": lambda structure, key: structure.__delitem__(key),
+    "in": lambda structure, key: key in structure,
+    "pop": lambda structure, key: structure.pop(key),
+    "insert": lambda structure, key: structure.insert(key, 1),
+    "add": lambda structure, key: structure.add(key, 1),
+    "view": lambda structure, key: structure.view(key),
+    "get_many": lambda structure, key: structure.get_many([1, key]),
+    "update_many": lambda structure, key: structure.update_many([1, key], [1, 1]),
+    "delete_many": lambda structure, key: structure.delete_many([1, key]),
+}
+
+
+@pytest.mark.parametrize("use", KEYED)
+@pytest.mark.parametrize("kind", ["hashmap", "orderedmap"])
+def test_a_key_that_does_not_fit_is_told_with_the_map(
+    arena: arenads.Arena, kind: str, use: str
+) -> None:
+    made = getattr(arena, kind)("flows", key=u32, value=u64)
+    for wrong in (-1, 1 << 32, "x", None):
+        with pytest.raises(arenads.SchemaError) as caught:
+            KEYED[use](made, wrong)
+        assert caught.value.message.startswith(
+            f"{made.kind_name} 'flows': key: expected an integer from 0 to 4294967295 (u32), found "
+        )
+        assert caught.value.found == wrong
+    assert len(made) == 0
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ((1, (2, 70_000)), "key.ports[1]: expected an integer from 0 to 65535"),
+        (("x", (2, 3)), "key.source: expected an integer from 0 to 4294967295"),
+        ((1,), "key: Flow: expected 2 values"),
+        (7, "key: Flow: expected a Flow, a mapping or a tuple, found int"),
+    ],
+)
+@pytest.mark.parametrize("kind", ["hashmap", "set"])
+def test_of_a_key_record_the_member_is_told(
+    arena: arenads.Arena, kind: str, wrong: Any, said: str
+) -> None:
+    value = {"value": u64} if kind == "hashmap" else {}
+    made = getattr(arena, kind)("flows", key=Flow, **value)
+    with pytest.raises(arenads.SchemaError) as caught:
+        wrong in made  # noqa: B015
+    assert caught.value.message.startswith(f"{made.kind_name} 'flows': {said}")
+
+
+@pytest.mark.parametrize("use", ["add", "insert", "discard", "remove", "in", "update"])
+def test_a_key_that_does_not_fit_is_told_with_the_set(arena: arenads.Arena, use: str) -> None:
+    seen = arena.set("seen", key=Str[4])
+    method = seen.__contains__ if use == "in" else getattr(seen, use)
+    with pytest.raises(arenads.SchemaError, match=r"^set 'seen': key: expected text of at most 4"):
+        method(["too long"] if use == "update" else "too long")
+
+
+@pytest.mark.parametrize(
+    ("kind", "use"),
+    [
+        *(("list", use) for use in ("get", "view", "pop", "delete", "items", "insert", "update")),
+        *(("intrusive list", use) for use in ("get", "pop", "items", "insert")),
+    ],
+)
+def test_an_order_that_does_not_fit_is_told_with_the_list(
+    arena: arenads.Arena, kind: str, use: str
+) -> None:
+    if kind == "list":
+        events: Any = arena.list("events", value=u64)
+    else:
+        events = arena.intrusive("events", pool=arena.pool("p", value=Linked), member="node")
+    more = (1,) if use in ("insert", "update") else ()
+    with pytest.raises(arenads.SchemaError, match=f"^{kind} 'events': expected an order from 0 to"):
+        list(getattr(events, use)(-1, *more))
+
+
+def test_many_orders_that_do_not_fit_are_told_with_the_list(arena: arenads.Arena) -> None:
+    events = arena.list("events", value=u64)
+    with pytest.raises(arenads.SchemaError, match=r"^list 'events': order: expected an integer"):
+        events.delete_many([1, "x"])
+    with pytest.raises(arenads.SchemaError, match=r"^list 'events': value: expected an integer"):
+        events.push_many([1, "x"])
+
+
+@pytest.mark.parametrize("use", ["[]", "get_many", "view", "add"])
+def test_an_index_that_is_none_is_told_with_the_array(arena: arenads.Arena, use: str) -> None:
+    counts = arena.array("counts", value=u64, max_entries=8)
+    for wrong, error in (("x", arenads.SchemaError), (8, arenads.RangeError)):
+        with pytest.raises(error, match="array 'counts'"):
+            KEYED[use](counts, wrong)
+
+
+def test_an_address_that_is_none_is_told_with_the_pool(arena: arenads.Arena) -> None:
+    numbers = arena.pool("numbers", value=u64)
+    for wrong in ("x", -1, 0, 1 << 70):
+        with pytest.raises(arenads.KeyAbsentError, match="of pool 'numbers'"):
+            numbers[wrong]
+
+
+def test_a_value_that_does_not_fit_is_told_with_the_structure(arena: arenads.Arena) -> None:
+    flows = arena.hashmap("flows", key=u32, value=Flow)
+    queue = arena.queue("queue", value=Flow)
+    for _ in range(2):
+        with pytest.raises(
+            arenads.SchemaError, match=r"^hash map 'flows': value\.source: expected"
+        ):
+            flows[1] = Flow(-1, [1, 2])
+    with pytest.raises(arenads.SchemaError, match=r"^queue 'queue': value\.ports: expected"):
+        queue.push(Flow(1, [1, 2, 3]))
+
+
+def test_arrays_that_do_not_fit_are_told_with_the_structure(arena: arenads.Arena) -> None:
+    numpy = pytest.importorskip("numpy")
+    flows = arena.hashmap("flows", key=u32, value=u64)
+    with pytest.raises(arenads.SchemaError, match=r"^hash map 'flows': keys: expected"):
+        flows.get_many(numpy.array([1.5]))
+    with pytest.raises(arenads.SchemaError, match=r"^hash map 'flows': expected as many values"):
+        flows.update_many([1], [])
+
+
+def test_a_codec_of_no_structure_names_none() -> None:
+    with pytest.raises(arenads.SchemaError, match=r"^expected an integer"):
+        arenads.Codec(u32).pack(-1)
+
+
+def test_an_order_may_be_an_element_of_an_array(arena: arenads.Arena) -> None:
+    numpy = pytest.importorskip("numpy")
+    events = arena.list("events", value=u64)
+    orders = events.push_many(numpy.array([7, 8], "u8"))
+    assert events.get(orders[1]) == 8
+    assert [value for _, value in events.items(after=orders[1])] == [7]
 
 
 # --- damage, place by place ---------------------------------------------------------------
