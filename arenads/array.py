@@ -87,13 +87,8 @@ class ArrayMap(InPlace[int, V], Checkable[V], Sequence[V]):
         self._check(count)
         return int(count)
 
-    def __repr__(self) -> str:
-        if self.arena.closed:
-            return f"<{type(self).__name__} {self.name!r}, arena closed>"
-        return (
-            f"<{type(self).__name__} {self.name!r}, {self._length} elements,"
-            f" {self.populated} populated>"
-        )
+    def _state(self) -> str:
+        return f"{self._length} elements, {self.populated} populated"
 
     # --- elements -------------------------------------------------------------------------
 

@@ -35,12 +35,16 @@ class Condition(msgspec.Struct, frozen=True):
     def test(self, read: Callable[[str], Any]) -> Callable[[Any], bool]:
         """Return a function that tests a value of the field; `read` makes one of the text.
 
-        A value that the entry does not have passes no test.
+        A value that the entry does not have passes no test. What is no number equals itself.
 
         >>> read_condition("calls>100").test(int)(200)
         True
+        >>> read_condition("load=NaN").test(float)(float("nan"))
+        True
         """
         compare, wanted = _OPERATORS[self.sign], read(self.value)
+        if wanted != wanted:
+            return lambda value: value is not None and bool(compare(value != value, True))
 
         def test(value: Any) -> bool:
             return value is not None and bool(compare(value, wanted))

@@ -15,7 +15,7 @@ from arenads.errors import ArenadsError, BudgetError, DamagedError, RemovedError
 from arenads.fields import EntryField, comparable, entry_converter, field_named, fields_of, parsed
 from arenads.structure import Structure
 from arenads.table import json_text, printable, write_csv
-from arenads.walk import count_entries, entries, parts
+from arenads.walk import count_entries, entries, entries_text, parts
 
 __all__ = ["Form", "Request", "dump_arena"]
 
@@ -60,7 +60,7 @@ class Progress:
             if number % 1024 == 0 and time.monotonic() >= self._next:
                 self._next = time.monotonic() + _PROGRESS_SECONDS
                 self._drawn = True
-                file.write(f"\r\x1b[K{printable(name)}: {number:,} of {total:,} entries")
+                file.write(f"\r\x1b[K{printable(name)}: {number:,} of {entries_text(total)}")
                 file.flush()
             yield entry
 
@@ -167,7 +167,7 @@ def _write_text(
                 output.write("\n")
             if request.name is None:
                 total = count_entries(selected.structure)
-                output.write(f"{printable(name)}: {selected.kind}, {total:,} entries\n")
+                output.write(f"{printable(name)}: {selected.kind}, {entries_text(total)}\n")
             _write_rows(selected, output, width)
         except _INCOMPLETE as error:
             progress.clear()

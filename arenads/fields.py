@@ -16,6 +16,7 @@ from typing import Any, Final
 import msgspec
 
 from arenads.errors import SchemaError
+from arenads.node import NODE_RECORD
 from arenads.python_class import generated
 from arenads.schema import (
     INTEGERS,
@@ -39,6 +40,7 @@ from arenads.walk import Part
 
 __all__ = ["EntryField", "entry_converter", "field_named", "fields_of", "parsed", "text_of"]
 
+_GROUPED: Final = re.compile(r"-?[1-9][0-9]{0,2}(,[0-9]{3})+(\.[0-9]*)?")
 Getter = Callable[[Any], Any]
 _STEP: Final = re.compile(r"(?:^|\.)([A-Za-z_][A-Za-z0-9_]*)|\[(\d{1,9})\]")
 
@@ -46,13 +48,15 @@ _STEP: Final = re.compile(r"(?:^|\.)([A-Za-z_][A-Za-z0-9_]*)|\[(\d{1,9})\]")
 class EntryField(msgspec.Struct, frozen=True):
     """A field of an entry: `get(entry)` is its value, `plain(value)` what JSON can hold.
 
-    `identity` and `shorter` are those of the part that it is in.
+    `identity` and `shorter` are those of the part that it is in. `counts` tells that it may be a
+    quantity, which what lists keep in nodes is not.
     """
 
     name: str
     type: CType
     identity: bool
     shorter: bool
+    counts: bool
     get: Getter
     plain: Getter
 
@@ -229,7 +233,9 @@ def _resolve(parts: Sequence[Part], path: str) -> EntryField:
     )
     ctype, shape = part.type, None if isinstance(part.type, BytesType) else _shape(part.type)
     follow: list[Getter] = []
+    counts = True
     for step in steps[1:]:
+        counts = counts and not (isinstance(ctype, Record) and ctype.name == NODE_RECORD)
         if step[1] is not None:
             ctype, shape, attribute = _member(ctype, shape, step[1])
             follow.append(_attribute(attribute))
@@ -245,7 +251,8 @@ def _resolve(parts: Sequence[Part], path: str) -> EntryField:
             value = each(value)
         return value
 
-    return EntryField(path, ctype, part.identity, part.shorter, get, converter(ctype, shape))
+    plain = converter(ctype, shape)
+    return EntryField(path, ctype, part.identity, part.shorter, counts, get, plain)
 
 
 def _attribute(name: str) -> Getter:
@@ -295,7 +302,7 @@ def _parsed(ctype: CType, text: str) -> Any:
     if isinstance(ctype, StrType):
         return text
     if isinstance(ctype, BytesType):
-        return bytes.fromhex(text)
+        return bytes.fromhex(text.removeprefix("0x"))
     if isinstance(ctype, EnumType):
         known = dict(ctype.members)
         return known[text] if text in known else int(text, 0)
@@ -306,6 +313,8 @@ def _parsed(ctype: CType, text: str) -> Any:
             return text.encode("latin-1") or b"\0"
         if ctype.name == "bool":
             return {"true": True, "1": True, "false": False, "0": False}[text.lower()]
+        if _GROUPED.fullmatch(text):  # as `top` shows it
+            text = text.replace(",", "")
         return float(text) if ctype.name[0] == "f" else int(text, 0)
     raise ValueError
 

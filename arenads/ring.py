@@ -247,11 +247,9 @@ class Ring(Checkable[bytes]):
     def __bool__(self) -> bool:
         return self.waiting > 0
 
-    def __repr__(self) -> str:
-        if self.arena.closed:
-            return f"<Ring {self.name!r}, arena closed>"
+    def _state(self) -> str:
         how = ", overwriting" if self.overwrite else ""
-        return f"<Ring {self.name!r}, {self.waiting} of {self.size} bytes{how}>"
+        return f"{self.waiting} of {self.size} bytes{how}"
 
     # --- inner ----------------------------------------------------------------------------
 

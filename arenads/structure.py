@@ -12,9 +12,11 @@ import msgspec
 from arenads._core import ffi, lib
 from arenads.codec import Codec
 from arenads.errors import (
+    ArenadsError,
     ArenaFullError,
     BudgetError,
     CapacityError,
+    ClosedError,
     DamagedError,
     RemovedError,
     SchemaError,
@@ -239,9 +241,19 @@ class Structure(Generic[V]):
         return Counters._of(to)
 
     def __repr__(self) -> str:
-        if self.arena.closed:
-            return f"<{type(self).__name__} {self.name!r}, arena closed>"
-        return f"<{type(self).__name__} {self.name!r}, {len(self)} of {self.max_entries} entries>"
+        try:
+            state = "arena closed" if self.arena.closed else self._state()
+        except ClosedError:
+            state = "arena closed"
+        except RemovedError:
+            state = "removed"
+        except ArenadsError:  # debuggers and tracebacks show structures that are damaged
+            state = "unreadable"
+        return f"<{type(self).__name__} {self.name!r}, {state}>"
+
+    def _state(self) -> str:
+        """Return what `repr` says of it."""
+        return f"{len(self)} of {self.max_entries} entries"
 
     def __len__(self) -> int:
         raise NotImplementedError

@@ -6,6 +6,7 @@ change of a number between two samples, a second.
 
 from __future__ import annotations
 
+import math
 import re
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -28,7 +29,7 @@ from arenads.ls import failures_text
 from arenads.schema import Scalar, StrType
 from arenads.structure import Structure
 from arenads.table import Live, Table, json_text, write_rows
-from arenads.walk import Part, count_entries, entries, parts
+from arenads.walk import Part, count_entries, entries, entries_text, parts
 
 if TYPE_CHECKING:
     from arenads.arrow_file import TimedFrame
@@ -169,6 +170,9 @@ class _OfStructure:
         for name in dict.fromkeys(each.removesuffix(RATE) for each in asked):
             if name not in have:
                 self.fields.append(field_named(self._parts, name))
+        if not any(field.identity for field in self.fields):
+            # Of what waits in a queue nothing tells which it was at the last look.
+            self.fields = [msgspec.structs.replace(each, counts=False) for each in self.fields]
         self._keep = all_of(
             _entry_test(self.field(each.field), each)
             for each in self._request.filters
@@ -200,7 +204,7 @@ class _OfStructure:
                 rows[key] = tuple(get(entry) for get in getters)
         total = count_entries(structure)
         most = f"{structure.max_entries:,}{' bytes' if structure.kind_name == 'ring' else ''}"
-        what = f"{self._name}: {structure.kind_name}, {total:,} entries, at most {most}"
+        what = f"{self._name}: {structure.kind_name}, {entries_text(total)}, at most {most}"
         return Sample(time.monotonic(), self.fields, rows, total, [what])
 
 
@@ -248,7 +252,8 @@ class _Frames:
                 for place in numbers:
                     now, then = values[place], was[place]
                     if now is not None and then is not None:
-                        rates[place] = (now - then) / seconds
+                        rate = (now - then) / seconds
+                        rates[place] = rate if math.isfinite(rate) else None
             rows.append(Shown(values, tuple(rates)))
         keep = all_of(self._test(each) for each in self._request.filters)
         kept = [row for row in rows if keep(row)]
@@ -281,26 +286,29 @@ class _Frames:
         return lambda row: test(read(row))
 
     def _order(self, rows: list[Shown], first: bool) -> None:
-        """Sort: numbers the largest first, text from A; by default by the first rate."""
-        name = self._request.sort
+        """Sort: numbers the largest first, text from A; by default by the first rate.
+
+        Rows that have no value there come last.
+        """
+        fields, name = self._source.fields, self._request.sort
+        if name is None and not any(field.identity for field in fields):  # as they wait
+            if self._request.reverse:
+                rows.reverse()
+            return
         if name is None:
-            fields = self._source.fields
             rates = [field.name for field in fields if _has_rate(field)]
             name = fields[0].name if not rates else rates[0] + ("" if first else RATE)
         place, rate = self._place(name)
         read = self._read(name)
-        down = rate or self._source.fields[place].is_number
-        if not rate and self._source.fields[place].identity:
-            down = False
-
-        def order(row: Shown) -> tuple[bool, Any]:
-            value = read(row)
-            return ((value is not None) == down, value if value is not None else 0)
-
+        down = rate or (fields[place].is_number and not fields[place].identity)
+        reverse = down != self._request.reverse
+        there = [row for row in rows if (value := read(row)) is not None and value == value]
+        absent = [row for row in rows if (value := read(row)) is None or value != value]
         try:
-            rows.sort(key=order, reverse=down != self._request.reverse)
+            there.sort(key=read, reverse=reverse)
         except TypeError:  # an array, or a union of this and that
-            rows.sort(key=lambda row: text_of(str(read(row))), reverse=self._request.reverse)
+            there.sort(key=lambda row: text_of(str(read(row))), reverse=self._request.reverse)
+        rows[:] = there + absent
 
 
 def _number(text: str) -> float:
@@ -312,7 +320,8 @@ def _number(text: str) -> float:
 
 def _is_quantity(field: EntryField) -> bool:
     """Whether a number says how many or how much, not which: types do not tell, names do."""
-    return field.is_number and not field.identity and not _WHICH.search(field.name)
+    numbers = field.is_number and field.counts and not field.identity
+    return numbers and not _WHICH.search(field.name)
 
 
 def _has_rate(field: EntryField) -> bool:
@@ -346,7 +355,7 @@ def _reader(field: EntryField, place: int) -> Callable[[Shown], str]:
         value = row.values[place]
         if quantity and isinstance(value, int):
             return f"{value:,}"
-        if quantity and isinstance(value, float):
+        if quantity and isinstance(value, float) and math.isfinite(value):
             return f"{value:,.6g}"
         return text_of(field.plain(value))
 

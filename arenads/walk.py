@@ -20,7 +20,7 @@ from arenads.errors import KeyAbsentError, RemovedError
 from arenads.schema import BytesType, CType, PointerType, Scalar
 from arenads.structure import Structure
 
-__all__ = ["Part", "count_entries", "entries", "parts"]
+__all__ = ["Part", "count_entries", "entries", "entries_text", "parts"]
 
 _INDEX = Scalar("u64")
 _ADDRESS = PointerType()
@@ -64,6 +64,15 @@ def count_entries(structure: Structure[Any]) -> int:
     if structure.kind == lib.ADS_KIND_ARRAY:
         return int(structure.populated)  # type: ignore[attr-defined]
     return len(structure)
+
+
+def entries_text(count: int) -> str:
+    """Return a number of entries in words.
+
+    >>> entries_text(1), entries_text(1000)
+    ('1 entry', '1,000 entries')
+    """
+    return f"{count:,} {'entry' if count == 1 else 'entries'}"
 
 
 def _records(structure: Any) -> Iterator[tuple[Any, ...]]:

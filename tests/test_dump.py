@@ -73,6 +73,22 @@ def test_entries_of_every_kind_are_dumped(run: Run, pinned: Path, engine: str) -
     assert {each["address"] for each in told["ready"]} == addresses
 
 
+@pytest.mark.parametrize(
+    ("where", "names"),
+    [
+        ("cpu.load=NaN", ['größe, "x"']),
+        ("cpu.load!=nan", ["bash", "sh"]),
+        ("cpu.load>nan", []),
+        ("cpu.load=Infinity", ["sh"]),
+        ("raw=0x010203ff", ["bash"]),
+        ("raw=01 02 03 ff", ["bash"]),
+    ],
+)
+def test_values_are_given_as_they_are_shown(pinned: Path, where: str, names: list[str]) -> None:
+    found = json_entries(pinned, "tasks", where)
+    assert sorted(each["value"]["comm"] for each in found) == sorted(names)
+
+
 def test_a_record_is_an_object_with_names_for_enums_and_digits_for_bytes(pinned: Path) -> None:
     [entry] = json_entries(pinned, "tasks", "comm=bash")
     assert entry == {

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import everything
 import msgspec
 import pytest
 from conftest import PROGRAMS, TESTS, child_environment
@@ -251,6 +252,17 @@ def test_arrays_that_do_not_fit_are_told_with_the_structure(arena: arenads.Arena
         flows.get_many(numpy.array([1.5]))
     with pytest.raises(arenads.SchemaError, match=r"^hash map 'flows': expected as many values"):
         flows.update_many([1], [])
+
+
+@pytest.mark.parametrize("name", everything.KINDS)
+def test_a_structure_that_cannot_be_read_can_be_shown(arena: arenads.Arena, name: str) -> None:
+    made = everything.fill(arena)[name]
+    if name == "records":
+        arena.remove("ready")
+    arena.remove(name)
+    assert repr(made) == f"<{type(made).__name__} {name!r}, removed>"
+    arena.close()
+    assert repr(made) == f"<{type(made).__name__} {name!r}, arena closed>"
 
 
 def test_a_codec_of_no_structure_names_none() -> None:

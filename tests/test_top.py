@@ -8,6 +8,7 @@ import fcntl
 import importlib
 import io
 import json
+import math
 import os
 import pty
 import re
@@ -28,7 +29,7 @@ import pytest
 from conftest import Run, child_environment, fails
 
 import arenads
-from arenads import u32, u64
+from arenads import f64, u32, u64
 from arenads.arrow_file import FrameColumn, write_frames
 from arenads.condition import read_condition
 from arenads.schema import EnumType, Scalar
@@ -188,6 +189,59 @@ def test_rates_are_sorted_and_filtered_too(arena: arenads.Arena, stats: Any) -> 
     stats.add(3, 10, "errors")
     assert keys_of(by_rate)[0] == 3
     assert keys_of(only) == [2]
+
+
+class Load(msgspec.Struct, frozen=True):
+    load: f64
+
+
+@pytest.mark.parametrize(("reverse", "keys"), [(False, [3, 1, 2, 4, 5]), (True, [2, 1, 3, 4, 5])])
+def test_rows_without_a_value_come_last_whichever_way_they_are_sorted(
+    arena: arenads.Arena, reverse: bool, keys: list[int]
+) -> None:
+    loads = arena.list("loads", value=Load)
+    values = [1.0, -math.inf, math.inf, math.nan, math.nan]
+    loads.insert_many(range(1, 6), [Load(value) for value in values])
+    assert keys_of(frames_of(arena, "loads", sort="load", reverse=reverse)) == keys
+    loads.delete(2)
+    by_rate = frames_of(arena, "loads", sort="load/s", reverse=reverse)
+    by_rate.take()
+    loads.insert(2, Load(7.0))
+    rows = by_rate.take().rows
+    assert rows[0].values[0] == 1
+    assert [row.rates[1] for row in rows] == [0.0, None, None, None, None]
+
+
+def test_what_waits_in_a_queue_is_in_its_order_and_has_no_rates(arena: arenads.Arena) -> None:
+    made = everything.fill(arena)
+    frames = frames_of(arena, "jobs")
+    frames.take()
+    made["jobs"].pop()
+    made["jobs"].push(1)
+    frame = frames.take()
+    assert [row.values for row in frame.rows] == [(8,), (1,)]
+    assert _table(frame, [], None, None).titles == ["value"]
+    assert keys_of(frames_of(arena, "jobs", reverse=True)) == [1, 8]
+    assert keys_of(frames_of(arena, "jobs", sort="value", reverse=True)) == [1, 8]
+    with pytest.raises(arenads.SchemaError, match="no number that could have a rate"):
+        frames_of(arena, "jobs", sort="value/s")
+
+
+def test_what_lists_keep_in_nodes_has_no_rates(arena: arenads.Arena) -> None:
+    everything.fill(arena)
+    titles = _table(frames_of(arena, "ready").take(), [], None, None).titles
+    assert titles == [
+        *("order", "address", "pid", "level", "level/s"),
+        *("node.link", "node.order", "node.list"),
+    ]
+
+
+def test_a_number_may_be_given_as_it_is_shown(arena: arenads.Arena, stats: Any) -> None:
+    stats[4] = Stat(33_589, 0)
+    assert keys_of(frames_of(arena, filters=["calls=33,589"])) == [4]
+    assert keys_of(frames_of(arena, filters=["calls>1,000"])) == [4]
+    with pytest.raises(arenads.SchemaError, match="expected a number"):
+        frames_of(arena, filters=["calls>1,00"])
 
 
 @pytest.mark.parametrize(
