@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import importlib
 import mmap
 import os
@@ -145,15 +146,22 @@ def _frame_batch(pyarrow: Any, frame: TimedFrame) -> Any:
     return pyarrow.record_batch(list(arrays), pyarrow.schema(fields))
 
 
+@functools.lru_cache(maxsize=256)
+def _layout(name: str, ctype: CType) -> Layout:
+    """Return the layout of a column, which is made once for all frames."""
+    codec: Codec[Any] = Codec(Schema(ctype), frozen=True)
+    return Layout(("column", name), (name, codec))
+
+
 def _typed(pyarrow: Any, column: FrameColumn, ctype: CType) -> tuple[Any, Any]:
     """Return field and array of values of a C type: as a snapshot of them has them."""
-    codec: Codec[Any] = Codec(Schema(ctype), frozen=True)
+    layout = _layout(column.name, ctype)
+    codec = layout.columns[0].codec
     present = [codec.pack(value) for value in column.values if value is not None]
     with Records(codec.size) as records:
         records.reserve(max(len(present), 1))
         ffi.memmove(records.memory, b"".join(present), codec.size * len(present))
         records.count = len(present)
-        layout = Layout(("column", column.name), (column.name, codec))
         table = pyarrow.table(Snapshot(records.finish(), records.count, layout))
     values = table.column(0).combine_chunks()
     if len(present) < len(column.values):

@@ -682,6 +682,35 @@ def test_more_rows_than_lines_are_counted_and_a_resize_shows_more(
     assert screen.end() == (0, "")
 
 
+@pytest.mark.parametrize(("key", "status"), [("q", 0), ("\x03", 130)], ids=["q", "an interrupt"])
+def test_an_arrow_file_is_ended_from_the_terminal(
+    terminal: Callable[..., Terminal], pinned: Path, tmp_path: Path, key: str, status: int
+) -> None:
+    ipc = pytest.importorskip("pyarrow.ipc", reason="the extra arenads[arrow]")
+    place = tmp_path / "x"
+    screen = terminal((100, 20), pinned, "stats", "--interval", "0.01", "--arrow", place)
+    deadline = time.monotonic() + 30
+    while not kept_bytes(screen.child.pid, tmp_path) > 10_000:  # some frames
+        assert time.monotonic() < deadline and screen.child.poll() is None, screen.text
+        time.sleep(0.01)
+    assert not place.exists()
+    screen.write(key)
+    assert screen.end() == (status, "")
+    assert screen.modes() == screen.before
+    with ipc.open_file(place) as file:
+        assert file.read_all().num_rows >= 3
+
+
+def kept_bytes(process: int, directory: Path) -> int:
+    """How large the files without a name are that a process has in a directory."""
+    found = 0
+    for fd in Path(f"/proc/{process}/fd").iterdir():
+        with contextlib.suppress(OSError):
+            if os.readlink(fd).startswith(f"{directory}/") and fd.stat().st_nlink == 0:
+                found += fd.stat().st_size
+    return found
+
+
 @pytest.mark.kernel
 def test_rates_are_those_of_programs_that_run(
     compiled: Callable[..., Path], bpf_file_system: Path, run: Run
