@@ -692,7 +692,8 @@ def test_an_arrow_file_is_ended_from_the_terminal(
     deadline = time.monotonic() + 30
     while not kept_bytes(screen.child.pid, tmp_path) > 10_000:  # some frames
         assert time.monotonic() < deadline and screen.child.poll() is None, screen.text
-        time.sleep(0.01)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            screen.child.wait(0.01)
     assert not place.exists()
     screen.write(key)
     assert screen.end() == (status, "")
