@@ -366,6 +366,12 @@ def test_mistakes_are_told(run: Run, pinned: Path) -> None:
 # --- on a terminal ----------------------------------------------------------------------
 
 
+def own_terminal() -> None:
+    """Make standard input the terminal of this process, whose interrupts are heeded."""
+    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # ignored, if the tests run in the background
+
+
 class Terminal:
     """A child on a pseudo-terminal, and what it has written there."""
 
@@ -384,7 +390,7 @@ class Terminal:
             stdout=slave,
             stderr=subprocess.PIPE,
             start_new_session=True,
-            preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+            preexec_fn=own_terminal,
         )
         self.text = ""
 
