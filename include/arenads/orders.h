@@ -151,7 +151,7 @@
  *
  * 15  the word of an array's chunk: the chunk lies below the populated mark.
  *	R15  cas     alloc.h: ads_block_finish
- *	A15  load    array.h: ads_array_chunk, ads_array_touch
+ *	A15  load    array.h: ads_array_chunk_word, ads_array_touch
  *	A15  load    check.h: ads_array_check (2)
  *	Without it user space finds the chunk beyond the mark that it knows, and reports damage.
  *
