@@ -1417,6 +1417,7 @@ static const core_layout layouts[] = {
 	FIELD(ads_root, damaged),
 	RECORD(ads_owner), FIELD(ads_owner, who), FIELD(ads_owner, where), FIELD(ads_owner, pool), FIELD(ads_owner, hand),
 	RECORD(ads_shard), FIELD(ads_shard, free), FIELD(ads_shard, chunk), FIELD(ads_shard, spare),
+	FIELD(ads_shard, enough),
 	RECORD(ads_pool), FIELD(ads_pool, stride), FIELD(ads_pool, capacity), FIELD(ads_pool, spares), FIELD(ads_pool, grace),
 	FIELD(ads_pool, own_spares), FIELD(ads_pool, carved), FIELD(ads_pool, epoch),
 	FIELD(ads_pool, shards),

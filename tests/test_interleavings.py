@@ -223,7 +223,7 @@ MISTAKES = (
     Mistake(
         "an entry is freed by who unlinks it too",
         "map",
-        {"w->prev_link = past; }": "w->prev_link = past; ads_pool_retire(a, pool, w->entry); }"},
+        {"w->prev_link = past; }": "w->prev_link = past; ads_pool_retire(a, pool, 0, w->entry); }"},
     ),
     Mistake(
         "a replaced entry that somebody else unlinks is forgotten",
@@ -293,6 +293,11 @@ MISTAKES = (
         "inserts take spare entries",
         "map",
         {"if (!got && replacing)": "if (!got)"},
+    ),
+    Mistake(
+        "who returns an entry takes it for known that there are spare ones",
+        "map",
+        {"return ads_load(&shard->free) == ads_load(&shard->enough);": "return 1;"},
     ),
     Mistake(
         "the depth of a stack may be stale",

@@ -75,7 +75,8 @@ class Shard(msgspec.Struct):
     free: u64
     chunk: u64
     spare: u64
-    pad: Array[u64, 5]
+    enough: u64
+    pad: Array[u64, 4]
 
 
 class Pool(msgspec.Struct):

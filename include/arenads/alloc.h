@@ -33,7 +33,7 @@
  *                  User space populates more when it needs to; BPF never can and gets
  *                  ADS_NO_MEMORY when nothing populated is left.
  * Cost             take an entry: 1 CAS on the shard's line, 1 read of the entry. Give one
- *                  back: the same, and a look at the spare entries. In user space see owner.h.
+ *                  back: the same, and a look at the line of the spare entries. In user space see owner.h.
  *                  BPF replacing: 1 CAS for both, on its CPU's line.
  *                  A chunk of fresh entries: 4 CAS, about once per 4 KiB.
  * Commit           block: CAS of the header word 0 -> claim. entry: CAS of the shard's
@@ -673,6 +673,19 @@ static ADS_INLINE int ads_pool_take(struct ads_arena *a, struct ads_pool_ref poo
 }
 
 /*
+ * Whether the spare shard is known to hold all it should: its top is the one that it had when somebody
+ * looked at its depth. Until a spare entry is taken, who returns one reads a line for that
+ * which nobody writes.
+ */
+static ADS_INLINE int ads_spares_suffice(struct ads_arena *a, struct ads_pool_ref pool)
+{
+	const struct ads_shard __arena *shard = ads_shard_of(a, pool, ADS_SHARD_SPARES);
+
+	(void)a;
+	return ads_load(&shard->free) == ads_load(&shard->enough);
+}
+
+/*
  * Give an entry back. `retired`: it was reachable until now, so it may have to wait. A
  * function of its own in BPF, so that it has a loop budget of its own: that of its caller may be
  * spent.
@@ -687,7 +700,7 @@ ADS_GLOBAL int ads_pool_return(struct ads_arena *a, __u32 pool_offset, __u32 str
 	struct ads_pool __arena *p = ads_at(a, struct ads_pool, pool_offset);
 	__u32 spares = p->spares;
 	__u32 waits = retired && p->grace;
-	__u32 at = ADS_SHARD_SPARES;
+	__u32 at = ads_spares_suffice(a, pool) ? ads_this_shard() : ADS_SHARD_SPARES;
 	__u64 __arena *link = &ads_at(a, struct ads_entry, entry)->link;
 	__u32 version, i;
 
@@ -695,7 +708,7 @@ ADS_GLOBAL int ads_pool_return(struct ads_arena *a, __u32 pool_offset, __u32 str
 	/* R3: who still looks at the entry as a live one sees that it is not, before its words change. */
 	ads_store_release(link, ads_link_set_state(ads_load(link), ads_by_user() ? ADS_LINK_PUSHING : ADS_LINK_FREE));
 	for (ads_loop(i)) {
-		__u64 epoch = ads_load(&p->epoch); /* the one after A2 counts */
+		__u64 epoch = waits ? ads_load(&p->epoch) : 0; /* the one after A2 counts */
 		struct ads_shard __arena *shard =
 			ads_shard_of(a, pool, waits ? ADS_SHARD_RETIRED + (epoch & 1) : at);
 		__u64 top = ads_load_acquire(&shard->free); /* A2, pairs with R2 */
@@ -717,12 +730,36 @@ ADS_GLOBAL int ads_pool_return(struct ads_arena *a, __u32 pool_offset, __u32 str
 			}
 			return ADS_OK;
 		}
-		if (done < 0)
+		if (done < 0) {
+			ads_store(&shard->enough, top);
 			at = ads_this_shard();
+		}
 	}
 	/* Leaked: check finds it, and it is counted. */
 	(void)version;
 	return ads_count(a, pool_offset - (__u32)__builtin_offsetof(struct ads_collection, pool), ADS_BUDGET);
+}
+
+/*
+ * The usual case of giving one back: by a BPF program, to the shard of its CPU, and nobody else is there. 0: it
+ * was another. No call: where returns are guarded against speculation each costs as much as a CAS.
+ */
+static ADS_INLINE int ads_pool_return_at_once(struct ads_arena *a, struct ads_pool_ref pool, __u32 entry)
+{
+	struct ads_shard __arena *shard;
+	__u64 __arena *link;
+	__u64 top;
+
+	if (ads_by_user() || !ads_spares_suffice(a, pool))
+		return 0;
+	shard = ads_shard_of(a, pool, ads_this_shard());
+	top = ads_load_acquire(&shard->free); /* A2, pairs with R2 */
+	if ((__u32)top & ADS_TOP_FLAGS)
+		return 0;
+	link = &ads_at(a, struct ads_entry, entry)->link;
+	/* R3: as in ads_pool_return(). */
+	ads_store_release(link, ads_link_set_state(ads_load(link), ADS_LINK_FREE));
+	return ads_shard_push(a, shard, top, pool.stride, entry, ~0u) > 0;
 }
 
 /* Give back an entry that nobody else could reach since it was taken. */
@@ -743,12 +780,14 @@ static ADS_INLINE void ads_pool_outlive(struct ads_arena *a, struct ads_pool_ref
 
 /*
  * Give back an entry that was reachable, is deleted (its link is marked), and that no walk from
- * now on meets: only the one who has marked it may.
+ * now on meets: only the one who has marked it may. `flags`: the structure's.
  */
-static ADS_INLINE void ads_pool_retire(struct ads_arena *a, struct ads_pool_ref pool, __u32 entry)
+static ADS_INLINE void ads_pool_retire(struct ads_arena *a, struct ads_pool_ref pool, __u32 flags, __u32 entry)
 {
 	ads_pool_outlive(a, pool, entry);
-	ads_pool_return(a, pool.offset, pool.stride, entry, 1);
+	/* Programs that delete from ordered maps have no stack left for it. */
+	if (flags & (ADS_GRACE | ADS_LIVES) || !ads_pool_return_at_once(a, pool, entry))
+		ads_pool_return(a, pool.offset, pool.stride, entry, 1);
 }
 
 /*
@@ -835,7 +874,7 @@ static ADS_INLINE int ads_pool_free(struct ads_arena *a, struct ads_ref ref, __u
 		ads_hand_clear(a);
 		return ADS_INVALID;
 	}
-	ads_pool_retire(a, ads_pool_of(ref), entry);
+	ads_pool_retire(a, ads_pool_of(ref), ref.flags, entry);
 	return ADS_OK;
 }
 

@@ -163,6 +163,9 @@ struct ads_arena {
 
 /* Address casts cost one instruction or none; offsets become pointers for free. */
 #define ads_at(arena, type, offset) ((void)(arena), (type __arena *)(unsigned long)(__u32)(offset))
+/* The same of a word whose upper half is 0: to be sure of that takes instructions, and here a dereference
+ * does not look at it. */
+#define ads_at_word(arena, type, word) ((void)(arena), (type __arena *)(unsigned long)(word))
 /* BPF loads outside populated memory read 0 and stores vanish: no check is needed
  * for safety, and the bound on every loop ends a walk that went astray. */
 #define ads_bad(arena, offset, bytes) ((void)(arena), (void)(offset), (void)(bytes), 0)
@@ -173,6 +176,7 @@ struct ads_arena {
 #define ads_unlike(x) ((void)(x))
 
 #define ads_at(arena, type, offset) ((type *)((arena)->base + (__u32)(offset)))
+#define ads_at_word(arena, type, word) ads_at(arena, type, word)
 #define ads_writable(arena) (!((arena)->flags & ADS_READONLY))
 
 /* ads_bad() for user space is in layout.h: it looks at the populated mark. */

@@ -60,8 +60,8 @@ static ADS_INLINE __u32 ads_array_entries(struct ads_arena *a, struct ads_ref re
 	return ads_at(a, struct ads_header, ref.offset)->max_entries;
 }
 
-/* The chunk that element `index` is in: offset of its first element, 0 if it does not exist. */
-static ADS_INLINE __u32 ads_array_chunk(struct ads_arena *a, struct ads_ref ref, __u32 index)
+/* The word of the chunk that element `index` is in. */
+static ADS_INLINE __u64 ads_array_chunk_word(struct ads_arena *a, struct ads_ref ref, __u32 index)
 {
 	__u32 number = index >> ads_array_shift(ref.value_size);
 	/* The word is behind the struct: in BPF that is the load's displacement, and no addition. */
@@ -69,7 +69,13 @@ static ADS_INLINE __u32 ads_array_chunk(struct ads_arena *a, struct ads_ref ref,
 
 	(void)a;
 	/* A15, pairs with R15: user space finds the chunk below the populated mark. */
-	return (__u32)ads_load_acquire((const __u64 __arena *)(before + 1));
+	return ads_load_acquire((const __u64 __arena *)(before + 1));
+}
+
+/* That chunk: offset of its first element, 0 if it does not exist. */
+static ADS_INLINE __u32 ads_array_chunk(struct ads_arena *a, struct ads_ref ref, __u32 index)
+{
+	return (__u32)ads_array_chunk_word(a, ref, index);
 }
 
 /* Offset of element `index` of the chunk at `chunk`. */
@@ -133,28 +139,27 @@ static ADS_INLINE int ads_array_find(struct ads_arena *a, struct ads_ref ref, __
 		return ads_count(a, ref.offset, ADS_DAMAGED);
 	*element = ads_array_element(ref, chunk, index);
 	if (!*element)
-		__builtin_unreachable(); /* as in ads_array_peek() */
+		__builtin_unreachable(); /* and so a test of it for 0 costs nothing */
 	return ADS_OK;
 }
 
-/* Where element `index` is, if it is in range and its chunk exists, else 0: the short way that a
- * program's lookup takes before ads_array_find(). */
-static ADS_INLINE __u32 ads_array_peek(struct ads_arena *a, struct ads_ref ref, __u32 entries, __u32 index)
+/*
+ * Element `index`, if it is in range and its chunk exists, else NULL: the short way that a program's lookup
+ * takes before ads_array_find(). Its place in the chunk is added to a pointer: of that compilers know that
+ * it is not NULL, and so a program's test for NULL costs nothing.
+ */
+static ADS_INLINE void __arena *ads_array_peek(struct ads_arena *a, struct ads_ref ref, __u32 entries, __u32 index)
 {
-	__u32 chunk, element;
+	__u64 chunk;
 
 	if (ADS_UNLIKELY(index >= entries) ||
 	    ads_bad(a, ads_array_word(ref.offset, index >> ads_array_shift(ref.value_size)), 8))
 		return 0;
-	chunk = ads_array_chunk(a, ref, index);
-	if (ADS_UNLIKELY(!chunk))
+	chunk = ads_array_chunk_word(a, ref, index);
+	if (ADS_UNLIKELY(!chunk) ||
+	    ads_bad(a, ads_array_element(ref, (__u32)chunk, index), ads_array_stride(ref.value_size)))
 		return 0;
-	element = ads_array_element(ref, chunk, index);
-	if (ads_bad(a, element, ads_array_stride(ref.value_size)))
-		return 0;
-	if (!element)
-		__builtin_unreachable(); /* and so a program's test for NULL costs nothing */
-	return element;
+	return ads_at_word(a, char, chunk) + ads_array_element(ref, 0, index);
 }
 
 /* Copy an element; zeros if nobody has touched its chunk. Each 8-byte word is whole. */

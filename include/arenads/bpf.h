@@ -717,12 +717,13 @@
 	}                                                                      \
 	static ADS_INLINE V __arena *name##_lookup(__u32 index)                \
 	{                                                                      \
-		__u32 element = ads_array_peek(ads_near(), name##_ref(), entries, index); \
-		if (ADS_UNLIKELY(!element)) {                                  \
-			ads_forget(index);                                     \
-			if (ads_array_find(ads_here(), name##_ref(), entries, index, &element)) \
-				return (V __arena *)0;                         \
-		}                                                              \
+		void __arena *found = ads_array_peek(ads_near(), name##_ref(), entries, index); \
+		__u32 element;                                                 \
+		if (ADS_LIKELY(found))                                         \
+			return (V __arena *)found;                             \
+		ads_forget(index);                                             \
+		if (ads_array_find(ads_here(), name##_ref(), entries, index, &element)) \
+			return (V __arena *)0;                                 \
 		return ads_at(ads_near(), V, element);                         \
 	}                                                                      \
 	static ADS_INLINE int name##_get(__u32 index, V *value)                \

@@ -94,8 +94,10 @@ static inline void ads_pool_fill_spares(struct ads_arena *a, struct ads_ref ref,
 		ads_spare_give(a, pool, ads_shard_place(pool, shard), entries[taken]);
 	}
 	ads_hand_clear(a);
+	p->shards[ADS_SHARD_SPARES].enough = ~0ull; /* no top: they are to come */
 	while (taken)
 		ads_pool_give(a, pool, entries[--taken]);
+	p->shards[ADS_SHARD_SPARES].enough = p->shards[ADS_SHARD_SPARES].free;
 }
 
 /* Write header and pool of a structure that nobody else knows yet; its memory is zero. */

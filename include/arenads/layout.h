@@ -195,12 +195,14 @@ ADS_STATIC_ASSERT(__builtin_offsetof(struct ads_owner, hand) == 24, "ABI");
  * free   stack of free entries {offset:32 with ADS_TOP_USER or ADS_TOP_TAKEN, version:32}
  * chunk  what has never been used {offset:32 with ADS_TOP_TAKEN, taken:16, count:16}
  * spare  an entry for BPF programs that replace {offset:32, 0 while one has it, version:32}
+ * enough `free` of the spare shard as it was when there were as many as there should be; a hint
  */
 struct ads_shard {
 	__u64 free;
 	__u64 chunk;
 	__u64 spare;
-	__u64 pad[5];
+	__u64 enough;
+	__u64 pad[4];
 };
 
 /*
@@ -224,6 +226,7 @@ ADS_STATIC_ASSERT(sizeof(struct ads_shard) == 64, "a shard is one line");
 ADS_STATIC_ASSERT(__builtin_offsetof(struct ads_shard, free) == 0, "ABI");
 ADS_STATIC_ASSERT(__builtin_offsetof(struct ads_shard, chunk) == 8, "ABI");
 ADS_STATIC_ASSERT(__builtin_offsetof(struct ads_shard, spare) == 16, "ABI");
+ADS_STATIC_ASSERT(__builtin_offsetof(struct ads_shard, enough) == 24, "ABI");
 ADS_STATIC_ASSERT(__builtin_offsetof(struct ads_pool, capacity) == 4, "ABI");
 ADS_STATIC_ASSERT(__builtin_offsetof(struct ads_pool, carved) == 64, "ABI");
 ADS_STATIC_ASSERT(__builtin_offsetof(struct ads_pool, shards) == 128, "ABI");

@@ -489,7 +489,7 @@ static ADS_INLINE void ads_list_free(struct ads_arena *a, struct ads_ref ref, __
 	else if (lender)
 		ads_spare_give(a, ads_pool_of(ref), lender, entry);
 	else
-		ads_pool_retire(a, ads_pool_of(ref), entry);
+		ads_pool_retire(a, ads_pool_of(ref), ref.flags, entry);
 }
 
 /*

@@ -222,7 +222,7 @@ static ADS_INLINE __u64 ads_orderedmap_descend(struct ads_arena *a, struct ads_r
 		if (rc != ADS_OK && rc != ADS_ABSENT)
 			return (__u64)(__u32)rc << 32;
 		if (stale) {
-			ads_pool_retire(a, ads_pool_of(index), (__u32)stale);
+			ads_pool_retire(a, ads_pool_of(index), index.flags, (__u32)stale);
 			stale = 0;
 		}
 		hint = to->prev;

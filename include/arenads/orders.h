@@ -34,7 +34,7 @@
  *	R2   cas     alloc.h: ads_spare_take
  *	R2   store   alloc.h: ads_spare_give
  *	R2   cas     reclaim.h: ads_pool_seal
- *	A2   load    alloc.h: ads_shard_pop, ads_pool_used, ads_pool_return
+ *	A2   load    alloc.h: ads_shard_pop, ads_pool_used, ads_pool_return, ads_pool_return_at_once
  *	A2   load    reclaim.h: ads_shard_empty, ads_pool_drain
  *	A2   load    check.h: ads_check_free (2), ads_check_help
  *	A2   load    reap.h: ads_reap_help
@@ -54,7 +54,7 @@
  *	R3   store   intrusive.h: ads_node_release
  *	R3   cas     hashmap.h: ads_shortcut_link (4)
  *	R3   cas     alloc.h: ads_pool_free, ads_shard_help (2), ads_chunk_help, ads_pool_return
- *	R3   store   alloc.h: ads_pool_return, ads_spare_give
+ *	R3   store   alloc.h: ads_pool_return, ads_pool_return_at_once, ads_spare_give
  *	A3   load    list.h: ads_walk_enter, ads_walk_look
  *	A3   load    hashmap.h: ads_hashmap_detour
  *	A3   load    orderedmap.h: ads_down_alive
@@ -151,7 +151,7 @@
  *
  * 15  the word of an array's chunk: the chunk lies below the populated mark.
  *	R15  cas     alloc.h: ads_block_finish
- *	A15  load    array.h: ads_array_chunk, ads_array_touch
+ *	A15  load    array.h: ads_array_chunk_word, ads_array_touch
  *	A15  load    check.h: ads_array_check (2)
  *	Without it user space finds the chunk beyond the mark that it knows, and reports damage.
  *

@@ -285,7 +285,7 @@ static inline int ads_reap_hand(struct ads_arena *a, const struct ads_owner *lin
 		return ADS_LOST;
 	if (!(link & ADS_LINK_MARK))
 		ads_store(ads_link_of(a, entry), ads_link_set_state(link, ADS_LINK_TAKEN));
-	ads_pool_retire(a, ads_kind_pool(kind, ref), entry);
+	ads_pool_retire(a, ads_kind_pool(kind, ref), ref.flags, entry);
 	return 1;
 }
 
