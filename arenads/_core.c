@@ -1359,6 +1359,28 @@ static __s64 core_array_place(const core_structure *s, __u32 index)
 	return rc ? rc : (__s64)element;
 }
 
+/* --- text ------------------------------------------------------------------------------------------ */
+
+/* Text of the bytes before the first NUL; what is no UTF-8 becomes lone surrogates, as in file names. */
+static PyObject *core_text(PyObject *self, PyObject *raw)
+{
+	Py_ssize_t size;
+	char *bytes;
+
+	(void)self;
+	if (PyBytes_AsStringAndSize(raw, &bytes, &size))
+		return NULL;
+	return PyUnicode_DecodeUTF8(bytes, (Py_ssize_t)strnlen(bytes, (size_t)size), "surrogateescape");
+}
+
+/* For PyCFunction_NewEx: a function that cffi calls gets no object, and gives none. */
+static void *core_text_method(void)
+{
+	static PyMethodDef method = {"text", core_text, METH_O, NULL};
+
+	return &method;
+}
+
 /* What this compiler makes of layout.h, to be compared with BTF and Python. */
 #define FIELD(record, name) {#name, #record, sizeof(((struct record *)0)->name), __builtin_offsetof(struct record, name)}
 #define RECORD(record) {"", #record, sizeof(struct record), 0}
