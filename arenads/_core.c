@@ -164,6 +164,14 @@ static int core_hashmap_update(const core_structure *s, const char *key, const c
 	CORE_BY_KEY(ads_hashmap_update(s->arena, ref, key, value, (enum ads_update_mode)mode, &entry));
 }
 
+static int core_hashmap_update_next(const core_structure *s, const char *key, const char *value, int mode,
+				    __u32 *kept)
+{
+	__u32 entry;
+
+	CORE_BY_KEY(ads_hashmap_update_next(s->arena, ref, key, value, (enum ads_update_mode)mode, &entry, kept));
+}
+
 static int core_hashmap_pop(const core_structure *s, const char *key, char *value)
 {
 	CORE_BY_KEY(ads_hashmap_pop(s->arena, ref, key, value));
@@ -872,19 +880,22 @@ static int core_get_many(const core_structure *s, const char *keys, char *values
 /* Store many; *done: how many before the first error. */
 static int core_update_many(const core_structure *s, const char *keys, const char *values, __u64 count, __u64 *done)
 {
-	__u32 key_size = core_key_size(s);
+	__u32 key_size = core_key_size(s), kept = 0;
+	int rc = count ? ADS_OK : core_is_open(s);
 
 	for (; *done < count; ++*done) {
 		const char *key = keys + *done * key_size, *value = values + *done * s->ref.value_size;
-		int rc;
 
 		core_prefetch(s, key, *done, count);
-		rc = s->kind == ADS_KIND_ORDEREDMAP ? core_orderedmap_update(s, key, value, ADS_ANY)
-						    : core_hashmap_update(s, key, value, s->ref.value_size ? ADS_ANY : ADS_INSERT);
+		rc = s->kind == ADS_KIND_ORDEREDMAP
+			     ? core_orderedmap_update(s, key, value, ADS_ANY)
+			     : core_hashmap_update_next(s, key, value, s->ref.value_size ? ADS_ANY : ADS_INSERT, &kept);
 		if (rc && rc != ADS_EXISTS)
-			return rc;
+			break;
+		rc = ADS_OK;
 	}
-	return count ? ADS_OK : core_is_open(s);
+	ads_hashmap_let_go(s->arena, s->ref, &kept);
+	return rc;
 }
 
 /* Delete many; *done: how many keys before the first error, *deleted: how many of them were there. */

@@ -58,9 +58,9 @@ class Leaf(msgspec.Struct, frozen=True):
 
 
 class Rules(msgspec.Struct, frozen=True):
-    """What there is to do for arrays of a codec: nothing, for most of them but to compare the dtype."""
+    """What there is to do for arrays of a codec: for most, nothing but to compare the dtype."""
 
-    dtype: Any  # of one value, a subarray for an array: to make it takes as long as 100 entries
+    dtype: Any  # as `numpy_dtype` gives it, which takes longer than to store a hundred records
     bits: bytes  # those of members, if there are others
     leaves: tuple[Leaf, ...]
     singly: bool  # a constraint on records or arrays: each record is packed
