@@ -164,6 +164,14 @@ static int core_hashmap_update(const core_structure *s, const char *key, const c
 	CORE_BY_KEY(ads_hashmap_update(s->arena, ref, key, value, (enum ads_update_mode)mode, &entry));
 }
 
+static int core_hashmap_update_next(const core_structure *s, const char *key, const char *value, int mode,
+				    __u32 *kept)
+{
+	__u32 entry;
+
+	CORE_BY_KEY(ads_hashmap_update_next(s->arena, ref, key, value, (enum ads_update_mode)mode, &entry, kept));
+}
+
 static int core_hashmap_pop(const core_structure *s, const char *key, char *value)
 {
 	CORE_BY_KEY(ads_hashmap_pop(s->arena, ref, key, value));
@@ -891,15 +899,13 @@ static int core_get_many(const core_structure *s, const char *keys, char *values
 	return count ? ADS_OK : core_is_open(s);
 }
 
-/* Store one key, of a list an order; `value` is as in the structure's own operation. */
+/* Store one key of an ordered map, or of a list an order. */
 static int core_store(const core_structure *s, const char *key, const char *value, int mode)
 {
 	__u64 order;
 
 	if (s->kind == ADS_KIND_ORDEREDMAP)
 		return core_orderedmap_update(s, key, value, mode);
-	if (s->kind != ADS_KIND_LIST)
-		return core_hashmap_update(s, key, value, mode);
 	memcpy(&order, key, sizeof(order));
 	return core_list_update(s, order, value, mode);
 }
@@ -920,18 +926,21 @@ static int core_delete(const core_structure *s, const char *key)
 static int core_update_many(const core_structure *s, const char *keys, const char *values, int mode, __u64 count,
 			    __u64 *done)
 {
-	__u32 key_size = core_key_size(s);
+	__u32 key_size = core_key_size(s), kept = 0;
+	int rc = count ? ADS_OK : core_is_open(s);
 
 	for (; *done < count; ++*done) {
 		const char *key = keys + *done * key_size, *value = values + *done * s->ref.value_size;
-		int rc;
 
 		core_prefetch(s, key, *done, count);
-		rc = core_store(s, key, value, mode);
+		rc = ads_kind_is_hashed(s->kind) ? core_hashmap_update_next(s, key, value, mode, &kept)
+						 : core_store(s, key, value, mode);
 		if (rc && (rc != ADS_EXISTS || s->kind != ADS_KIND_SET))
-			return rc;
+			break;
+		rc = ADS_OK;
 	}
-	return count ? ADS_OK : core_is_open(s);
+	ads_hashmap_let_go(s->arena, s->ref, &kept);
+	return rc;
 }
 
 /* Delete many; *done: how many keys before the first error, *deleted: how many of them were there. */
@@ -1404,6 +1413,28 @@ static __s64 core_array_place(const core_structure *s, __u32 index)
 		return ADS_READ_ONLY;
 	rc = ads_array_find(s->arena, s->ref, entries, index, &element);
 	return rc ? rc : (__s64)element;
+}
+
+/* --- text ------------------------------------------------------------------------------------------ */
+
+/* Text of the bytes before the first NUL; what is no UTF-8 becomes lone surrogates, as in file names. */
+static PyObject *core_text(PyObject *self, PyObject *raw)
+{
+	Py_ssize_t size;
+	char *bytes;
+
+	(void)self;
+	if (PyBytes_AsStringAndSize(raw, &bytes, &size))
+		return NULL;
+	return PyUnicode_DecodeUTF8(bytes, (Py_ssize_t)strnlen(bytes, (size_t)size), "surrogateescape");
+}
+
+/* For PyCFunction_NewEx: a function that cffi calls gets no object, and gives none. */
+static void *core_text_method(void)
+{
+	static PyMethodDef method = {"text", core_text, METH_O, NULL};
+
+	return &method;
 }
 
 /* What this compiler makes of layout.h, to be compared with BTF and Python. */

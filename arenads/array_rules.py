@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 
     NDArray: TypeAlias = numpy.ndarray[Any, Any]
 
-__all__ = ["enforce"]
+__all__ = ["enforce", "rules_of"]
 
 
 class Leaf(msgspec.Struct, frozen=True):
@@ -58,8 +58,9 @@ class Leaf(msgspec.Struct, frozen=True):
 
 
 class Rules(msgspec.Struct, frozen=True):
-    """What there is to do for arrays of a codec: nothing, for most of them."""
+    """What there is to do for arrays of a codec: for most, nothing but to compare the dtype."""
 
+    dtype: Any  # as `numpy_dtype` gives it, which takes longer than to store a hundred records
     bits: bytes  # those of members, if there are others
     leaves: tuple[Leaf, ...]
     singly: bool  # a constraint on records or arrays: each record is packed
@@ -72,6 +73,7 @@ def rules_of(codec: Codec[Any]) -> Rules:
         bits = member_bits(codec.schema)
         found = list(_leaves(codec.schema.type, codec.shape, Leaf("", 0, (), (), _WHOLE, ())))
         codec.array_rules = rules = Rules(
+            numpy_dtype(codec.schema),
             b"" if bits.count(0xFF) == len(bits) else bits,
             tuple(leaf for leaf in found if _has_rules(leaf)),
             any(_is_compound(leaf) for leaf in found),
@@ -148,11 +150,11 @@ def enforce(codec: Codec[Any], array: NDArray, what: str) -> NDArray:
     SchemaError
         A constraint is not kept, or a bool is neither 0 nor 1; `index` and `field` say which.
     """
-    import numpy
-
     rules = rules_of(codec)
     if not len(array) or not (rules.bits or rules.leaves or rules.singly):
         return array
+    import numpy
+
     rows = numpy.ndarray((len(array), codec.size), "u1", array)
     if rules.bits:
         rows = rows & numpy.frombuffer(rules.bits, "u1")

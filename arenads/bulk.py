@@ -7,10 +7,9 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from arenads._core import ffi
-from arenads.array_rules import enforce
+from arenads.array_rules import enforce, rules_of
 from arenads.codec import Codec
 from arenads.errors import ArenadsError, SchemaError
-from arenads.numpy_dtype import numpy_dtype
 from arenads.snapshot import Snapshot
 
 if TYPE_CHECKING:
@@ -86,9 +85,7 @@ def pack_many(codec: Codec[Any], values: Any, what: str) -> Packed:
 
 def _fitted(codec: Codec[Any], array: NDArray, what: str) -> NDArray:
     """Return an array of the codec's own dtype, contiguous."""
-    import numpy
-
-    wanted = numpy_dtype(codec.schema)
+    wanted = rules_of(codec).dtype
     tail = wanted.shape
     if array.ndim != 1 + len(tail) or array.shape[1:] != tail:
         words = ", ".join(map(str, ("n", *tail)))
@@ -99,7 +96,9 @@ def _fitted(codec: Codec[Any], array: NDArray, what: str) -> NDArray:
         )
     if array.dtype != wanted.base:
         array = _converted(array, wanted.base, what)
-    return enforce(codec, numpy.ascontiguousarray(array), what)
+    if not array.flags.c_contiguous:
+        array = array.copy()
+    return enforce(codec, array, what)
 
 
 def _converted(array: NDArray, wanted: numpy.dtype[Any], what: str) -> NDArray:
@@ -166,7 +165,7 @@ def unpacked_array(codec: Codec[Any], memory: Any, count: int) -> NDArray:
     """Return records as an array on the same memory."""
     import numpy
 
-    dtype = numpy_dtype(codec.schema)
+    dtype = rules_of(codec).dtype
     if not count:
         return numpy.empty((0, *dtype.shape), dtype.base)
     return numpy.frombuffer(memory, dtype.base).reshape(count, *dtype.shape)

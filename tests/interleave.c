@@ -82,7 +82,7 @@ struct state {
 
 /*
  * G get, I insert, R replace, U update, D delete, each with a key; S iterate over all, Sw in a sweep;
- * P push at the head; W double a map's shortcuts; L length; A allocate an object, F free
+ * K update as one of a row, which keeps what it replaces, and k end the row; P push at the head; W double a map's shortcuts; L length; A allocate an object, F free
  * object a, b ... of the setup, f free the object allocated last; B allocate a block; Q, q push
  * to and pop from the queue; N, n add and find a name. In a start state: ! a program
  * that never goes on has taken its CPU's spare entry.
@@ -728,6 +728,13 @@ static void run_op(struct op *op, __u32 *object)
 		ads_hashmap_grow(&arena, ref.offset); /* if it cannot, all goes on as before */
 		rc = ADS_OK;
 		break;
+	case 'K':
+		rc = ads_hashmap_update_next(&arena, ref, &keys[(op->key - 'a') & 3], value, ADS_ANY, &at, object);
+		break;
+	case 'k':
+		ads_hashmap_let_go(&arena, ref, object);
+		rc = ADS_OK;
+		break;
 	case 'A':
 		rc = ads_pool_alloc(&arena, ref, &at);
 		op->id = at;
@@ -884,7 +891,7 @@ static void model_remove(struct model *m, int at)
 
 static int changes_entries(const struct op *op)
 {
-	return !!strchr(exploration ? exploration->changes : "IRUDPAFf", op->verb);
+	return !!strchr(exploration ? exploration->changes : "IRUKkDPAFf", op->verb);
 }
 
 /* Entries that others may have had in their hands while `op` ran. */
@@ -1003,6 +1010,7 @@ static int model_apply(struct model *m, const struct op *op)
 		return pending ? 0 : op->rc == ADS_OK || (op->rc == ADS_NO_MEMORY && state->room);
 	case 'W':
 		return !pending;
+	case 'k':
 	case 'X':
 		return pending || op->rc == ADS_OK;
 	case 'L':
@@ -1713,6 +1721,7 @@ static const struct state map_hands[] = {
 	{"has unlinked", "Ia Ib Ic Db Da/3", 16, 0},
 	{"about to give back", "Ia Ib Ic Db Da/5", 16, 0},
 	{"is filling one to replace with", "Ia Ib Ic Db Rc/5", 16, 0},
+	{"about to keep what it has replaced", "Ia Ib Ic Db Kc/12", 16, 0},
 };
 
 static const struct state pool_hands[] = {
@@ -1837,7 +1846,8 @@ static void explore_reaping(const struct state *states, int count, const char *c
 
 static void explore_map_reaping(void)
 {
-	static const char *const others[] = {"Ia", "Da", "Ra", "Ib", "Id", "Rc", "Dc", "Ia Da", "Da Ia", "Id Dd", "S", "Sw", NULL};
+	static const char *const others[] = {"Ia", "Da", "Ra", "Ib", "Id", "Rc", "Dc", "Ia Da", "Da Ia", "Id Dd", "Ka Kc k",
+					     "S", "Sw", NULL};
 
 	explore_reaping(map_hands, COUNT(map_hands), others);
 }
@@ -1921,6 +1931,24 @@ static void explore_map_three(void)
 		for (j = 0; j < COUNT(states); j++)
 			run_scenario(map_state(states[j]), triples[i][0], triples[i][1], triples[i][2], same_cpu,
 				     &three_actors);
+}
+
+/* Updates in a row, each of which takes what the one before has replaced, against all that may meet it. */
+static void explore_map_rows(void)
+{
+	static const char *const rows[] = {"Ka Kc k", "Ka Kb k", NULL};
+	static const char *const others[] = {"Ga", "Ra Ra", "Da Ia", "Dc", "Sw", "Ka Kc k", NULL};
+	static const char *const states[] = {"full", "equal hashes", "free entries", "one entry deleted but linked"};
+	static const struct limits limits = {2, 1, 0};
+	int i, j, k;
+
+	for (i = 0; rows[i]; i++)
+		for (j = 0; others[j]; j++)
+			for (k = 0; k < COUNT(states); k++) {
+				if (others[j][0] != 'K') /* BPF programs have no rows */
+					run_scenario(map_state(states[k]), rows[i], others[j], NULL, same_cpu, &limits);
+				run_scenario(map_state(states[k]), rows[i], others[j], NULL, other_cpus, &limits);
+			}
 }
 
 /* The length is exact if it is read twice without a change between; it is read four times, so
@@ -2027,6 +2055,7 @@ static const struct {
 	void (*explore)(void);
 } groups[] = {
 	{"map-pairs", MAP, explore_map_pairs},	     {"map-programs", MAP, explore_map_programs},
+	{"map-rows", MAP, explore_map_rows},
 	{"map-three", MAP, explore_map_three},	     {"map-length", MAP, explore_map_length},
 	{"list-pairs", LIST, explore_list_pairs},    {"list-programs", LIST, explore_list_programs},
 	{"list-three", LIST, explore_list_three},    {"pool-pairs", POOL, explore_pool_pairs},

@@ -163,7 +163,7 @@ MISTAKES = (
         "an entry is published before it is filled",
         "map",
         {
-            "ads_copy_in(a, *entry + ads_entry_value_offset(ref), value, ref.value_size);": (
+            "ads_copy_in(a, entry + ads_entry_value_offset(ref), value, ref.value_size);": (
                 "(void)value;"
             ),
             "*entry = w->held; ads_hand_clear(a); return ADS_OK; } } else {": (
@@ -171,6 +171,16 @@ MISTAKES = (
                 "ref.value_size); return ADS_OK; } } else {"
             ),
         },
+    ),
+    Mistake(
+        "an entry that is kept for the next of a row is in no hand",
+        "map-rows",
+        {"ads_hand_take(a, ads_pool_of(ref).offset, entry, ads_link_later(was));": ""},
+    ),
+    Mistake(
+        "an entry that is kept for the next of a row still passes for one that was deleted",
+        "map-rows",
+        {"ads_store_release(link, ads_link_set_state(was, ADS_LINK_TAKEN)); /* R3: as when": "/*"},
     ),
     Mistake(
         "a value is not looked at again after it was copied",

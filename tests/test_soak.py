@@ -726,7 +726,7 @@ FAULTS = (
         "a lock that its holder dies with",
         "hashmap.h",
         "hash = ads_hashmap_hash(a, ref, key); rc = ads_list_store_at(a,"
-        " ads_hashmap_bucket(a, ref, hash), ref.offset, ref, hash, key, value, mode, entry);",
+        " ads_hashmap_bucket(a, ref, hash), ref.offset, ref, hash, key, value, mode, entry, kept);",
         """hash = ads_hashmap_hash(a, ref, key);
         __u64 __arena *lock = &ads_collection_of(a, ref)->pad[0];
         __u32 i;
@@ -737,7 +737,7 @@ FAULTS = (
         if (i == 10000)
             return ADS_BUDGET;
         rc = ads_list_store_at(a, ads_hashmap_bucket(a, ref, hash), ref.offset, ref, hash, key,
-                               value, mode, entry);
+                               value, mode, entry, kept);
         if (!ADS_BPF)
             ads_store_release(lock, 0);""",
     ),

@@ -540,7 +540,7 @@ static inline int ads_directory_add(struct ads_arena *a, const char *name, struc
 		return rc;
 	rc = ADS_BUDGET;
 	for (ads_loop(i)) {
-		rc = ads_list_store_at(a, ads_list_head(ref), 0, ref, hash, key, value, ADS_INSERT, &entry);
+		rc = ads_list_store_at(a, ads_list_head(ref), 0, ref, hash, key, value, ADS_INSERT, &entry, 0);
 		if (rc != ADS_EXISTS)
 			break;
 		rc = ads_list_get_at(a, ads_list_head(ref), 0, ref, hash, key, &found);

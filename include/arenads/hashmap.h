@@ -23,7 +23,8 @@
  *                  once. Lookup, get and iteration work through a read-only mapping.
  * Cost             lookup: the header's line (hot), the shortcut's line, one line an entry
  *                  passed (1.25 on average when half the shortcuts are used), no atomics.
- *                  insert, delete, replace: that and 2 CAS, and 1 CAS on the pool's line.
+ *                  insert, delete, replace: that and 2 CAS, and 1 CAS on the pool's line; to replace
+ *                  many in a row: that and 2 CAS.
  * Commit           one CAS, in list.h.
  * Death            as in list.h: at most one leaked entry, never a wrong answer.
  * Memory runs out  ADS_NO_MEMORY: the arena has nothing populated. ADS_FULL: max_entries
@@ -252,9 +253,14 @@ static ADS_INLINE int ads_hashmap_get(struct ads_arena *a, struct ads_ref ref, c
 	return rc == ADS_OK || rc == ADS_ABSENT ? rc : ads_count(a, ref.offset, rc);
 }
 
-/* Store key -> value; see enum ads_update_mode. *entry: who holds the key now. */
-static ADS_INLINE int ads_hashmap_update(struct ads_arena *a, struct ads_ref ref, const void *key,
-					 const void *value, enum ads_update_mode mode, __u32 *entry)
+/*
+ * Store one of many keys in a row. The entry that a replacement has freed is *kept and the next one takes
+ * it, which spares the pool both: 0 before the first, and ads_hashmap_let_go() after the last, whatever it
+ * returned. Nothing else may be changed in the arena by this thread in between. User space.
+ */
+static ADS_INLINE int ads_hashmap_update_next(struct ads_arena *a, struct ads_ref ref, const void *key,
+					      const void *value, enum ads_update_mode mode, __u32 *entry,
+					      __u32 *kept)
 {
 	int rc = ads_may_change(a, ref.offset);
 	__u64 hash;
@@ -262,11 +268,26 @@ static ADS_INLINE int ads_hashmap_update(struct ads_arena *a, struct ads_ref ref
 	if (rc)
 		return rc;
 	hash = ads_hashmap_hash(a, ref, key);
-	rc = ads_list_store_at(a, ads_hashmap_bucket(a, ref, hash), ref.offset, ref, hash, key, value, mode, entry);
+	rc = ads_list_store_at(a, ads_hashmap_bucket(a, ref, hash), ref.offset, ref, hash, key, value, mode, entry, kept);
 	/* One entry in 64 looks after the load: growth that finds no memory costs little then. */
 	if (rc == ADS_OK && ADS_UNLIKELY(!(hash >> 32 & 63)) && ads_hashmap_crowded(a, ref))
 		ads_hashmap_grow(a, ref.offset);
 	return rc == ADS_OK || rc == ADS_ABSENT || rc == ADS_EXISTS ? rc : ads_count(a, ref.offset, rc);
+}
+
+/* Give back the entry that ads_hashmap_update_next() has kept, if it has. */
+static ADS_INLINE void ads_hashmap_let_go(struct ads_arena *a, struct ads_ref ref, __u32 *kept)
+{
+	if (*kept)
+		ads_pool_give(a, ads_pool_of(ref), *kept);
+	*kept = 0;
+}
+
+/* Store key -> value; see enum ads_update_mode. *entry: who holds the key now. */
+static ADS_INLINE int ads_hashmap_update(struct ads_arena *a, struct ads_ref ref, const void *key,
+					 const void *value, enum ads_update_mode mode, __u32 *entry)
+{
+	return ads_hashmap_update_next(a, ref, key, value, mode, entry, 0);
 }
 
 /* Delete a key; `value`, if not NULL, receives what it was. */

@@ -418,6 +418,19 @@ static ADS_INLINE int ads_list_get_at(struct ads_arena *a, __u32 start, __u32 ma
 	return ads_list_get_from(a, ads_list_seek_to_read, map, start, ref, hash, key, value);
 }
 
+/* Fill a private entry. R13, for those who still look at it as a deleted one if it was not in the pool since:
+ * the walk has seen it unlinked. */
+static ADS_INLINE void ads_entry_fill(struct ads_arena *a, struct ads_ref ref, __u32 entry, __u64 hash, const void *key,
+				      const void *value)
+{
+	if (ads_by_user())
+		ads_store_release(&ads_at(a, struct ads_entry, entry)->hash, hash); /* R13 */
+	else
+		ads_store(&ads_at(a, struct ads_entry, entry)->hash, hash);
+	ads_copy_in(a, entry + 16, key, ref.key_size);
+	ads_copy_in(a, entry + ads_entry_value_offset(ref), value, ref.value_size);
+}
+
 /* Take an entry and fill it; it is private until a CAS publishes it. Replacing may take a
  * spare one; *lender: see ads_spare_take(), 0: it is another. */
 static ADS_INLINE int ads_entry_make(struct ads_arena *a, struct ads_ref ref, __u64 hash, const void *key,
@@ -437,9 +450,7 @@ static ADS_INLINE int ads_entry_make(struct ads_arena *a, struct ads_ref ref, __
 		rc = ads_pool_take(a, ads_pool_of(ref), replacing, entry);
 	if (rc)
 		return rc;
-	ads_store(&ads_at(a, struct ads_entry, *entry)->hash, hash);
-	ads_copy_in(a, *entry + 16, key, ref.key_size);
-	ads_copy_in(a, *entry + ads_entry_value_offset(ref), value, ref.value_size);
+	ads_entry_fill(a, ref, *entry, hash, key, value);
 	return ADS_OK;
 }
 
@@ -493,23 +504,43 @@ static ADS_INLINE void ads_list_free(struct ads_arena *a, struct ads_ref ref, __
 }
 
 /*
+ * Keep an entry that this caller has marked and that is to be freed, as one that it has taken: not where
+ * entries wait before they are used again. Both hands name it meanwhile, with the versions of before and after.
+ */
+static ADS_INLINE void ads_entry_keep(struct ads_arena *a, struct ads_ref ref, __u32 entry)
+{
+	__u64 __arena *link = ads_link_of(a, entry);
+	__u64 was = ads_load(link);
+
+	ads_pool_outlive(a, ads_pool_of(ref), entry);
+	ads_hand_take(a, ads_pool_of(ref).offset, entry, ads_link_later(was));
+	ads_store_release(link, ads_link_set_state(was, ADS_LINK_TAKEN)); /* R3: as when it is returned */
+	ads_hand_pass(a);
+}
+
+/*
  * Store (hash, key) -> value in the list of `ref`, a part of `of`. *entry becomes the entry that now holds the
  * key: the new one, or with ADS_EXISTS the one that was there. *life: 1 + the new entry's. `w` says where to
  * begin and is changed: in BPF, memory that came as an argument costs the verifier least, which keeps no track of it.
+ * `kept`, if not NULL: *kept is an entry that the call before has replaced, or 0. It is used or given back, and
+ * becomes the one that this call has replaced.
  */
 static ADS_INLINE int ads_list_store_from(struct ads_arena *a, ads_seek seek, const struct ads_ref *of, __u32 how,
 					  __u32 again, struct ads_walk *w, struct ads_ref ref, __u64 hash,
 					  const void *key, const void *value, enum ads_update_mode mode, __u32 *entry,
-					  __u32 *life)
+					  __u32 *life, __u32 *kept)
 {
 	struct ads_pool_ref pool = ads_pool_of(ref);
-	__u64 made_to_replace = ads_unknown(0);
+	int unfilled = kept && *kept;
+	__u64 made_to_replace = unfilled ? 1 : ads_unknown(0);
 	__u32 lender = 0;
 	__u64 replaced = ads_unknown(0); /* it has happened: what is left is to free this one */
 	__u32 i;
 	int rc = ADS_BUDGET;
 
-	w->held = (__u32)ads_unknown(0);
+	w->held = unfilled ? *kept : (__u32)ads_unknown(0);
+	if (kept)
+		*kept = 0;
 	for (ads_loop(i)) {
 		rc = seek(a, of, hash, key, how, w);
 		how = again;
@@ -543,7 +574,12 @@ static ADS_INLINE int ads_list_store_from(struct ads_arena *a, ads_seek seek, co
 			}
 			if (pool.life) /* while nobody else can end it */
 				*life = (__u32)ads_load(ads_at(a, __u64, w->held + pool.life)) + 1;
+		} else if (unfilled) {
+			ads_entry_fill(a, ref, w->held, hash, key, value);
+			if (pool.life)
+				*life = (__u32)ads_load(ads_at(a, __u64, w->held + pool.life)) + 1;
 		}
+		unfilled = 0;
 		if (rc == ADS_ABSENT) {
 			ads_entry_aim(a, w->held, w->entry);
 			/* Commit of insert. R3: the entry's words are visible before it is linked. */
@@ -570,7 +606,12 @@ static ADS_INLINE int ads_list_store_from(struct ads_arena *a, ads_seek seek, co
 		rc = ADS_BUDGET;
 	}
 	if (replaced) {
-		ads_list_free(a, ref, (__u32)replaced, lender, rc);
+		if (kept && (rc == ADS_OK || rc == ADS_ABSENT) && !(ref.flags & ADS_GRACE)) {
+			ads_entry_keep(a, ref, (__u32)replaced);
+			*kept = (__u32)replaced;
+		} else {
+			ads_list_free(a, ref, (__u32)replaced, lender, rc);
+		}
 		return ADS_OK;
 	}
 	if (w->held)
@@ -581,13 +622,13 @@ static ADS_INLINE int ads_list_store_from(struct ads_arena *a, ads_seek seek, co
 
 static ADS_INLINE int ads_list_store_at(struct ads_arena *a, __u32 start, __u32 map, struct ads_ref ref, __u64 hash,
 					const void *key, const void *value, enum ads_update_mode mode,
-					__u32 *entry)
+					__u32 *entry, __u32 *kept)
 {
 	struct ads_walk w = ads_walk_from(start);
 	__u32 life;
 
 	return ads_list_store_from(a, ads_list_seek_to_write, &ref, map, map, &w, ref, hash, key, value, mode, entry,
-				   &life);
+				   &life, kept);
 }
 
 /*
@@ -813,7 +854,7 @@ static ADS_INLINE int ads_list_update(struct ads_arena *a, struct ads_ref ref, _
 
 	if (rc)
 		return rc;
-	rc = ads_list_store_at(a, ads_list_head(ref), 0, ref, order, 0, value, mode, entry);
+	rc = ads_list_store_at(a, ads_list_head(ref), 0, ref, order, 0, value, mode, entry, 0);
 	return rc == ADS_OK || rc == ADS_ABSENT || rc == ADS_EXISTS ? rc : ads_count(a, ref.offset, rc);
 }
 

@@ -372,7 +372,7 @@ static ADS_INLINE __u64 ads_orderedmap_raise_level(struct ads_arena *a, const st
 	w->hash = (__u64)w->life << 32 | w->start; /* kept there, not on the stack: no seek changes it */
 	if (ads_list_store_from(a, seek, ref, level | ADS_SEEK_INDEX | ADS_SEEK_WRITE | ADS_SEEK_CLEAN,
 				level | ADS_SEEK_INDEX | ADS_SEEK_WRITE, w, index, order, key, &w->hash, ADS_ANY,
-				&w->start, &life))
+				&w->start, &life, 0))
 		return 0;
 	if (ads_down_alive(a, level == 1 ? *ref : index, w->hash))
 		return (__u64)life << 32 | w->start;
@@ -461,7 +461,7 @@ static ADS_INLINE int ads_orderedmap_store(struct ads_arena *a, struct ads_ref r
 
 	if (!rc) {
 		rc = ads_list_store_from(a, seek, &ref, ADS_SEEK_WRITE | ADS_SEEK_CLEAN, ADS_SEEK_WRITE, w, ref,
-					 order, key, value, mode, &entry, &life);
+					 order, key, value, mode, &entry, &life, 0);
 		ads_hand_clear(a);
 		rc = ads_orderedmap_result(a, ref, rc);
 	}

@@ -47,6 +47,7 @@
  *
  * 3  link words, of entries and of shortcuts: what they lead to has been written.
  *	R3   cas     list.h: ads_walk_look, ads_walk_unlink, ads_list_store_from (2), ads_list_delete_from, ads_list_push
+ *	R3   store   list.h: ads_entry_keep
  *	R3   cas     orderedmap.h: ads_orderedmap_descend
  *	R3   cas     intrusive.h: ads_node_settle, ads_node_delete (2), ads_nodes_link
  *	R3   cas     check.h: ads_check_nodes
@@ -133,6 +134,7 @@
  *
  * 13  hash, key and value of an entry that is used again: its link has changed before.
  *	R13  store   alloc.h: ads_shard_push
+ *	R13  store   list.h: ads_entry_fill
  *	R13  cas     alloc.h: ads_shard_pop_top (2), ads_spare_take
  *	R13  cas     intrusive.h: ads_node_claim
  *	F13  fence   list.h: ads_walk_look, ads_walk_find, ads_list_get_from, ads_list_first, ads_scan_step (2)

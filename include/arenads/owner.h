@@ -13,7 +13,8 @@
  *	where    inode of the pid namespace that the id is of
  *	pool     offset of the pool whose entries are in hand
  *	hand[0]  {version:32, entry:27, aimed:1}: taken from the pool, not published yet
- *	hand[1]  the same: deleted by us, not given back yet
+ *	hand[1]  the same: deleted by us, not given back yet. One that is kept to be used next is in hand[0]
+ *		 too, with the version that its link gets: whichever it has, it is ours
  *
  * After a death nobody can ask whether that CAS happened, so user space says it in the entry's
  * link word as well, where BPF programs, which cannot die, need not:
@@ -68,6 +69,7 @@ static ADS_INLINE __u32 ads_owners(struct ads_arena *a, __u32 *first)
 #define ads_hand_take(arena, pool, entry, version) ((void)(version))
 #define ads_hand_aim(arena, entry, version) ((void)(version))
 #define ads_hand_delete(arena, pool, entry, version) ((void)(version))
+#define ads_hand_pass(arena) ((void)(arena))
 #define ads_hand_clear(arena) ((void)(arena))
 
 #define ADS_INITIAL_PID_NAMESPACE 0xeffffffcu
@@ -276,6 +278,15 @@ static ADS_INLINE void ads_hand_delete(struct ads_arena *a, __u32 pool, __u32 en
 		return;
 	ads_hand_store(&line->pool, pool);
 	ads_hand_store(&line->hand[1], (__u64)version << 32 | entry);
+}
+
+/* The entry that we have deleted is in the other hand now, taken. */
+static ADS_INLINE void ads_hand_pass(struct ads_arena *a)
+{
+	struct ads_owner *line = ads_by_user() ? ads_owner_line(a) : 0;
+
+	if (line)
+		ads_hand_store(&line->hand[1], 0);
 }
 
 static ADS_INLINE void ads_hand_clear(struct ads_arena *a)
