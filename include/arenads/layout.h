@@ -499,6 +499,12 @@ static ADS_INLINE int ads_kind_is_hashed(__u32 kind)
 	return kind == ADS_KIND_HASHMAP || kind == ADS_KIND_SET;
 }
 
+/* Whether a kind has a table that grows, of shortcuts or of hints. */
+static ADS_INLINE int ads_kind_has_table(__u32 kind)
+{
+	return ads_kind_is_hashed(kind) || kind == ADS_KIND_ORDEREDMAP;
+}
+
 /* Whether the structure at an offset may be changed: ADS_OK, ADS_READ_ONLY or ADS_REMOVED. */
 static ADS_INLINE int ads_may_change(struct ads_arena *a, __u32 structure)
 {
