@@ -20,21 +20,28 @@
  * life is that of the hint: then it was in the list, with that link. All else is as in list.h, and a
  * missing or stale hint costs steps, never the answer. Who writes and meets a stale one deletes it.
  *
+ * Beside them a table of hints to keys, in the words of a hash table, so that who looks for a key that is
+ * there does not walk down at all. The line of 8 words that a key's hash chooses holds hints of the same kind, with
+ * five bits of the hash each; a key has one from its insert on, or from the first lookup without one. The table
+ * doubles as a hash map's does (grow.h); a hint in an older table comes into the newest when it is used.
+ *
  * An integer's order is the number itself, with the sign bit turned over if it is signed; such a map
  * stores no keys but the order (key_size is 0). A byte string's order is its first 8 bytes, most
  * significant first; equal ones are told apart by the whole key.
  *
  * Who may call     BPF (any program, any nesting, not sleepable too) and user space, all at
  *                  once. Reading works through a read-only mapping.
- * Cost             find: about 4 lines a level, one level for each factor of 8 in the entries, no
- *                  atomics. insert, delete: that, 2 CAS and 1 CAS on the pool's line; one time in 8
- *                  again for the towers. first, pop_first: no levels. In BPF the verifier looks at 10 000
+ * Cost             find of a key that is there: 2 lines, no atomics. Without a hint, and for a key that is
+ *                  not there: about 8 lines a level, one level for each factor of 8 in the entries. insert,
+ *                  delete: that, 2 CAS and 1 CAS on the pool's line, and the hint's line; one time in 8
+ *                  again for the towers. first, pop_first: no levels. Memory: 16 to 32 bytes of hints an
+ *                  entry. In BPF the verifier looks at 10 000
  *                  instructions for each operation that reads, 20 000 to 90 000 for one that writes; what
  *                  maps and operations share it looks at once.
  * Commit           one CAS, in list.h.
- * Death            as in list.h; towers may lack a hint or keep a stale one.
+ * Death            as in list.h; hints may be missing or stale.
  * Memory runs out  ADS_NO_MEMORY, ADS_FULL: counted, nothing changed. A hint for which there is no
- *                  memory is left out.
+ *                  memory is left out, and the table stays as large as it is.
  * Budget runs out  ADS_BUDGET, counted: not an answer.
  * Limits           keys up to 512 bytes, values up to 64 KiB; above some millions of entries the
  *                  highest level grows long. Pointers into entries: as in hashmap.h.
