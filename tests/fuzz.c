@@ -361,7 +361,7 @@ static void grow_map(const struct structure *s)
 	char key[ADS_MAX_KEY], value[512];
 	__u32 i;
 
-	ads_hashmap_grow(&arena, s->ref.offset);
+	ads_table_grow(&arena, s->ref.offset);
 	for (i = 2; i < 300; i++) {
 		key_of(s, i * 7, key);
 		dying((int)(i % 5), ads_hashmap_get(&arena, s->ref, key, value));
@@ -649,7 +649,7 @@ static void make_image(int number, int fd)
 	if (number == 3) { /* a table claimed, nothing else done */
 		key_of(&structures[2], 1, key);
 		value_of(value, 1);
-		dying(1, ads_hashmap_grow(&arena, structures[1].ref.offset));
+		dying(1, ads_table_grow(&arena, structures[1].ref.offset));
 	}
 	cpu = 0;
 	for (died = 0; by_user && died + 1 < OWNERS;) { /* each with something in hand */
@@ -1312,7 +1312,7 @@ static void write_structure(const struct structure *s)
 			attempt("pop", ads_hashmap_pop(&arena, s->ref, buffers.key, below(2) ? buffers.value : 0));
 		}
 		if (!below(4))
-			attempt("grow", ads_hashmap_grow(&arena, s->ref.offset));
+			attempt("grow", ads_table_grow(&arena, s->ref.offset));
 		if (s->ref.flags & ADS_GRACE)
 			attempt_number("reclaim", ads_collection_reclaim(&arena, s->ref));
 		break;

@@ -725,7 +725,7 @@ static void run_op(struct op *op, __u32 *object)
 		rc = ADS_OK;
 		break;
 	case 'W':
-		ads_hashmap_grow(&arena, ref.offset); /* if it cannot, all goes on as before */
+		ads_table_grow(&arena, ref.offset); /* if it cannot, all goes on as before */
 		rc = ADS_OK;
 		break;
 	case 'K':

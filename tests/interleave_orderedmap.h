@@ -20,7 +20,7 @@ static void create_orderedmap(void)
 	for (seed = 1, i = 0; i < 4; seed++) {
 		ads_at(&arena, struct ads_header, ref.offset)->seed = seed;
 		for (i = 0; i < 4; i++)
-			if (ads_orderedmap_height(&arena, ref, (__u64)(10 + i), 0) != heights[i])
+			if (ads_orderedmap_height(ads_orderedmap_hash(&arena, ref, (__u64)(10 + i), 0)) != heights[i])
 				break;
 	}
 	/* The other seed decides nothing: the same in every run. */
@@ -151,8 +151,9 @@ static const struct state orderedmap_states[] = {
 	{"full", "Ia Ic", 2, 0},
 	{"deleted but linked", "Ia Ic Id Dc/2", 16, 0},
 	{"deleted, its hints are not", "Ia Ic Id Dc/8", 16, 0},
-	{"deleted, a tower begun to go", "Ia Ic Id Dc/9", 16, 0},
-	{"stored, its hint is not", "Ia Id Ic/9", 16, 0},
+	{"deleted, a tower begun to go", "Ia Ic Id Dc/10", 16, 0},
+	{"deleted, a hint leads to what is free", "Ia Ib Ic Db/7", 16, 0},
+	{"stored, its hints are not", "Ia Id Ic/9", 16, 0},
 	{"replaced, its hints are not", "Ia Ic Id Rc/13", 16, 0},
 	{"no memory for towers", "Ib M0", 18, 2},
 };
@@ -166,6 +167,7 @@ static void explore_orderedmap(void)
 		{"Ga", "Da Ia"}, {"Gd", "Dc Ic"}, {"Gd", "Dc Ib Ic"}, {"Id", "Dc Ia"}, {"Dd", "Dc Ib"}, {"Vb", "Dc Ib"},
 		{"M", "Ia Da"}, {"M M", "M"}, {"M", "Da Ia"}, {"S", "Dc Ib"}, {"S", "Da Ic"}, {"Rd", "Dc Id"},
 		{"Dd", "Rc Dc"}, {"Ic", "Dc Ic"}, {"Uc", "Uc Dc"}, {"Ud", "Ra Da Ib"}, {"X", "Ib Dd"},
+		{"Da", "S Ga"}, {"Ib", "Gb S"},
 	};
 	static const char *const triples[][3] = {
 		{"M", "M", "Ia"}, {"Dc", "Id", "Gd"}, {"Ic", "Dc", "Ud"}, {"Da", "Dc", "Dd"}, {"X", "Dd", "Gd"},

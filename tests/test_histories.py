@@ -520,7 +520,7 @@ MISTAKES = (
         "a value is not looked at again after it was copied",
         "full map",
         {
-            "if (ads_load(ads_link_of(a, w.entry)) == w.link) return ADS_OK;": "return ADS_OK;",
+            "return ads_load(ads_link_of(a, w->entry)) == w->link; }": "return 1; }",
         },
     ),
     Mistake(
@@ -550,6 +550,8 @@ MISTAKES = (
         "large ordered map",
         {
             "(__u32)ads_load(ads_at(a, __u64, (__u32)down + pool.life)) + 1 == down >> 32;": "1;",
+            "return same && !(w->link & ADS_LINK_MARK) && (__u32)ads_load(ads_at(a, __u64, entry "
+            "+ pool.life)) + 1 == hint >> 32;": "return same && !(w->link & ADS_LINK_MARK);",
             "(__u32)ads_load(ads_at(a, __u64, w->start + pool.life)) + 1 != w->life)": "0)",
         },
     ),

@@ -415,7 +415,21 @@ class Ordered:
     def entry(self, key: int) -> int:
         result, _ = self.bench.run("ordered_get", self.offset, key=key)
         assert result == 0
-        return self.bench.accesses[-1].address
+        return max(a.address for a in self.bench.accesses if a.value == 20 * key) - SECOND
+
+    def tables(self) -> Iterator[range]:
+        """The places of the hints to keys, the newest first."""
+        table = self.word(self.offset + 24)
+        while table:
+            first = (table & 0xFFFF_FFFF) + 64
+            yield range(first, first + (8 << (64 - (table >> 32))), 8)
+            table = self.word(table & 0xFFFF_FFFF)
+
+    def forget(self) -> None:
+        """Take all hints to keys away, so that a lookup goes down the towers."""
+        for table in self.tables():
+            for at in table:
+                struct.pack_into("<Q", self.bench.machine.arena, at, 0)
 
     def plain(self) -> int:
         """A key in the middle without a tower, whose predecessor has none either."""
@@ -448,23 +462,52 @@ def check_ordered_descent(bench: Bench, hint: int, entry: int) -> int:
 
 def test_a_reader_of_an_ordered_map(bench: Bench) -> None:
     ordered = Ordered(bench)
+    assert ordered.map[70] == Pair(700, 1400)  # now its hint is in the newest table
+    result, step = bench.run("ordered_get", ordered.offset, key=70)
+    assert (result, step.first, step.second) == (0, 700, 1400)
+    done = bench.accesses
+    assert only_reads(done)
+    entry = done[-1].address
+    newest = next(ordered.tables())
+    hint = next(i for i, a in enumerate(done) if a.address in newest and a.value >> 32)
+    assert done[hint].value & 0xFFFF_FFE0 == entry
+    table = bench.only("load", ordered.offset + 24)
+    glance, order = bench.all("load", entry + 8)
+    link, again = bench.all("load", entry)
+    life = bench.only("load", entry + LIFE)
+    values = bench.only("load", entry + FIRST), bench.only("load", entry + SECOND)
+    assert bench.ordered(table, hint)  # A6
+    assert hint < glance and bench.ordered(hint, link)  # F23
+    assert bench.ordered(link, order, life)  # A3, F17
+    assert life < min(values) and bench.ordered(max(values), again)  # F13
+    assert again == len(done) - 1
+
+
+def test_a_reader_of_an_ordered_map_without_a_hint(bench: Bench) -> None:
+    ordered = Ordered(bench)
     key, hint = next((key, at) for key, at in ordered.hints().items() if key > 20)
     left = ordered.entry(key)
     following = key + 1  # what is looked for is one step behind the entry under the hint
+    ordered.forget()
     result, step = bench.run("ordered_get", ordered.offset, key=following)
     assert (result, step.first, step.second) == (0, 10 * following, 20 * following)
     done = bench.accesses
-    assert only_reads(done)
+    assert only_reads(done[:-1])
     begun = check_ordered_descent(bench, hint, left)
-    entry = done[-1].address
+    entry = done[-1].value & 0xFFFF_FFE0
     link = bench.all("load", entry)
-    assert len(link) == 3 and link[2] == len(done) - 1
-    order = bench.only("load", entry + 8)
+    order = bench.all("load", entry + 8)[0]
     values = bench.only("load", entry + FIRST), bench.only("load", entry + SECOND)
     previous = next(i for i in bench.all("load", left) if i > order)
     assert begun < link[0] and bench.ordered(link[0], order, previous)  # A3, F13
     assert bench.ordered(order, link[1])  # F13
     assert link[1] < min(values) and bench.ordered(max(values), link[2])  # F13
+    # What it leaves: a hint, of the life that the link says.
+    life = bench.all("load", entry + LIFE)[-1]
+    assert bench.ordered(life, link[3])  # F17
+    assert done[-1].kind.startswith("store") and done[-1].address in next(ordered.tables())
+    assert done[-1].value >> 32 == done[life].value + 1
+    assert bench.ordered(link[3], len(done) - 1)  # R23
 
 
 def test_a_lower_bound_of_an_ordered_map(bench: Bench) -> None:
@@ -497,7 +540,10 @@ def test_an_insert_into_an_ordered_map(bench: Bench) -> None:
     entry = done[commit].value & 0xFFFF_FFF8
     written = [bench.only("store", entry + at) for at in (0, 8, FIRST, SECOND)]
     assert bench.ordered(taken, min(written)) and bench.ordered(max(written), commit)  # R13, R3
-    assert only_reads(done[commit + 1 :])  # how high its tower is
+    hint = len(done) - 1
+    assert only_reads(done[commit + 1 : hint])  # how high its tower is
+    assert done[hint].kind.startswith("store") and done[hint].address in next(ordered.tables())
+    assert done[hint].value & 0xFFFF_FFE0 == entry and bench.ordered(commit, hint)  # R23
     assert ordered.map[key] == Pair(11, 22) and ordered.map.check().errors == 0
 
 
@@ -712,9 +758,16 @@ MUTATIONS: dict[str, tuple[str, str, str, str, Callable[[Bench], None]]] = {
     "a fence that is missing": (
         "portable",
         "list.h",
-        "		ads_fence_acquire(); /* F13: the value's words before the link again */\n",
+        "	ads_fence_acquire(); /* F13: the value's words before the link again */\n",
         "",
         test_a_reader_of_a_hash_map,
+    ),
+    "a hint to a key that is read after what it leads to": (
+        "portable",
+        "orderedmap.h",
+        "	ads_fence_acquire(); /* F23: the hint was read before what it leads to */\n",
+        "",
+        test_a_reader_of_an_ordered_map,
     ),
     "a life that is read before the link": (
         "portable",
@@ -722,7 +775,7 @@ MUTATIONS: dict[str, tuple[str, str, str, str, Callable[[Bench], None]]] = {
         "	link = ads_load_acquire(ads_link_of(a, (__u32)down)); /* A3, pairs with R3 */\n"
         "	ads_fence_acquire(); /* F17: the link was read before the life */\n",
         "	link = ads_load(ads_link_of(a, (__u32)down));\n",
-        test_a_reader_of_an_ordered_map,
+        test_a_reader_of_an_ordered_map_without_a_hint,
     ),
     "a life that is over after the entry is free": (
         "x86",
@@ -765,15 +818,12 @@ MUTATIONS: dict[str, tuple[str, str, str, str, Callable[[Bench], None]]] = {
     "a link that is checked before the value is read": (
         "x86",
         "list.h",
-        "		ads_copy_out(a, value, w.entry + ads_entry_value_offset(ref), ref.value_size);\n"
-        "		ads_fence_acquire(); /* F13: the value's words before the link again */\n"
-        "		if (ads_load(ads_link_of(a, w.entry)) == w.link)\n"
-        "			return ADS_OK;\n",
-        "		if (ads_load(ads_link_of(a, w.entry)) == w.link) {\n"
-        "			ads_copy_out(a, value, w.entry + ads_entry_value_offset(ref),\n"
-        "				     ref.value_size);\n"
-        "			return ADS_OK;\n"
-        "		}\n",
+        "	ads_copy_out(a, value, w->entry + ads_entry_value_offset(ref), ref.value_size);\n"
+        "	ads_fence_acquire(); /* F13: the value's words before the link again */\n"
+        "	return ads_load(ads_link_of(a, w->entry)) == w->link;\n",
+        "	int there = ads_load(ads_link_of(a, w->entry)) == w->link;\n\n"
+        "	ads_copy_out(a, value, w->entry + ads_entry_value_offset(ref), ref.value_size);\n"
+        "	return there;\n",
         test_a_reader_of_a_hash_map,
     ),
 }

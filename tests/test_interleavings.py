@@ -185,7 +185,7 @@ MISTAKES = (
     Mistake(
         "a value is not looked at again after it was copied",
         "map-programs",
-        {"if (ads_load(ads_link_of(a, w.entry)) == w.link) return ADS_OK;": "return ADS_OK;"},
+        {"return ads_load(ads_link_of(a, w->entry)) == w->link; }": "return 1; }"},
     ),
     Mistake(
         "a key is not looked at again after it was compared",
@@ -610,6 +610,19 @@ MISTAKES = (
         "an overwriting ring drops what is not published",
         "ring-overwrite",
         {"if (ads_load(&ring->tail) == head) /* all": "if (0) /* all"},
+    ),
+    Mistake(
+        "a hint to a key is followed though its entry is deleted",
+        "orderedmap",
+        {"return same && !(w->link & ADS_LINK_MARK) &&": "return same &&"},
+    ),
+    Mistake(
+        "a hint to a key is followed whatever life its entry is in",
+        "orderedmap",
+        {
+            "return same && !(w->link & ADS_LINK_MARK) && (__u32)ads_load(ads_at(a, __u64, entry "
+            "+ pool.life)) + 1 == hint >> 32;": "return same && !(w->link & ADS_LINK_MARK);",
+        },
     ),
     Mistake(
         "a slot has the record before it is written",

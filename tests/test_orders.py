@@ -273,9 +273,9 @@ MUTATIONS = {
     ),
     "a fence that went away": (
         "list.h",
-        "		ads_fence_acquire(); /* F13: the value's words before the link again */\n",
+        "	ads_fence_acquire(); /* F13: the value's words before the link again */\n",
         "",
-        "Use(label='F13', operation='fence', file='list.h', function='ads_list_get_from'): 0 in",
+        "Use(label='F13', operation='fence', file='list.h', function='ads_list_copy_value'): 0 in",
     ),
     "a row that went away": (
         "orders.h",

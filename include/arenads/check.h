@@ -722,7 +722,7 @@ static inline int ads_heap_owned(const struct ads_heap_check *c, __u64 word)
 	kind = ads_at(c->a, struct ads_header, owner)->kind;
 	if ((word & 3) == ADS_BLOCK_CHUNK)
 		return ads_kind_has_pool(kind);
-	return ads_kind_is_hashed(kind) || kind == ADS_KIND_ARRAY;
+	return ads_kind_has_table(kind) || kind == ADS_KIND_ARRAY;
 }
 
 /* Walk the blocks: one after the other they lead to the cursor, and each has an owner or is raw. */

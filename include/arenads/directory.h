@@ -40,13 +40,21 @@ static inline __u64 ads_random(void)
 #endif
 
 /* log2 of the shortcuts that hold `entries` in half-filled buckets. */
-static inline __u32 ads_hashmap_bits(__u64 entries)
+static inline __u32 ads_table_bits_for(__u64 entries)
 {
 	__u32 bits = 1;
 
 	while (bits < 28 && (1ull << bits) < 2 * entries)
 		bits++;
 	return bits;
+}
+
+/* log2 of the hints for `entries`: at least a line. */
+static inline __u32 ads_hint_bits(__u64 entries)
+{
+	__u32 bits = ads_table_bits_for(entries);
+
+	return bits < 3 ? 3 : bits;
 }
 
 /* Link the shortcuts of a first table one to the next. */
@@ -127,7 +135,7 @@ static inline struct ads_collection *ads_collection_format(struct ads_arena *a, 
 static inline int ads_hashmap_create(struct ads_arena *a, __u32 kind, struct ads_ref *ref, __u32 max_entries,
 				     __u32 first)
 {
-	__u32 bits = ads_hashmap_bits(first < max_entries ? first : max_entries);
+	__u32 bits = ads_table_bits_for(first < max_entries ? first : max_entries);
 	__u64 table_bytes = ads_kind_is_hashed(kind) ? sizeof(struct ads_table) + (8ull << bits) : 0;
 	__u32 spares = kind == ADS_KIND_POOL ? 0 : ADS_SPARES;
 	struct ads_collection *c;
@@ -149,7 +157,7 @@ static inline int ads_hashmap_create(struct ads_arena *a, __u32 kind, struct ads
 		ads_table_format(a, table, bits);
 		c->header.table = ((__u64)(64 - bits) << 32) | table;
 		c->header.first = table + (__u32)sizeof(struct ads_table);
-		c->header.most = ads_hashmap_bits(max_entries);
+		c->header.most = ads_table_bits_for(max_entries);
 	}
 	ads_pool_fill_spares(a, *ref, spares);
 	return ADS_OK;
@@ -176,12 +184,15 @@ static inline int ads_orderedmap_create(struct ads_arena *a, struct ads_ref *ref
 	__u32 level;
 	int rc;
 
+	__u32 first = max_entries < ADS_FIRST_ENTRIES ? max_entries : ADS_FIRST_ENTRIES;
+	__u32 bits = ads_hint_bits(first), table;
+
 	ref->flags |= ADS_LIVES;
 	if (!max_entries || max_entries > (1u << 31) || ref->value_size > ADS_MAX_VALUE || ref->key_size > ADS_MAX_KEY ||
 	    ref->flags & ~(__u32)(ADS_GRACE | ADS_SIGNED | ADS_BYTES | ADS_LIVES) ||
 	    !(ref->flags & ADS_BYTES) != !ref->key_size || (ref->flags & ADS_BYTES && ref->flags & ADS_SIGNED))
 		return ADS_INVALID;
-	rc = ads_alloc(a, sizeof(struct ads_orderedmap), &ref->offset);
+	rc = ads_alloc(a, sizeof(struct ads_orderedmap) + sizeof(struct ads_table) + (8ull << bits), &ref->offset);
 	if (rc)
 		return rc;
 	map = ads_at(a, struct ads_orderedmap, ref->offset);
@@ -189,6 +200,9 @@ static inline int ads_orderedmap_create(struct ads_arena *a, struct ads_ref *ref
 	ads_collection_format(a, ADS_KIND_ORDEREDMAP, *ref, max_entries, ADS_SPARES);
 	ads_collection_format(a, ADS_KIND_INDEX, index, max_entries, 0);
 	map->index.header.first = ref->offset; /* whose towers they are */
+	table = ref->offset + (__u32)sizeof(struct ads_orderedmap);
+	map->data.header.table = ((__u64)(64 - bits) << 32) | table;
+	map->data.header.most = ads_hint_bits(max_entries);
 	for (level = 0; level <= ADS_LEVELS; level++)
 		map->heads[level] = ADS_LINK_END;
 	ads_pool_fill_spares(a, *ref, ADS_SPARES);
@@ -407,14 +421,13 @@ static inline int ads_structure_check(struct ads_arena *a, __u32 kind, struct ad
 		    p->own_spares > ADS_SHARDS || p->capacity != h->max_entries + p->spares + p->own_spares || p->grace != !!(h->flags & ADS_GRACE))
 			return ADS_DAMAGED;
 	}
-	if (ads_kind_is_hashed(kind)) {
+	if (ads_kind_has_table(kind)) {
 		__u64 word = ads_load_acquire(&h->table); /* A6, pairs with R6 */
 
-		if (!ads_table_believe(word) || h->most > 28 || ads_bad(a, h->first, 8))
+		if (!ads_table_believe(word) || h->most > 28 || (ads_kind_is_hashed(kind) && ads_bad(a, h->first, 8)))
 			return ADS_DAMAGED;
 		table_bytes = sizeof(struct ads_table) + (8ull << (64 - (word >> 32)));
-	} else if (kind == ADS_KIND_LIST || kind == ADS_KIND_POOL || kind == ADS_KIND_ORDEREDMAP ||
-		   kind == ADS_KIND_INDEX) {
+	} else if (kind == ADS_KIND_LIST || kind == ADS_KIND_POOL || kind == ADS_KIND_INDEX) {
 		if (h->table != ads_list_head(ref))
 			return ADS_DAMAGED;
 		table_bytes = 8;
@@ -435,7 +448,7 @@ static inline int ads_structure_check(struct ads_arena *a, __u32 kind, struct ad
 		struct ads_ref index = ads_orderedmap_index(ref);
 
 		if (!(ref.flags & ADS_LIVES) || !(ref.flags & ADS_BYTES) != !ref.key_size ||
-		    ads_bad(a, ref.offset, sizeof(struct ads_orderedmap)) ||
+		    ads_bad(a, ref.offset, sizeof(struct ads_orderedmap)) || ads_bad(a, (__u32)h->table, table_bytes) ||
 		    ads_at(a, struct ads_header, index.offset)->first != ref.offset)
 			return ADS_DAMAGED;
 		return ads_structure_check(a, ADS_KIND_INDEX, index);
@@ -679,7 +692,7 @@ static inline int ads_directory_next(struct ads_arena *a, struct ads_scan *scan,
 }
 
 /*
- * Grow the hash maps that BPF programs could not grow for want of populated memory. 0, or
+ * Grow the hash maps and ordered maps that BPF programs could not grow for want of populated memory. 0, or
  * an error of the directory.
  */
 static inline int ads_directory_grow(struct ads_arena *a)
@@ -694,11 +707,11 @@ static inline int ads_directory_grow(struct ads_arena *a)
 	while (!(rc = ads_directory_next(a, &scan, name, &value))) {
 		struct ads_ref ref = {value.offset, 0, 0, 0};
 
-		if (!ads_kind_is_hashed(value.kind) || ads_structure_fill(a, &ref))
+		if (!ads_kind_has_table(value.kind) || ads_structure_fill(a, &ref))
 			continue;
-		if (!ads_structure_check(a, value.kind, ref) && ads_hashmap_crowded(a, ref) &&
+		if (!ads_structure_check(a, value.kind, ref) && ads_table_crowded(a, ref) &&
 		    2ull * ads_collection_len(a, ref) > 1ull << ads_table_bits(ads_table_newest(a, ref.offset)))
-			ads_hashmap_grow(a, ref.offset);
+			ads_table_grow(a, ref.offset);
 	}
 	return rc == ADS_ABSENT ? ADS_OK : rc;
 }

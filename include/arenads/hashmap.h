@@ -39,6 +39,7 @@
 #ifndef ARENADS_HASHMAP_H
 #define ARENADS_HASHMAP_H
 
+#include "grow.h"
 #include "list.h"
 
 /*
@@ -198,33 +199,6 @@ static ADS_INLINE __u32 ads_hashmap_bucket(struct ads_arena *a, struct ads_ref r
 	return ads_hashmap_detour(a, ref.offset, ads_entry_stride(ref), hash);
 }
 
-/* Double the table; the old one goes on serving if there is no memory, or if somebody
- * else is quicker. */
-ADS_GLOBAL int ads_hashmap_grow(struct ads_arena *a, __u32 map)
-{
-	__u64 table = ads_table_newest(a, map);
-	__u64 bits = ads_table_bits(table) + 1;
-	int rc;
-
-	if (!ads_writable(a))
-		return ADS_READ_ONLY;
-	if (!table)
-		return ADS_DAMAGED;
-	if (bits > ads_at(a, struct ads_header, map)->most)
-		return ADS_FULL;
-	rc = ads_block_claim(a, bits << 32 | map | ADS_BLOCK_TABLE, table, 0);
-	return rc < 0 ? rc : ADS_OK;
-}
-
-/* Whether more than half of the shortcuts would be used if every entry carved were live. */
-static ADS_INLINE int ads_hashmap_crowded(struct ads_arena *a, struct ads_ref ref)
-{
-	const struct ads_collection __arena *c = ads_collection_of(a, ref);
-	__u64 bits = ads_table_bits(ads_load(&c->header.table));
-
-	return (ads_load(&c->pool.carved) >> 32) * 2 > 1ull << bits && bits < c->header.most;
-}
-
 /* --- operations ------------------------------------------------------------------------------- */
 
 static ADS_INLINE __u64 ads_hashmap_hash(struct ads_arena *a, struct ads_ref ref, const void *key)
@@ -269,9 +243,8 @@ static ADS_INLINE int ads_hashmap_update_next(struct ads_arena *a, struct ads_re
 		return rc;
 	hash = ads_hashmap_hash(a, ref, key);
 	rc = ads_list_store_at(a, ads_hashmap_bucket(a, ref, hash), ref.offset, ref, hash, key, value, mode, entry, kept);
-	/* One entry in 64 looks after the load: growth that finds no memory costs little then. */
-	if (rc == ADS_OK && ADS_UNLIKELY(!(hash >> 32 & 63)) && ads_hashmap_crowded(a, ref))
-		ads_hashmap_grow(a, ref.offset);
+	if (rc == ADS_OK)
+		ads_table_look_after(a, ref, hash);
 	return rc == ADS_OK || rc == ADS_ABSENT || rc == ADS_EXISTS ? rc : ads_count(a, ref.offset, rc);
 }
 

@@ -255,12 +255,12 @@ struct ads_header {
 	__u32 value_size;
 	__u32 max_entries;
 	__u64 seed;     /* hash map: random, so that keys from outside cannot be chosen to collide */
-	__u64 table;    /* hash map: {offset of the newest table of shortcuts:32, shift:32}, the one
-			 * word here that changes. lists, pool: offset of its head link. queue: of its slots.
+	__u64 table;    /* hash map, ordered map: {offset of the newest table of shortcuts, or of hints:32,
+			 * shift:32}, the one word here that changes. lists, pool: offset of its head link. queue: of its slots.
 			 * array: of its first chunk word */
 	__u32 first;    /* hash map: offset of the first shortcut of all, where iteration starts.
 			 * array: bytes of a block with a chunk. intrusive list: offset of its pool */
-	__u32 most;     /* hash map: log2 of the most shortcuts it may grow to. array: chunks.
+	__u32 most;     /* hash map, ordered map: log2 of the most words its table may grow to. array: chunks.
 			 * MPMC ring: log2 of its slots. intrusive list: offset of the node in a record */
 	__u32 flags;    /* enum ads_structure_flags */
 	__u32 pad0;
@@ -269,7 +269,7 @@ struct ads_header {
 };
 
 /*
- * A table of shortcuts: a line that tells the one before it, and the link words.
+ * A table of shortcuts, or of hints: a line that tells the one before it, and the words.
  *
  *	 0          64
  *	+----------+------+------+------+---
@@ -331,7 +331,8 @@ ADS_STATIC_ASSERT(__builtin_offsetof(struct ads_entry, link) == 0, "an entry's l
 ADS_STATIC_ASSERT(__builtin_offsetof(struct ads_entry, hash) == 8, "ABI");
 
 /*
- * An ordered map: two collections, entries and towers, and the heads of the towers' levels.
+ * An ordered map: two collections, entries and towers, and the heads of the towers' levels. The first
+ * table of hints follows.
  *
  *	0         data       1536       index      3072      3136
  *	+----------------------+----------------------+---------+
@@ -500,6 +501,12 @@ static ADS_INLINE __u32 ads_entry_stride(struct ads_ref ref)
 static ADS_INLINE int ads_kind_is_hashed(__u32 kind)
 {
 	return kind == ADS_KIND_HASHMAP || kind == ADS_KIND_SET;
+}
+
+/* Whether a kind has a table that grows, of shortcuts or of hints. */
+static ADS_INLINE int ads_kind_has_table(__u32 kind)
+{
+	return ads_kind_is_hashed(kind) || kind == ADS_KIND_ORDEREDMAP;
 }
 
 /* Whether the structure at an offset may be changed: ADS_OK, ADS_READ_ONLY or ADS_REMOVED. */

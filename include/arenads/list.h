@@ -392,21 +392,26 @@ static ADS_INLINE int ads_list_seek_to_write(struct ads_arena *a, const struct a
 	return ads_walk_find(a, w, how, *of, hash, key, ADS_WRITE);
 }
 
-/* Copy the value of (hash, key), whole, as it was stored. */
-static ADS_INLINE int ads_list_get_from(struct ads_arena *a, ads_seek seek, __u32 how, __u32 start,
+/* Copy the value of the entry that w is at: 1 if it is whole and was still there, as w->link says. */
+static ADS_INLINE int ads_list_copy_value(struct ads_arena *a, struct ads_ref ref, const struct ads_walk *w, void *value)
+{
+	ads_copy_out(a, value, w->entry + ads_entry_value_offset(ref), ref.value_size);
+	ads_fence_acquire(); /* F13: the value's words before the link again */
+	return ads_load(ads_link_of(a, w->entry)) == w->link;
+}
+
+/* Copy the value of (hash, key), whole, as it was stored. w is at it then. */
+static ADS_INLINE int ads_list_get_from(struct ads_arena *a, ads_seek seek, __u32 how, struct ads_walk *w,
 					struct ads_ref ref, __u64 hash, const void *key, void *value)
 {
-	struct ads_walk w = ads_walk_from(start);
 	__u32 i;
 
 	for (ads_loop(i)) {
-		int rc = seek(a, &ref, hash, key, how, &w);
+		int rc = seek(a, &ref, hash, key, how, w);
 
 		if (rc)
 			return rc;
-		ads_copy_out(a, value, w.entry + ads_entry_value_offset(ref), ref.value_size);
-		ads_fence_acquire(); /* F13: the value's words before the link again */
-		if (ads_load(ads_link_of(a, w.entry)) == w.link)
+		if (ads_list_copy_value(a, ref, w, value))
 			return ADS_OK;
 	}
 	return ADS_BUDGET;
@@ -415,7 +420,9 @@ static ADS_INLINE int ads_list_get_from(struct ads_arena *a, ads_seek seek, __u3
 static ADS_INLINE int ads_list_get_at(struct ads_arena *a, __u32 start, __u32 map, struct ads_ref ref, __u64 hash,
 				      const void *key, void *value)
 {
-	return ads_list_get_from(a, ads_list_seek_to_read, map, start, ref, hash, key, value);
+	struct ads_walk w = ads_walk_from(start);
+
+	return ads_list_get_from(a, ads_list_seek_to_read, map, &w, ref, hash, key, value);
 }
 
 /* Fill a private entry. R13, for those who still look at it as a deleted one if it was not in the pool since:

@@ -20,21 +20,28 @@
  * life is that of the hint: then it was in the list, with that link. All else is as in list.h, and a
  * missing or stale hint costs steps, never the answer. Who writes and meets a stale one deletes it.
  *
+ * Beside them a table of hints to keys, in the words of a hash table, so that who looks for a key that is
+ * there does not walk down at all. The line of 8 words that a key's hash chooses holds hints of the same kind, with
+ * five bits of the hash each; a key has one from its insert on, or from the first lookup without one. The table
+ * doubles as a hash map's does (grow.h); a hint in an older table comes into the newest when it is used.
+ *
  * An integer's order is the number itself, with the sign bit turned over if it is signed; such a map
  * stores no keys but the order (key_size is 0). A byte string's order is its first 8 bytes, most
  * significant first; equal ones are told apart by the whole key.
  *
  * Who may call     BPF (any program, any nesting, not sleepable too) and user space, all at
  *                  once. Reading works through a read-only mapping.
- * Cost             find: about 4 lines a level, one level for each factor of 8 in the entries, no
- *                  atomics. insert, delete: that, 2 CAS and 1 CAS on the pool's line; one time in 8
- *                  again for the towers. first, pop_first: no levels. In BPF the verifier looks at 10 000
+ * Cost             find of a key that is there: 2 lines, no atomics. Without a hint, and for a key that is
+ *                  not there: about 8 lines a level, one level for each factor of 8 in the entries. insert,
+ *                  delete: that, 2 CAS and 1 CAS on the pool's line, and the hint's line; one time in 8
+ *                  again for the towers. first, pop_first: no levels. Memory: 16 to 32 bytes of hints an
+ *                  entry. In BPF the verifier looks at 10 000
  *                  instructions for each operation that reads, 20 000 to 90 000 for one that writes; what
  *                  maps and operations share it looks at once.
  * Commit           one CAS, in list.h.
- * Death            as in list.h; towers may lack a hint or keep a stale one.
+ * Death            as in list.h; hints may be missing or stale.
  * Memory runs out  ADS_NO_MEMORY, ADS_FULL: counted, nothing changed. A hint for which there is no
- *                  memory is left out.
+ *                  memory is left out, and the table stays as large as it is.
  * Budget runs out  ADS_BUDGET, counted: not an answer.
  * Limits           keys up to 512 bytes, values up to 64 KiB; above some millions of entries the
  *                  highest level grows long. Pointers into entries: as in hashmap.h.
@@ -42,6 +49,7 @@
 #ifndef ARENADS_ORDEREDMAP_H
 #define ARENADS_ORDEREDMAP_H
 
+#include "grow.h"
 #include "list.h"
 
 /* --- keys ----------------------------------------------------------------------------------- */
@@ -85,11 +93,10 @@ static ADS_INLINE int ads_orderedmap_is_before(struct ads_ref ref, __u64 order, 
 	return 0;
 }
 
-/* Levels that the tower of a key has, 0 for most: known to whoever has the key. */
-static ADS_INLINE __u32 ads_orderedmap_height(struct ads_arena *a, struct ads_ref ref, __u64 order, const void *key)
+/* A number that every key has, and that tells nothing of its order: known to whoever has the key. */
+static ADS_INLINE __u64 ads_orderedmap_hash(struct ads_arena *a, struct ads_ref ref, __u64 order, const void *key)
 {
 	__u64 hash = ads_at(a, struct ads_header, ref.offset)->seed ^ order;
-	__u32 height = 0;
 	__u32 i;
 
 	(void)a;
@@ -98,9 +105,148 @@ static ADS_INLINE __u32 ads_orderedmap_height(struct ads_arena *a, struct ads_re
 	/* The finalizer of SplitMix64: neighbours' towers have nothing to do with one another. */
 	hash = (hash ^ hash >> 30) * 0xbf58476d1ce4e5b9ull;
 	hash = (hash ^ hash >> 27) * 0x94d049bb133111ebull;
+	return hash ^ hash >> 31;
+}
+
+/* Levels that the tower of a key has, 0 for most. */
+static ADS_INLINE __u32 ads_orderedmap_height(__u64 hash)
+{
+	__u32 height = 0;
+	__u32 i;
+
 	for (i = 0; i < ADS_LEVELS && !(hash >> 61); i++, hash <<= 3)
 		height++;
 	return height;
+}
+
+/* --- hints to keys ---------------------------------------------------------------------------- */
+
+/*
+ * A word of the table of hints: {life of an entry + 1:32, its offset / 32:27, tag:5}, the tag being the low
+ * bits of a hash. 0: the line has been used no further. With a life of 0 it leads nowhere, and may be used again.
+ */
+#define ADS_HINT_TAG 31u
+#define ADS_HINT_NOWHERE 1ull
+#define ADS_HINT_WORDS 8u /* a line */
+
+/* Place number `i` where a hint of a hash may be: its own in the line, then those behind it, and round. */
+static ADS_INLINE __u32 ads_hint_place(__u64 table, __u64 hash, __u32 i)
+{
+	__u32 own = ads_table_link(table, hash);
+
+	return (own & ~(ADS_LINE - 1)) | ((own + 8 * i) & (ADS_LINE - 1));
+}
+
+/*
+ * Look in one table for the hint of a key: its place, or 0, and then *room is one where it can be put. An
+ * entry that it leads to had this order when it was looked at, no more.
+ */
+static ADS_INLINE __u32 ads_hint_seek(struct ads_arena *a, __u64 table, __u64 order, __u64 hash, __u64 *hint,
+				      __u32 *room)
+{
+	__u32 i;
+
+	*room = 0;
+	if (!table || ads_bad(a, ads_hint_place(table, hash, 0) & ~(ADS_LINE - 1), ADS_LINE))
+		return 0;
+	for (ads_each(i, ADS_HINT_WORDS)) {
+		__u32 place = ads_hint_place(table, hash, i);
+		__u64 word = ads_load(ads_at(a, __u64, place));
+		__u32 entry = (__u32)word & ~ADS_HINT_TAG;
+
+		if (!(word >> 32)) {
+			if (!*room)
+				*room = place;
+			if (!word)
+				return 0;
+			continue;
+		}
+		if ((word ^ hash) & ADS_HINT_TAG || ads_bad(a, entry, sizeof(struct ads_entry)))
+			continue;
+		if (ads_load(&ads_at(a, struct ads_entry, entry)->hash) == order) {
+			*hint = word & ~(__u64)ADS_HINT_TAG;
+			return place;
+		}
+	}
+	if (!*room)
+		*room = ads_hint_place(table, hash, 0);
+	return 0;
+}
+
+/*
+ * {life + 1:32, offset:32} of what may be the entry of a key, 0 if there is no hint. One of before the map grew is
+ * in an older table, until it is used: most are in the newest two.
+ */
+ADS_GLOBAL __u64 ads_hint_find(struct ads_arena *a, __u32 map, __u64 order, __u64 hash)
+{
+	__u64 table = ads_table_newest(a, map);
+	__u64 hint = 0;
+	__u32 room = 0, here, i;
+
+	for (ads_each(i, 32)) {
+		if (!table || ads_hint_seek(a, table, order, hash, &hint, &here))
+			break;
+		if (!i)
+			room = here;
+		table = ads_table_previous(a, table);
+	}
+	ads_fence_acquire(); /* F23: the hint was read before what it leads to */
+	if (hint && room && ads_writable(a))
+		ads_store_release(ads_at(a, __u64, room), hint | (hash & ADS_HINT_TAG)); /* R23 */
+	return hint;
+}
+
+/*
+ * Put a hint to where a key is, {life + 1:32, offset:32}, or with ADS_HINT_NOWHERE one that was there away. Two who
+ * put at once may lose one of them.
+ */
+ADS_GLOBAL int ads_hint_put(struct ads_arena *a, __u32 map, __u64 order, __u64 hash, __u64 hint)
+{
+	__u64 table = ads_table_newest(a, map);
+	__u64 word = hint >> 32 ? hint | (hash & ADS_HINT_TAG) : hint;
+	__u64 was;
+	__u32 room;
+	__u32 place = ads_hint_seek(a, table, order, hash, &was, &room);
+
+	if (!place && hint >> 32)
+		place = room;
+	if (place)
+		ads_store_release(ads_at(a, __u64, place), word); /* R23 */
+	return 0;
+}
+
+/* Go straight to a key, if a hint leads there: 1, and w->entry and w->link are it. */
+static ADS_INLINE int ads_orderedmap_look(struct ads_arena *a, struct ads_ref ref, __u64 order, const void *key,
+					  struct ads_walk *w)
+{
+	struct ads_pool_ref pool = ads_pool_of(ref);
+	__u64 hint = ads_hint_find(a, ref.offset, order, ads_orderedmap_hash(a, ref, order, key));
+	__u32 entry = (__u32)hint;
+	int same;
+
+	if (!hint || ads_bad(a, entry, pool.stride))
+		return 0;
+	w->entry = entry;
+	w->link = ads_load_acquire(ads_link_of(a, entry)); /* A3, pairs with R3 */
+	same = ads_load(&ads_at(a, struct ads_entry, entry)->hash) == order && !ads_compare_key(a, entry, key, ref);
+	ads_fence_acquire(); /* F17: the link, and the key, were read before the life */
+	return same && !(w->link & ADS_LINK_MARK) &&
+	       (__u32)ads_load(ads_at(a, __u64, entry + pool.life)) + 1 == hint >> 32;
+}
+
+/* Leave a hint to an entry that was found without one. */
+static ADS_INLINE void ads_orderedmap_remember(struct ads_arena *a, struct ads_ref ref, __u64 order,
+					       const void *key, const struct ads_walk *w)
+{
+	__u64 life;
+
+	if (!ads_writable(a))
+		return;
+	life = ads_load(ads_at(a, __u64, w->entry + ads_pool_of(ref).life));
+	ads_fence_acquire(); /* F17: the life was read before the link again: it is that of w->link */
+	if (ads_load(ads_link_of(a, w->entry)) == w->link)
+		ads_hint_put(a, ref.offset, order, ads_orderedmap_hash(a, ref, order, key),
+			     (life + 1) << 32 | w->entry);
 }
 
 /* --- levels --------------------------------------------------------------------------------- */
@@ -414,9 +560,12 @@ static ADS_INLINE __u64 ads_orderedmap_raise_integer(struct ads_arena *a, const 
 static ADS_INLINE void ads_orderedmap_raze(struct ads_arena *a, struct ads_ref ref, ads_seek seek, __u64 order,
 					   const void *key)
 {
-	__u32 height = ads_orderedmap_height(a, ref, order, key);
+	__u64 hash = ads_orderedmap_hash(a, ref, order, key);
+	__u32 height = ads_orderedmap_height(hash);
 	struct ads_walk w = ads_walk_from(0);
 	__u32 i;
+
+	ads_hint_put(a, ref.offset, order, hash, ADS_HINT_NOWHERE);
 
 	for (ads_each(i, height))
 		seek(a, &ref, order, key, ADS_SEEK_WRITE | ADS_SEEK_CLEAN | ADS_SEEK_HINTS, &w);
@@ -435,8 +584,13 @@ static ADS_INLINE int ads_orderedmap_find(struct ads_arena *a, struct ads_ref re
 					  const void *key, __u32 *entry)
 {
 	struct ads_walk w = ads_walk_from(0);
-	int rc = seek(a, &ref, order, key, 0, &w);
+	int rc = ADS_OK;
 
+	if (!ads_orderedmap_look(a, ref, order, key, &w)) {
+		rc = seek(a, &ref, order, key, 0, &w);
+		if (!rc)
+			ads_orderedmap_remember(a, ref, order, key, &w);
+	}
 	*entry = w.entry;
 	return ads_orderedmap_result(a, ref, rc);
 }
@@ -445,7 +599,15 @@ static ADS_INLINE int ads_orderedmap_find(struct ads_arena *a, struct ads_ref re
 static ADS_INLINE int ads_orderedmap_get(struct ads_arena *a, struct ads_ref ref, ads_seek seek, __u64 order,
 					 const void *key, void *value)
 {
-	return ads_orderedmap_result(a, ref, ads_list_get_from(a, seek, 0, 0, ref, order, key, value));
+	struct ads_walk w = ads_walk_from(0);
+	int rc;
+
+	if (ads_orderedmap_look(a, ref, order, key, &w) && ads_list_copy_value(a, ref, &w, value))
+		return ADS_OK;
+	rc = ads_list_get_from(a, seek, 0, &w, ref, order, key, value);
+	if (!rc)
+		ads_orderedmap_remember(a, ref, order, key, &w);
+	return ads_orderedmap_result(a, ref, rc);
 }
 
 /*
@@ -470,13 +632,16 @@ static ADS_INLINE int ads_orderedmap_store(struct ads_arena *a, struct ads_ref r
 	return rc;
 }
 
-/* Then its tower. */
+/* Then its hint, and its tower. */
 static ADS_INLINE void ads_orderedmap_build(struct ads_arena *a, struct ads_ref ref, ads_raise raise, __u64 order,
 					    const void *key, struct ads_walk *w)
 {
-	__u32 height = ads_orderedmap_height(a, ref, order, key);
+	__u64 hash = ads_orderedmap_hash(a, ref, order, key);
+	__u32 height = ads_orderedmap_height(hash);
 	__u32 i;
 
+	ads_hint_put(a, ref.offset, order, hash, (__u64)w->life << 32 | w->start);
+	ads_table_look_after(a, ref, hash);
 	for (i = 0; i < ADS_LEVELS && i < height; i++) {
 		__u64 hint = raise(a, &ref, order, key, i + 1, w);
 

@@ -58,7 +58,7 @@
  *	R3   store   alloc.h: ads_pool_return, ads_pool_return_at_once, ads_spare_give
  *	A3   load    list.h: ads_walk_enter, ads_walk_look
  *	A3   load    hashmap.h: ads_hashmap_detour
- *	A3   load    orderedmap.h: ads_down_alive
+ *	A3   load    orderedmap.h: ads_orderedmap_look, ads_down_alive
  *	A3   load    intrusive.h: ads_node_claim, ads_node_order
  *	A3   load    check.h: ads_check_tables, ads_check_links (3), ads_check_nodes
  *	A3   load    alloc.h: ads_shard_help, ads_shard_helped, ads_chunk_help
@@ -137,7 +137,7 @@
  *	R13  store   list.h: ads_entry_fill
  *	R13  cas     alloc.h: ads_shard_pop_top (2), ads_spare_take
  *	R13  cas     intrusive.h: ads_node_claim
- *	F13  fence   list.h: ads_walk_look, ads_walk_find, ads_list_get_from, ads_list_first, ads_scan_step (2)
+ *	F13  fence   list.h: ads_walk_look, ads_walk_find, ads_list_copy_value, ads_list_first, ads_scan_step (2)
  *	F13  fence   intrusive.h: ads_node_settle
  *	F13  fence   heap.h: ads_pool_next
  *	F13  fence   orderedmap.h: ads_orderedmap_descend (2)
@@ -166,7 +166,7 @@
  * 17  an entry's life, which goes up after its mark and before it can be taken again.
  *	R17  store   alloc.h: ads_pool_outlive
  *	F17  fence   list.h: ads_walk_restart
- *	F17  fence   orderedmap.h: ads_down_alive
+ *	F17  fence   orderedmap.h: ads_orderedmap_look, ads_orderedmap_remember, ads_down_alive
  *	Without it a walk begins at an entry that was deleted, and that stands elsewhere by now.
  *
  * 18  header.removed: the name may lead to another structure.
@@ -193,6 +193,12 @@
  *	R22  cas     reap.h: ads_reap_begin, ads_owner_reap
  *	A22  cas     reap.h: ads_reap_begin
  *	Without it an entry is given back twice, by the reaper before and by the next.
+ *
+ * 23  an ordered map's hints: the entry has been in its list, in the life that the hint tells.
+ *	R23  store   orderedmap.h: ads_hint_find, ads_hint_put
+ *	F23  fence   orderedmap.h: ads_hint_find
+ *	Without it the link of an entry that was published is read as it was before, and one that
+ *	its maker has not published passes for a key's.
  *
  * 31  the byte ring's tail: the records before it are whole.
  *	R31  store   ring.h: ads_ring_make_room, ads_ring_submit, ads_ring_publish, ads_ring_append

@@ -4,7 +4,8 @@
  *
  * A table is named by a word {offset:32, shift:32}; the bucket of a hash is hash >> shift.
  * The newest is in the header of its hash map, each names the one half as large before it.
- * Nothing here changes anything; hashmap.h makes tables and links shortcuts.
+ * Nothing here changes anything; grow.h makes tables, hashmap.h links shortcuts. An ordered map's
+ * table of hints (orderedmap.h) has the same form.
  *
  * Who may call     BPF and user space, through a read-only mapping too.
  * Cost             the header's line and one line a table; 22 tables at the most for a million entries.
