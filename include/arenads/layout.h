@@ -20,7 +20,7 @@
 #include "arena.h"
 #include "atomic.h"
 
-#define ADS_ABI_VERSION 3u
+#define ADS_ABI_VERSION 4u
 #define ADS_MAGIC 0x53444e4552410a89ull /* "\x89\nARENDS" on a little endian machine */
 #define ADS_BYTE_ORDER 0x01020304u
 #define ADS_ROOT_OFFSET 64u
