@@ -104,6 +104,13 @@ BENCH_FRESH(struct message);
 	bpf_ringbuf_submit(message, flags);                                    \
 	sum += number;
 
+#define RINGBUF_DISCARD(flags)                                                 \
+	struct message *message = bpf_ringbuf_reserve(&ringbuf, SIZE, 0);      \
+	if (!message)                                                          \
+		NO_ROOM;                                                       \
+	FILL(message, number);                                                 \
+	bpf_ringbuf_discard(message, flags);
+
 #define NO_ROOM return ADS_FULL
 /* The number is not done: `again` goes back to it. */
 #define AGAIN                                                                  \
@@ -140,6 +147,17 @@ BENCH_LOOP(rings_reserve_submit, {
 })
 BENCH_LOOP(queue_spsc_push, { COPIED(fixed_push(message), NO_ROOM) })
 BENCH_LOOP(mpmc_push, { COPIED(shared_push(message), NO_ROOM) })
+/* Filled, and then not wanted. The kernel's consumers walk over what was given up, ours never meet it. */
+BENCH_LOOP(ring_reserve_discard, {
+	struct ads_ring_draft draft;
+	struct message __arena *message = out_reserve(&draft, SIZE);
+	if (!message)
+		NO_ROOM;
+	FILL(message, number);
+	out_discard(&draft);
+})
+BENCH_LOOP(ringbuf_discard_silent, { RINGBUF_DISCARD(NO_WAKEUP) })
+BENCH_LOOP(ringbuf_discard_waking, { RINGBUF_DISCARD(0) })
 BENCH_LOOP(ringbuf_silent, { RINGBUF(NO_WAKEUP, NO_ROOM) })
 BENCH_LOOP(ringbuf_waking, { RINGBUF(0, NO_ROOM) })
 

@@ -744,10 +744,11 @@
  *
  *	int NAME_push(const void *data, __u32 size)	a copy; ADS_FULL, ADS_TOO_LONG
  *	void __arena *NAME_reserve(struct ads_ring_draft *draft, __u32 size)
- *		Room to be filled in place; NULL: full or too long. To give it up: do not commit.
+ *		Room to be filled in place; NULL: full or too long. Then commit, submit or discard it.
  *	int NAME_commit(struct ads_ring_draft *draft)	it is filled; ADS_NOT_RESERVED
  *	int NAME_publish(void)				all that is committed can be seen
  *	int NAME_submit(struct ads_ring_draft *draft)	commit and publish
+ *	void NAME_discard(struct ads_ring_draft *draft)	give it up: nothing is committed
  *	int NAME_append(const void *data, __u32 size)	as push, to be published later
  *	int NAME_pop(void *to, __u32 room, __u32 *size)	ADS_ABSENT; ADS_TOO_LONG: *size is needed
  *	__u64 NAME_waiting(void)			bytes, more than those of the records
@@ -798,6 +799,10 @@
 	static ADS_INLINE int name##_commit(struct ads_ring_draft *draft)      \
 	{                                                                      \
 		return ads_ring_commit(ads_here(), name##_ref(), draft);       \
+	}                                                                      \
+	static ADS_INLINE void name##_discard(struct ads_ring_draft *draft)    \
+	{                                                                      \
+		ads_ring_discard(draft);                                       \
 	}                                                                      \
 	static ADS_INLINE int name##_submit(struct ads_ring_draft *draft)      \
 	{                                                                      \

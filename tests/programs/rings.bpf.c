@@ -195,7 +195,7 @@ SEC("syscall") int refuse(struct work *work)
 	EXPECT(tiny_peek(&batch) == ADS_ABSENT);
 	EXPECT(!tiny_next(&batch, &size));
 	EXPECT(tiny_reserve(&draft, 24));
-	ads_ring_discard(&draft);
+	tiny_discard(&draft);
 	EXPECT(tiny_commit(&draft) == ADS_NOT_RESERVED);
 	EXPECT(tiny_reserve(&draft, 24));
 	EXPECT(!tiny_push(record, 3)); /* makes the reservation void */

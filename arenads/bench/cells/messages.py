@@ -61,6 +61,11 @@ OUT_PEERS = {
     PERF: Way("perf_output", "perf", stream="perf_stream", nap="perf_wait", spin="perf_wait"),
 }
 
+DISCARD = "ring.reserve_discard"
+"""Who reserves does not want the record after all: nothing arrives."""
+
+_DISCARDED = {SILENT: "ringbuf_discard_silent", WAKING: "ringbuf_discard_waking"}
+
 # Two CPUs can produce to these: a ring for each CPU, or one for both.
 _SHARED = {"ring.reserve_submit": "rings_reserve_submit", "mpmc.push": "mpmc_push"}
 
@@ -96,6 +101,9 @@ def _emptied(messages: Messages, way: Way, cpus: int = 1) -> Part:
 def _out(messages: Messages, cell: Cell) -> tuple[Way, Way]:
     """Return how messages go out on our side and on the peer's."""
     name = cell.name.partition(".")[2]
+    if name == DISCARD:
+        peer = OUT_PEERS[cell.peer]._replace(produce=_DISCARDED[cell.peer])
+        return RING._replace(produce="ring_reserve_discard"), peer
     return OUT[name], OUT_PEERS[cell.peer]
 
 
@@ -266,6 +274,8 @@ def cells() -> Iterator[Cell]:
                         cpus=2,
                         quick=plain and peer == SILENT,
                     )
+        for peer in _DISCARDED:
+            yield cell(f"bpf.{DISCARD}", peer, open_produce)
         yield cell("bpf.ring.push_overwriting", SILENT, open_overwrite)
         for operation in ("ring.consume", "ring.pop", "queue.spsc_pop", "mpmc.pop"):
             for peer in (SILENT, PERF):
