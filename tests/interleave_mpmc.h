@@ -193,10 +193,15 @@ static const struct state mpmc_states[] = {
 	{"claimed by a dead thread, one hand", "Q/3 L", 2, 1},
 	{"a single slot, claimed by a dead thread", "Q/5 L", 1, 1},
 	{"claimed by a dead thread, no hand", "Q/3 Q/5 L", 2, 1},
+	{"the CPU has lost its spare entry", "Q/3 & Q L", 2, 0},
+	{"the CPU has lost its spare entry, empty", "Q/3 & Q q L", 2, 1},
 };
 
 /* A thread that has died in the middle of each step, and is reaped while others work. */
 static const struct state mpmc_deaths[] = {
+	{"about to claim", "Q Q/1 L", 2, 0}, /* the next one claims the same entry, of the same version */
+	{"about to claim a single slot", "Q/1 L", 1, 2},
+	{"two about to claim", "Q/1 Q/1 L", 1, 0},
 	{"the slot is claimed", "Q Q/2 L", 2, 0},
 	{"the record is not written", "Q Q/3 L", 2, 0},
 	{"the record is written", "Q Q/5 L", 2, 0},
@@ -210,6 +215,27 @@ static const struct state mpmc_deaths[] = {
 	{"pushed and popped", "Q/6 q L", 1, 2},
 };
 
+/* Two BPF programs, on one CPU, whose spare entry only one can have, and on two; and user space with them. */
+static void explore_mpmc_programs(const struct state *states, int count)
+{
+	static const char *const pairs[][2] = {
+		{"Q", "Q"}, {"Q", "q"}, {"Q Q", "Q"}, {"Q Q", "q Q"}, {"Q q", "Q q"}, {"Q Q Q", "q q"}, {"Q q Q", "Q"},
+	};
+	static const char *const triples[][3] = {
+		{"Q", "Q", "Q"}, {"Q", "Q", "q"}, {"q", "Q", "Q"}, {"Q q", "Q", "Q"},
+	};
+	int i, j;
+
+	for (j = 0; j < count; j++) {
+		for (i = 0; i < COUNT(pairs); i++) {
+			run_programs(&states[j], pairs[i][0], pairs[i][1], NULL, same_cpu, &two_actors, 3);
+			run_programs(&states[j], pairs[i][0], pairs[i][1], NULL, other_cpus, &two_actors, 3);
+		}
+		for (i = 0; i < COUNT(triples); i++)
+			run_programs(&states[j], triples[i][0], triples[i][1], triples[i][2], same_cpu, &three_actors, 6);
+	}
+}
+
 static void explore_mpmc(void)
 {
 	static const char *const single[] = {"Q", "q", "L", NULL};
@@ -217,6 +243,10 @@ static void explore_mpmc(void)
 	static const char *const reaper[] = {"X", NULL}, *const readers[] = {"S", NULL};
 	static const char *const triples[][3] = {
 		{"Q", "Q", "Q"}, {"Q", "Q", "q"}, {"Q", "q", "q"}, {"q", "q", "q"}, {"Q", "q", "L"}, {"Q", "q", "S"},
+	};
+	/* Of user space, a BPF program (unless on another CPU), and a reaper. */
+	static const char *const reaped[][3] = {
+		{"Q", "Q", "X"}, {"Q", "q", "X"}, {"q", "Q", "X"}, {"Q", "Q q", "X"}, {"Q", "X", "X"},
 	};
 	int i, j;
 
@@ -228,6 +258,15 @@ static void explore_mpmc(void)
 		for (i = 0; i < COUNT(triples); i++)
 			run_scenario(&mpmc_states[j], triples[i][0], triples[i][1], triples[i][2], other_cpus,
 				     &three_actors);
+	for (j = 0; j < COUNT(mpmc_deaths); j++)
+		for (i = 0; i < COUNT(reaped); i++) {
+			run_scenario(&mpmc_deaths[j], reaped[i][0], reaped[i][1], reaped[i][2], other_cpus, &three_actors);
+			if (strcmp(reaped[i][1], "X"))
+				run_scenario(&mpmc_deaths[j], reaped[i][0], reaped[i][1], reaped[i][2], same_cpu,
+					     &three_actors);
+		}
+	explore_mpmc_programs(mpmc_states, COUNT(mpmc_states));
+	explore_mpmc_programs(mpmc_deaths, COUNT(mpmc_deaths));
 }
 
 static const struct exploration mpmc_exploration = {

@@ -721,6 +721,63 @@ MISTAKES = (
         },
     ),
     Mistake(
+        "a reaper takes the entry of a living claimer",
+        "mpmc",
+        {
+            "if (ads_reap_contested(a, line, entry)) return ADS_REAP_WAIT; ads_mpmc_revoke": (
+                "ads_mpmc_revoke"
+            ),
+            "if (verdict == ADS_REAP_WAIT || ads_reap_contested(a, line, entry)) return": (
+                "if (verdict == ADS_REAP_WAIT) return"
+            ),
+        },
+    ),
+    Mistake(
+        "a reaper takes the entry of a living claimer that has lost the slot",
+        "mpmc",
+        {
+            "if (verdict == ADS_REAP_WAIT || ads_reap_contested(a, line, entry)) return": (
+                "if (verdict == ADS_REAP_WAIT) return"
+            )
+        },
+    ),
+    Mistake(
+        "a reaper leaves the link as it is of an entry that it takes out of a slot",
+        "mpmc",
+        {
+            "if (ads_mpmc_disown(a, slot, word)) ads_cas(ads_at(a, __u64, slot), word,": (
+                "ads_cas(ads_at(a, __u64, slot), word,"
+            )
+        },
+    ),
+    Mistake(
+        "a spare entry is lent to two programs",
+        "mpmc",
+        {
+            "ads_cas(spare, word, word >> 32 << 32 | ADS_MPMC_LENT) == word) {": (
+                "(ads_store(spare, word >> 32 << 32 | ADS_MPMC_LENT), 1)) {"
+            )
+        },
+    ),
+    Mistake(
+        "a CPU whose spare entry is lent gets another one",
+        "mpmc",
+        {
+            "return !ads_by_user() && !(__u32)word && shard": (
+                "return !ads_by_user() && !ads_mpmc_entry(word) && shard"
+            )
+        },
+    ),
+    Mistake(
+        "two programs give a CPU that has lost its spare entry one each",
+        "mpmc",
+        {
+            "ads_cas(spare, word, ((word >> 32) + 1) << 32 | entry) == word;": (
+                "(ads_store(spare, ((word >> 32) + 1) << 32 | entry), 1);"
+            )
+        },
+    ),
+    Mistake(
         "the tail moves before the record is in",
         "mpmc",
         {

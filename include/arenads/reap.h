@@ -180,6 +180,7 @@ static inline enum ads_reap_verdict ads_reap_judge(struct ads_arena *a, const st
 			enum ads_mpmc_where where = ads_mpmc_find(a, ref, entry, &slot, &word);
 
 			if (where == ADS_MPMC_BEING_WRITTEN) {
+				/* A claimer that lives would have to write its record again. */
 				if (ads_reap_contested(a, line, entry))
 					return ADS_REAP_WAIT;
 				ads_mpmc_revoke(a, slot, word);
