@@ -1255,7 +1255,13 @@ static void read_structure(const struct structure *s)
 		walk_mpmc(s);
 		if (arena.flags & ADS_READONLY)
 			break; /* what follows helps on */
-		attempt_number("mpmc holds", ads_mpmc_holds(&arena, s->ref, below(2) ? wild_offset() : s->ref.offset));
+		{
+			__u64 word;
+			__u32 slot;
+
+			attempt_number("mpmc find", ads_mpmc_find(&arena, s->ref, below(2) ? wild_offset() : s->ref.offset,
+								  &slot, &word));
+		}
 		break;
 	case ADS_KIND_INTRUSIVE:
 		read_nodes(s);

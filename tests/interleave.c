@@ -69,6 +69,7 @@ enum subject { MAP, LIST, POOL, QUEUE, NAMES, OTHERS /* a structure with a file 
  * A start state: operations, as of struct op, run one after the other.
  *	Da/2	this operation dies before its second write
  *	@1	what follows runs on CPU 1
+ *	&	what follows is done by BPF programs
  *	M3	all memory but 3 cache lines is used up
  *	%7	the queue's positions start at 2^64 - 7
  * Verb X reaps: it gives back what those who died in the setup had in hand.
@@ -925,7 +926,7 @@ static int may_lack_entries(const struct model *m, const struct op *op, int repl
 }
 
 static int single_steps; /* every actor runs one operation */
-static int all_users;	 /* no actor stands for a BPF program */
+static int bpf_actors;	 /* bit i: actor i stands for a BPF program */
 
 /* The order that push gives: one below the first. The first it saw may have gone since. */
 static int pushed_order_fits(const struct model *m, __u64 order)
@@ -1182,7 +1183,7 @@ static void set_up(const struct state *chosen)
 {
 	struct ads_check_report report;
 	const char *word;
-	int cpu = 0;
+	int cpu = 0, by_user = 1;
 
 	state = chosen;
 	setting_up = 1;
@@ -1202,6 +1203,10 @@ static void set_up(const struct state *chosen)
 			cpu = word[1] - '0';
 			continue;
 		}
+		if (*word == '&') {
+			by_user = 0;
+			continue;
+		}
 		if (*word == 'M') {
 			fill_memory((__u32)(word[1] - '0'));
 			continue;
@@ -1219,7 +1224,7 @@ static void set_up(const struct state *chosen)
 		}
 		snprintf(actor->program, sizeof(actor->program), "%.*s", length, word);
 		actor->cpu = cpu;
-		actor->by_user = 1;
+		actor->by_user = by_user;
 		actor->line = start_dead;
 		actor->writes = actor->finished = actor->dead = 0;
 		actor->dies_at_write = dies_at;
@@ -1607,7 +1612,7 @@ static void explore(const struct limits *limits)
 	for (i = 0; i < actor_count; i++) {
 		snprintf(actors[i].program, sizeof(actors[i].program), "%s", programs[i]);
 		actors[i].cpu = cpus[i];
-		actors[i].by_user = i != 1 || all_users;
+		actors[i].by_user = !(bpf_actors >> i & 1);
 		single_steps = single_steps && !*next_word(programs[i]);
 	}
 	search(0, 0, 0); /* one after the other: which words the actors touch at least */
@@ -1753,8 +1758,9 @@ static const struct state names_states[] = {
 static int long_run;
 static struct limits two_actors = {3, 1, 1}, three_actors = {2, 1, 0}, deadly = {3, 1, 2};
 
-static void run_scenario(const struct state *from, const char *first, const char *second, const char *third,
-			 const int *where, const struct limits *limits)
+/* `bpf`: bit i says that actor i stands for a BPF program. */
+static void run_programs(const struct state *from, const char *first, const char *second, const char *third,
+			 const int *where, const struct limits *limits, int bpf)
 {
 	programs[0] = first;
 	programs[1] = second;
@@ -1762,13 +1768,17 @@ static void run_scenario(const struct state *from, const char *first, const char
 	cpus = where;
 	set_up(from);
 	actor_count = third ? 3 : 2;
-	/* On one CPU the second actor stands for a BPF program; elsewhere all may die. */
-	all_users = where != same_cpu;
+	bpf_actors = bpf;
 	explore(limits);
-	if (long_run) {
-		all_users = !all_users;
-		explore(limits);
-	}
+}
+
+/* On one CPU the second actor stands for a BPF program; elsewhere all may die. */
+static void run_scenario(const struct state *from, const char *first, const char *second, const char *third,
+			 const int *where, const struct limits *limits)
+{
+	run_programs(from, first, second, third, where, limits, where == same_cpu ? 2 : 0);
+	if (long_run)
+		run_programs(from, first, second, third, where, limits, where == same_cpu ? 0 : 2);
 }
 
 static double seconds(void)

@@ -11,14 +11,14 @@
 
 #define MPMC_HANDS 4 /* unless the state says how many */
 
-static __u32 mpmc_entries(void)
+static __u32 mpmc_hands(void)
 {
-	return state->capacity + (state->room ? state->room : MPMC_HANDS);
+	return state->room ? state->room : MPMC_HANDS;
 }
 
 static void mpmc_create(void)
 {
-	int rc = ads_mpmc_make(&arena, &ref, state->capacity, mpmc_entries() - state->capacity);
+	int rc = ads_mpmc_make(&arena, &ref, state->capacity, mpmc_hands());
 
 	if (rc)
 		give_up("cannot create the ring", rc);
@@ -34,7 +34,8 @@ static void mpmc_start_at(__u64 start)
 
 	fifo_start = ring->head = ring->tail = start;
 	for (i = 0; i < state->capacity; i++)
-		slots[(start + i) & (state->capacity - 1)] = (start + i) >> bits << 32;
+		slots[(start + i) & (state->capacity - 1)] = (start + i) >> bits << 32 |
+							     (__u32)slots[(start + i) & (state->capacity - 1)];
 }
 
 /* Read all that waits and take nothing, as through a read-only mapping. */
@@ -131,7 +132,7 @@ static int mpmc_apply(struct model *m, const struct op *op)
 		if (count >= state->capacity)
 			return op->rc == ADS_FULL;
 		if (op->rc == ADS_FULL)
-			return count + (__u64)held_by_others(op) >= mpmc_entries();
+			return (__u32)held_by_others(op) >= mpmc_hands();
 		return (pending || !op->rc) && model_add(m, m->more[0]++, op->value);
 	case 'q':
 		if (!count)
@@ -153,21 +154,22 @@ static int mpmc_apply(struct model *m, const struct op *op)
 static const char *mpmc_books(int dead)
 {
 	struct ads_check_report report;
-	struct ads_pool_ref pool = ads_mpmc_pool(ref);
 
 	/* What the dead leaked has been repaired. */
 	if (run_check(&report, 0) || report.live != (__u64)last_model->count)
 		return "the check counts other records than the model";
 	if (!dead && !start_dead && report.leaked)
 		return "an entry was leaked";
-	if (report.carved != mpmc_entries() || ads_pool_used(&arena, pool.offset, pool.stride) != report.live)
-		return "the pool counts other entries than the check";
+	if (report.carved != state->capacity + mpmc_hands() + ads_shards_used() ||
+	    report.carved != report.live + report.free + report.unused)
+		return "the check counts other entries than there are";
 	return NULL;
 }
 
-/* Writes of a push: 1 to 3 take the entry, 4 its link, 5 and 6 the record, 7 the slot, 8 the link, 9
- * the hint, where it is moved. Of a pop: 1 the slot, 2 the link, 3 the slot, 4 the hint if it is
- * moved, then the entry goes back. What one has done that died is known by the length. */
+/* Writes of a push: 1 claims the slot, 2 the entry's link, 3 and 4 the record, 5 the slot, 6 the link, 7
+ * the hint, where it is moved. To a slot that is claimed already: 1 to 3 take an entry, 4 its link, 5
+ * and 6 the record, 7 the link of the entry there, 8 the slot, 9 the link. Of a pop: 1 the slot, 2 the hint,
+ * where it is moved. What one has done that died is known by the length. */
 static const struct state mpmc_states[] = {
 	{"empty", "", 2, 0},
 	{"one record", "Q", 2, 0},
@@ -179,28 +181,60 @@ static const struct state mpmc_states[] = {
 	{"hints about to move", "Y7", 2, 0},
 	{"hints about to move, one record", "Y6 Q", 2, 0},
 	{"hints about to move, full", "Y6 Q Q", 2, 0},
-	{"tail left behind", "Y7 Q/9 L", 2, 0},
-	{"head left behind", "Y7 Q q/4 L", 2, 0},
+	{"tail left behind", "Y7 Q/7 L", 2, 0},
+	{"head left behind", "Y7 Q q/2 L", 2, 0},
 	{"both left far behind", "Y8 H8 H8", 2, 0},
 	{"both left far behind, full", "Y8 H8 H7 Q Q", 2, 0},
 	{"laps about to wrap", "Z1", 2, 0},
 	{"full across the end of laps", "Z1 Q Q", 2, 0},
 	{"positions about to wrap", "V1", 2, 0},
-	{"one entry left for two slots", "Q/4 Q/4", 2, 1},
-	{"one entry left for one slot", "Q Q/4", 2, 1},
-	{"no entry left", "Q Q/4 Q/4", 2, 1},
+	{"claimed by a dead thread", "Q/3 L", 2, 0},
+	{"claimed by a dead thread, one record", "Q Q/3 L", 2, 0},
+	{"claimed by a dead thread, one hand", "Q/3 L", 2, 1},
+	{"a single slot, claimed by a dead thread", "Q/5 L", 1, 1},
+	{"claimed by a dead thread, no hand", "Q/3 Q/5 L", 2, 1},
+	{"the CPU has lost its spare entry", "Q/3 & Q L", 2, 0},
+	{"the CPU has lost its spare entry, empty", "Q/3 & Q q L", 2, 1},
 };
 
 /* A thread that has died in the middle of each step, and is reaped while others work. */
 static const struct state mpmc_deaths[] = {
-	{"the record is not written", "Q Q/5", 2, 0},
-	{"the slot is not taken", "Q Q/7", 2, 0},
-	{"pushed, the link not live yet", "Q Q/8 L", 2, 0},
-	{"popped, the link not taken yet", "Q Q q/2 L", 2, 0},
-	{"popped, the slot not free yet", "Q Q q/3 L", 2, 0},
-	{"popped, the entry in a dead hand", "Q Q q/4 L", 2, 0},
-	{"pushed and popped", "Q/8 q/2 L", 1, 2},
+	{"about to claim", "Q Q/1 L", 2, 0}, /* the next one claims the same entry, of the same version */
+	{"about to claim a single slot", "Q/1 L", 1, 2},
+	{"two about to claim", "Q/1 Q/1 L", 1, 0},
+	{"the slot is claimed", "Q Q/2 L", 2, 0},
+	{"the record is not written", "Q Q/3 L", 2, 0},
+	{"the record is written", "Q Q/5 L", 2, 0},
+	{"pushed, the link not live yet", "Q Q/6 L", 2, 0},
+	{"pushed, the hint not moved yet", "Y6 Q Q/7 L", 2, 0},
+	{"the slot was lost, the record not written", "Q/3 Q L", 2, 0},
+	{"the slot was lost, the link not changed", "Q/2 Q L", 1, 0},
+	{"the slot was lost, the record written", "Q/5 Q L", 1, 2},
+	{"the slot was lost, another has died too", "Q/2 Q/8 L", 2, 0},
+	{"popped, the hint not moved yet", "Y7 Q q/2 L", 2, 0},
+	{"pushed and popped", "Q/6 q L", 1, 2},
 };
+
+/* Two BPF programs, on one CPU, whose spare entry only one can have, and on two; and user space with them. */
+static void explore_mpmc_programs(const struct state *states, int count)
+{
+	static const char *const pairs[][2] = {
+		{"Q", "Q"}, {"Q", "q"}, {"Q Q", "Q"}, {"Q Q", "q Q"}, {"Q q", "Q q"}, {"Q Q Q", "q q"}, {"Q q Q", "Q"},
+	};
+	static const char *const triples[][3] = {
+		{"Q", "Q", "Q"}, {"Q", "Q", "q"}, {"q", "Q", "Q"}, {"Q q", "Q", "Q"},
+	};
+	int i, j;
+
+	for (j = 0; j < count; j++) {
+		for (i = 0; i < COUNT(pairs); i++) {
+			run_programs(&states[j], pairs[i][0], pairs[i][1], NULL, same_cpu, &two_actors, 3);
+			run_programs(&states[j], pairs[i][0], pairs[i][1], NULL, other_cpus, &two_actors, 3);
+		}
+		for (i = 0; i < COUNT(triples); i++)
+			run_programs(&states[j], triples[i][0], triples[i][1], triples[i][2], same_cpu, &three_actors, 6);
+	}
+}
 
 static void explore_mpmc(void)
 {
@@ -209,6 +243,10 @@ static void explore_mpmc(void)
 	static const char *const reaper[] = {"X", NULL}, *const readers[] = {"S", NULL};
 	static const char *const triples[][3] = {
 		{"Q", "Q", "Q"}, {"Q", "Q", "q"}, {"Q", "q", "q"}, {"q", "q", "q"}, {"Q", "q", "L"}, {"Q", "q", "S"},
+	};
+	/* Of user space, a BPF program (unless on another CPU), and a reaper. */
+	static const char *const reaped[][3] = {
+		{"Q", "Q", "X"}, {"Q", "q", "X"}, {"q", "Q", "X"}, {"Q", "Q q", "X"}, {"Q", "X", "X"},
 	};
 	int i, j;
 
@@ -220,6 +258,15 @@ static void explore_mpmc(void)
 		for (i = 0; i < COUNT(triples); i++)
 			run_scenario(&mpmc_states[j], triples[i][0], triples[i][1], triples[i][2], other_cpus,
 				     &three_actors);
+	for (j = 0; j < COUNT(mpmc_deaths); j++)
+		for (i = 0; i < COUNT(reaped); i++) {
+			run_scenario(&mpmc_deaths[j], reaped[i][0], reaped[i][1], reaped[i][2], other_cpus, &three_actors);
+			if (strcmp(reaped[i][1], "X"))
+				run_scenario(&mpmc_deaths[j], reaped[i][0], reaped[i][1], reaped[i][2], same_cpu,
+					     &three_actors);
+		}
+	explore_mpmc_programs(mpmc_states, COUNT(mpmc_states));
+	explore_mpmc_programs(mpmc_deaths, COUNT(mpmc_deaths));
 }
 
 static const struct exploration mpmc_exploration = {

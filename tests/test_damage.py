@@ -179,7 +179,7 @@ TRUSTS = (
     Trust(
         "the slots of an MPMC ring lead to entries",
         "mpmc.h",
-        "if (ads_bad(a, entry, ads_mpmc_pool(ref).stride)) break;",
+        "if (entry && ads_bad(a, entry, ads_mpmc_pool(ref).stride)) break;",
         "",
     ),
     Trust(

@@ -668,22 +668,24 @@ MISTAKES = (
         {"if (ads_load(&ring->tail) == head) /* all": "if (0) /* all"},
     ),
     Mistake(
-        "an entry goes back before its record is copied out",
+        "a record is copied after it was popped",
         "short queue of many",
         {
-            "ads_copy_out(a, value, entry + 16, ref.value_size); ads_pool_give(a, "
-            "ads_mpmc_pool(ref), entry);": (
-                "ads_pool_give(a, ads_mpmc_pool(ref), entry); ads_copy_out(a, value, entry + 16, "
-                "ref.value_size);"
-            )
+            "ads_copy_out(a, value, entry + 16, ref.value_size); /* Commit. R41: the record is "
+            "copied": "/* Commit. R41: the record is copied",
+            "ads_mpmc_passed(a, ref, ADS_MPMC_HEAD, &at);": (
+                "ads_copy_out(a, value, entry + 16, ref.value_size); "
+                "ads_mpmc_passed(a, ref, ADS_MPMC_HEAD, &at);"
+            ),
         },
     ),
     Mistake(
         "two consumers take one record",
         "queue of many",
         {
-            "if (ads_cas(ads_at(a, __u64, at.slot), at.word, popped) == at.word) {": (
-                "ads_store(ads_at(a, __u64, at.slot), popped); if (1) {"
+            "if (ads_cas(ads_at(a, __u64, at.slot), at.word, ads_mpmc_popped(at.word)) "
+            "== at.word) {": (
+                "ads_store(ads_at(a, __u64, at.slot), ads_mpmc_popped(at.word)); if (1) {"
             )
         },
     ),
@@ -692,7 +694,7 @@ MISTAKES = (
         "queue of many",
         {
             "if (ahead == -1) { if (end == ADS_MPMC_TAIL)": (
-                "if (ahead == -1 || (ahead == 0 && entry)) { if (end == ADS_MPMC_TAIL)"
+                "if (ahead == -1 || (ahead == 0 && full)) { if (end == ADS_MPMC_TAIL)"
             )
         },
     ),

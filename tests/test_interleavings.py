@@ -628,29 +628,40 @@ MISTAKES = (
         "a slot has the record before it is written",
         "mpmc",
         {
-            "ads_copy_in(a, entry + 16, value, ref.value_size); } pushed": "} pushed",
-            "at.word, pushed) == at.word) {": (
-                "at.word, pushed) == at.word) { ads_copy_in(a, entry + 16, value, ref.value_size);"
+            "ads_copy_in(a, entry + 16, value, ref.value_size); } /* * Push of user": (
+                "(void)value; } /* * Push of user"
+            ),
+            "== at.word) { ads_mpmc_helped(a, at.slot, pushed); ads_mpmc_passed(a, ref, "
+            "ADS_MPMC_TAIL, &at); ads_mpmc_let_go": (
+                "== at.word) { ads_copy_in(a, hand.entry + 16, value, ref.value_size); "
+                "ads_mpmc_helped(a, at.slot, pushed); ads_mpmc_passed(a, ref, ADS_MPMC_TAIL, &at); "
+                "ads_mpmc_let_go"
+            ),
+            "if (ads_cas(slot, claimed, pushed) == claimed) {": (
+                "if (ads_cas(slot, claimed, pushed) == claimed) { "
+                "ads_copy_in(a, entry + 16, value, ref.value_size);"
             ),
         },
     ),
     Mistake(
-        "an entry goes back before its record is copied out",
+        "a record is copied after it was popped",
         "mpmc",
         {
-            "ads_copy_out(a, value, entry + 16, ref.value_size); ads_pool_give(a, "
-            "ads_mpmc_pool(ref), entry);": (
-                "ads_pool_give(a, ads_mpmc_pool(ref), entry); ads_copy_out(a, value, entry + 16, "
-                "ref.value_size);"
-            )
+            "ads_copy_out(a, value, entry + 16, ref.value_size); /* Commit. R41: the record is "
+            "copied": "/* Commit. R41: the record is copied",
+            "ads_mpmc_passed(a, ref, ADS_MPMC_HEAD, &at);": (
+                "ads_copy_out(a, value, entry + 16, ref.value_size); "
+                "ads_mpmc_passed(a, ref, ADS_MPMC_HEAD, &at);"
+            ),
         },
     ),
     Mistake(
         "two consumers take one record",
         "mpmc",
         {
-            "if (ads_cas(ads_at(a, __u64, at.slot), at.word, popped) == at.word) {": (
-                "ads_store(ads_at(a, __u64, at.slot), popped); if (1) {"
+            "if (ads_cas(ads_at(a, __u64, at.slot), at.word, ads_mpmc_popped(at.word)) "
+            "== at.word) {": (
+                "ads_store(ads_at(a, __u64, at.slot), ads_mpmc_popped(at.word)); if (1) {"
             )
         },
     ),
@@ -664,13 +675,116 @@ MISTAKES = (
         },
     ),
     Mistake(
+        "a claimer does not look whether the slot was filled by another",
+        "mpmc",
+        {"if (ads_cas(slot, claimed, pushed) == claimed) {": ("ads_store(slot, pushed); if (1) {")},
+    ),
+    Mistake(
+        "two producers claim one slot",
+        "mpmc",
+        {
+            "if (ads_cas(slot, at->word, claimed) != at->word) return 0;": (
+                "ads_store(slot, claimed);"
+            )
+        },
+    ),
+    Mistake(
+        "who fills a claimed slot keeps the claimer's entry",
+        "mpmc",
+        {
+            "if (!ads_mpmc_disown(a, at.slot, at.word)) continue; entry = 0;": (
+                "if (!ads_mpmc_disown(a, at.slot, at.word)) continue;"
+            )
+        },
+    ),
+    Mistake(
+        "who fills a claimed slot does not change the entry's link",
+        "mpmc",
+        {"if (!ads_mpmc_disown(a, at.slot, at.word)) continue;": ""},
+    ),
+    Mistake(
+        "who changes a claimer's link does not look whether the slot is still claimed",
+        "mpmc",
+        {
+            "if (ads_load(ads_at(a, __u64, slot)) != word) return 0; if (is & ADS_LINK_MARK": (
+                "if (is & ADS_LINK_MARK"
+            )
+        },
+    ),
+    Mistake(
+        "a claimed slot stops producers",
+        "mpmc",
+        {
+            "return full ? ADS_FULL : ADS_OK;": (
+                "return full || (__u32)at->word & ADS_MPMC_CLAIMED ? ADS_FULL : ADS_OK;"
+            )
+        },
+    ),
+    Mistake(
+        "a reaper takes the entry of a living claimer",
+        "mpmc",
+        {
+            "if (ads_reap_contested(a, line, entry)) return ADS_REAP_WAIT; ads_mpmc_revoke": (
+                "ads_mpmc_revoke"
+            ),
+            "if (verdict == ADS_REAP_WAIT || ads_reap_contested(a, line, entry)) return": (
+                "if (verdict == ADS_REAP_WAIT) return"
+            ),
+        },
+    ),
+    Mistake(
+        "a reaper takes the entry of a living claimer that has lost the slot",
+        "mpmc",
+        {
+            "if (verdict == ADS_REAP_WAIT || ads_reap_contested(a, line, entry)) return": (
+                "if (verdict == ADS_REAP_WAIT) return"
+            )
+        },
+    ),
+    Mistake(
+        "a reaper leaves the link as it is of an entry that it takes out of a slot",
+        "mpmc",
+        {
+            "if (ads_mpmc_disown(a, slot, word)) ads_cas(ads_at(a, __u64, slot), word,": (
+                "ads_cas(ads_at(a, __u64, slot), word,"
+            )
+        },
+    ),
+    Mistake(
+        "a spare entry is lent to two programs",
+        "mpmc",
+        {
+            "ads_cas(spare, word, word >> 32 << 32 | ADS_MPMC_LENT) == word) {": (
+                "(ads_store(spare, word >> 32 << 32 | ADS_MPMC_LENT), 1)) {"
+            )
+        },
+    ),
+    Mistake(
+        "a CPU whose spare entry is lent gets another one",
+        "mpmc",
+        {
+            "return !ads_by_user() && !(__u32)word && shard": (
+                "return !ads_by_user() && !ads_mpmc_entry(word) && shard"
+            )
+        },
+    ),
+    Mistake(
+        "two programs give a CPU that has lost its spare entry one each",
+        "mpmc",
+        {
+            "ads_cas(spare, word, ((word >> 32) + 1) << 32 | entry) == word;": (
+                "(ads_store(spare, ((word >> 32) + 1) << 32 | entry), 1);"
+            )
+        },
+    ),
+    Mistake(
         "the tail moves before the record is in",
         "mpmc",
         {
-            "if (ads_cas(ads_at(a, __u64, at.slot), at.word, pushed) == at.word) { "
-            "ads_mpmc_helped(a, at.slot, pushed); ads_mpmc_passed(a, ref, ADS_MPMC_TAIL, &at);": (
-                "ads_mpmc_passed(a, ref, ADS_MPMC_TAIL, &at); if (ads_cas(ads_at(a, __u64, "
-                "at.slot), at.word, pushed) == at.word) { ads_mpmc_helped(a, at.slot, pushed);"
+            "if (!ads_mpmc_fill_slot(a, ref, &at, value, &hand)) continue; "
+            "ads_mpmc_passed(a, ref, ADS_MPMC_TAIL, &at);": (
+                "ads_mpmc_passed(a, ref, ADS_MPMC_TAIL, &at); "
+                "if (!ads_mpmc_fill_slot(a, ref, &at, value, &hand)) continue;"
             )
         },
     ),
@@ -679,21 +793,25 @@ MISTAKES = (
         "mpmc",
         {
             "if (ahead == -1) { if (end == ADS_MPMC_TAIL)": (
-                "if (ahead == -1 || (ahead == 0 && entry)) { if (end == ADS_MPMC_TAIL)"
+                "if (ahead == -1 || (ahead == 0 && full)) { if (end == ADS_MPMC_TAIL)"
             )
         },
     ),
     Mistake(
         "who finds the ring full with an entry in hand keeps it",
         "mpmc",
-        {"if (entry) ads_pool_give(a, ads_mpmc_pool(ref), entry);": ""},
+        {
+            "} while (ads_again(i)); if (hand.entry) ads_mpmc_let_go(a, ref, &hand, hand.entry);": (
+                "} while (ads_again(i));"
+            )
+        },
     ),
     Mistake(
         "who helps does not look whether the slot is still the same",
         "mpmc",
         {
-            "if (ads_load(at) != word) return 1; if ((__u32)word & ADS_TOP_TAKEN)": (
-                "if ((__u32)word & ADS_TOP_TAKEN)"
+            "if (ads_load(ads_at(a, __u64, slot)) == word) ads_cas(link, is, ads_link_change(": (
+                "ads_cas(link, is, ads_link_change("
             )
         },
     ),

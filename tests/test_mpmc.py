@@ -389,7 +389,7 @@ def test_a_process_killed_at_any_point_stops_nobody_and_its_entry_comes_back(
         assert code == -9
     assert left == after
     assert point > 8
-    assert leaks > 0
+    assert (leaks > 0) == (operation == "push")  # a pop has nothing in hand
 
 
 # --- everybody at once --------------------------------------------------------------------

@@ -744,10 +744,10 @@ FAULTS = (
     Fault(
         "BPF leaves it to user space to finish what that has begun at a slot",
         "mpmc.h",
-        "if (ads_writable(a) && ads_mpmc_helped(a, at->slot, at->word))",
-        """if (ADS_BPF)
-            return ADS_BUDGET;
-        if (ads_writable(a) && ads_mpmc_helped(a, at->slot, at->word))""",
+        "if (ads_mpmc_helped(a, at.slot, at.word))",
+        """if (ADS_BPF && (__u32)at.word & ADS_MPMC_USER)
+            break;
+        if (ads_mpmc_helped(a, at.slot, at.word))""",
     ),
     Fault(
         "who deletes an entry does not say so",

@@ -202,26 +202,28 @@ static inline void ads_check_slots(struct ads_check *c, struct ads_ref ref)
 		__u64 *slot = ads_at(c->a, __u64, ref.offset + sizeof(struct ads_mpmc) + 8 * i);
 		__u32 at = (__u32)((char *)slot - c->a->base);
 		__u64 seen = ads_load_acquire(slot); /* A41, pairs with R41 */
-		__u64 word = (__u32)seen & ADS_TOP_TAKEN ? ads_mpmc_popped(seen) : seen;
-		__u32 entry = (__u32)word & ~ADS_MPMC_FLAGS;
+		__u32 entry = ads_mpmc_entry(seen), full = (__u32)seen & ADS_MPMC_FULL;
 		__u64 lap = head.position >> bits, first, end;
 
 		if (!ads_check_seek(c, ref, ADS_MPMC_HEAD, &head_now) ||
 		    !ads_check_seek(c, ref, ADS_MPMC_TAIL, &tail_now))
 			return;
-		lap += (__u64)(__s32)((__u32)(word >> 32) - (__u32)lap); /* the slot's, all 64 bits */
-		first = entry ? head.position : tail.position;
-		end = entry ? tail_now.position : head_now.position + slots;
-		if ((lap << bits) + i - first >= end - first)
+		lap += (__u64)(__s32)((__u32)(seen >> 32) - (__u32)lap); /* the slot's, all 64 bits */
+		first = full ? head.position : tail.position;
+		end = full ? tail_now.position : head_now.position + slots;
+		if ((lap << bits) + i - first >= end - first || (full && !entry))
 			ads_check_error(c, at);
-		if (!entry)
+		/* One that is claimed is in somebody's hand, as far as entries are counted. */
+		if (!entry || (__u32)seen & ADS_MPMC_CLAIMED)
 			continue;
-		if (ads_bad(c->a, entry, ads_mpmc_pool(ref).stride) || ads_check_mark(c->linked, entry) ||
+		if (ads_bad(c->a, entry, ads_mpmc_pool(ref).stride) ||
+		    ads_check_mark(full ? c->linked : c->freed, entry) || ads_check_seen(full ? c->freed : c->linked, entry) ||
 		    (ads_load(ads_link_of(c->a, entry)) & ADS_LINK_MARK && ads_load(slot) == seen)) {
 			ads_check_error(c, at);
 			continue;
 		}
-		c->report->live++;
+		c->report->live += !!full;
+		c->report->free += !full;
 	}
 }
 
@@ -261,7 +263,7 @@ static inline void ads_check_free(struct ads_check *c, struct ads_pool_ref pool)
 	}
 	for (s = 0; s < ADS_SHARDS; s++) {
 		__u64 word = ads_load_acquire(&ads_shard_of(c->a, pool, s)->spare); /* A2 */
-		__u32 at = (__u32)word;
+		__u32 at = (__u32)word & ~ADS_MPMC_LENT;
 
 		if (!at)
 			continue;
@@ -273,10 +275,11 @@ static inline void ads_check_free(struct ads_check *c, struct ads_pool_ref pool)
 }
 
 /* Give a leaked entry back, first to a shard that lacks its spare one: as nobody writes meanwhile, that
- * is lost. */
+ * is lost. Not in an MPMC ring, whose BPF programs give a shard one when they can. */
 static inline void ads_check_give(struct ads_check *c, struct ads_pool_ref pool, __u32 entry)
 {
-	__u32 s, own = ads_at(c->a, struct ads_pool, pool.offset)->own_spares;
+	const struct ads_pool *p = ads_at(c->a, struct ads_pool, pool.offset);
+	__u32 s, own = p->spares ? p->own_spares : 0;
 
 	for (s = 0; s < own && s < ADS_SHARDS; s++)
 		if (!(__u32)ads_load(&ads_shard_of(c->a, pool, s)->spare)) {

@@ -276,7 +276,7 @@ static inline int ads_array_check_header(struct ads_arena *a, struct ads_ref ref
 	return ads_bad(a, ref.offset, bytes) ? ADS_DAMAGED : ADS_OK;
 }
 
-/* Entries that a ring has beyond its slots, for records in the hands of who pushes or pops. */
+/* Entries that a ring has beyond those of its slots and CPUs, for records in the hands of who pushes. */
 static inline __u32 ads_mpmc_hands(__u32 stride)
 {
 	__u32 hands = ADS_MPMC_HANDS_BYTES / stride;
@@ -293,7 +293,8 @@ static inline int ads_mpmc_fill(struct ads_arena *a, struct ads_ref ref)
 {
 	struct ads_pool_ref pool = ads_mpmc_pool(ref);
 	struct ads_pool *p = &ads_collection_of(a, ref)->pool;
-	__u64 left = p->capacity;
+	__u64 *slots = (__u64 *)(ads_at(a, struct ads_mpmc, ref.offset) + 1);
+	__u64 left = p->capacity, placed = 0, count_slots = 1ull << ads_collection_of(a, ref)->header.most;
 
 	while (left) {
 		__u64 count = left < ADS_MPMC_CHUNK ? left : ADS_MPMC_CHUNK;
@@ -305,8 +306,20 @@ static inline int ads_mpmc_fill(struct ads_arena *a, struct ads_ref ref)
 
 		if (rc < 0)
 			return rc;
-		while ((entry = ads_shard_take(a, s, pool)) && entry != ADS_NOWHERE)
-			ads_pool_give(a, pool, entry);
+		while ((entry = ads_shard_take(a, s, pool)) && entry != ADS_NOWHERE) {
+			__u64 *link = ads_link_of(a, entry);
+
+			if (placed < count_slots) {
+				ads_store(link, ads_link_change(ads_load(link), ADS_MPMC_LIVE));
+				ads_store(&slots[placed++], entry);
+				ads_hand_clear(a);
+			} else if (placed < count_slots + p->own_spares) {
+				ads_spare_give(a, pool, ads_shard_place(pool, (__u32)(placed++ - count_slots)), entry);
+				ads_hand_clear(a);
+			} else {
+				ads_pool_give(a, pool, entry);
+			}
+		}
 		left = p->capacity - (p->carved >> 32);
 	}
 	return ADS_OK;
@@ -318,7 +331,7 @@ static inline int ads_mpmc_make(struct ads_arena *a, struct ads_ref *ref, __u32 
 	__u32 stride = ads_mpmc_pool(*ref).stride;
 	struct ads_collection *c;
 	__u64 bytes, cursor;
-	__u32 bits = 0;
+	__u32 bits = 0, spares;
 	int rc;
 
 	if (!slots || slots > (1u << 31) || !ref->value_size || ref->value_size > ADS_MAX_VALUE || ref->key_size ||
@@ -327,6 +340,8 @@ static inline int ads_mpmc_make(struct ads_arena *a, struct ads_ref *ref, __u32 
 	while ((1u << bits) < slots)
 		bits++;
 	/* All that it will ever need, so that a refusal leaves nothing behind. */
+	spares = ads_shards_used();
+	hands += spares;
 	bytes = sizeof(struct ads_mpmc) + (8ull << bits) + ((1ull << bits) + hands) * stride;
 	bytes += (2 + ((1ull << bits) + hands) / ADS_MPMC_CHUNK) * ADS_LINE;
 	cursor = ads_load(&ads_root_of(a)->cursor);
@@ -347,6 +362,7 @@ static inline int ads_mpmc_make(struct ads_arena *a, struct ads_ref *ref, __u32 
 	c->header.table = ref->offset + (__u32)sizeof(struct ads_mpmc);
 	c->pool.stride = stride;
 	c->pool.capacity = (1u << bits) + hands;
+	c->pool.own_spares = spares;
 	return ads_mpmc_fill(a, *ref);
 }
 
@@ -369,9 +385,9 @@ static inline int ads_mpmc_check(struct ads_arena *a, struct ads_ref ref)
 	if (h->kind != ADS_KIND_MPMC || h->key_size || h->value_size != ref.value_size || h->flags || !slots ||
 	    h->most > 31 || slots != 1ull << h->most || h->table != ref.offset + sizeof(struct ads_mpmc))
 		return ADS_DAMAGED;
-	if (c->pool.stride != ads_mpmc_pool(ref).stride || c->pool.spares || c->pool.own_spares || c->pool.grace ||
-	    c->pool.capacity <= slots ||
-	    c->pool.capacity > slots + ADS_MPMC_HANDS)
+	if (c->pool.stride != ads_mpmc_pool(ref).stride || c->pool.spares || c->pool.grace ||
+	    c->pool.own_spares > ADS_SHARDS || c->pool.capacity <= slots + c->pool.own_spares ||
+	    c->pool.capacity > slots + c->pool.own_spares + ADS_MPMC_HANDS)
 		return ADS_DAMAGED;
 	/* Slots follow the ring in its block, which says how large it is. */
 	block = ads_load_acquire(ads_at(a, __u64, ref.offset - 8)); /* A10, pairs with R10 */

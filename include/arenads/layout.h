@@ -442,7 +442,7 @@ ADS_STATIC_ASSERT(__builtin_offsetof(struct ads_array, counters) == 64, "ABI");
 /*
  * An MPMC ring, see mpmc.h: a collection, whose pool has the entries that records are in; two
  * positions, 64-bit counts of records that are at most a little behind; the slots, 2^header.most
- * words {entry:32, lap:32}. Two lines a position: processors fetch the neighbour of a line too.
+ * words {entry:32 with the flags of mpmc.h, lap:32}. Two lines a position: processors fetch the neighbour of a line too.
  */
 struct ads_mpmc {
 	struct ads_collection collection;

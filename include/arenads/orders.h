@@ -63,8 +63,8 @@
  *	A3   load    check.h: ads_check_tables, ads_check_links (3), ads_check_nodes
  *	A3   load    alloc.h: ads_shard_help, ads_shard_helped, ads_chunk_help
  *	A3   load    reap.h: ads_reap_judge, ads_reap_node
- *	R3   cas     mpmc.h: ads_mpmc_helped (2)
- *	A3   load    mpmc.h: ads_mpmc_helped
+ *	R3   cas     mpmc.h: ads_mpmc_helped, ads_mpmc_disown
+ *	A3   load    mpmc.h: ads_mpmc_helped, ads_mpmc_disown
  *	Without it a reader follows a link to an entry and finds there what its last owner left,
  *	hash, key or value. User space may also find it beyond the populated mark. And who helps with
  *	an entry changes a link that was read after the top or the chunk had moved on.
@@ -219,18 +219,25 @@
  *	A33  load    ring.h: ads_ring_waits
  *	Without it a consumer that takes over copies a record before it is there.
  *
- * 41  a slot of an MPMC ring: the record in its entry, and the link of the entry.
- *	R41  cas     mpmc.h: ads_mpmc_push, ads_mpmc_pop, ads_mpmc_helped
- *	A41  load    mpmc.h: ads_mpmc_seek, ads_mpmc_help, ads_mpmc_holds
+ * 41  a slot of an MPMC ring: the record in its entry, and the link of the entry; and that the record
+ *     of the lap before was copied.
+ *	R41  cas     mpmc.h: ads_mpmc_fill_slot (2), ads_mpmc_push, ads_mpmc_pop, ads_mpmc_revoke
+ *	A41  load    mpmc.h: ads_mpmc_seek, ads_mpmc_help, ads_mpmc_find
  *	A41  load    check.h: ads_check_slots
  *	F41  fence   mpmc.h: ads_mpmc_read
- *	Without it a consumer copies an entry before its record is there. Without the fence one who
- *	only reads takes what the entry's next owner writes for the record.
+ *	Without it a consumer copies an entry before its record is there, or while the next is written.
+ *	Without the fence one who only reads takes what the entry's next owner writes for the record.
  *
  * 42  head and tail of an MPMC ring: the slots before it have been popped, or pushed to.
  *	R42  cas     mpmc.h: ads_mpmc_passed
  *	A42  load    mpmc.h: ads_mpmc_start
  *	Without it a position is ahead of what its slot seems to be, and the ring passes for damaged.
+ *
+ * 43  shard.spare of an MPMC ring: the entry's link is LIVE, and who had it does not write any more.
+ *	R43  store   mpmc.h: ads_mpmc_let_go
+ *	R43  cas     mpmc.h: ads_mpmc_spared, ads_mpmc_take
+ *	A43  load    mpmc.h: ads_mpmc_take
+ *	Without it the next program's version of the link is that of before.
  */
 #ifndef ARENADS_ORDERS_H
 #define ARENADS_ORDERS_H

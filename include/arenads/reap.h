@@ -159,8 +159,8 @@ static inline int ads_collection_meets(struct ads_arena *a, __u32 kind, struct a
 }
 
 /* Whose the entry is that a dead thread's line names, while its link is *seen. */
-static inline enum ads_reap_verdict ads_reap_judge(struct ads_arena *a, __u32 kind, struct ads_ref ref, __u64 hand,
-						   __u64 *seen)
+static inline enum ads_reap_verdict ads_reap_judge(struct ads_arena *a, const struct ads_owner *line, __u32 kind,
+						   struct ads_ref ref, __u64 hand, __u64 *seen)
 {
 	struct ads_pool_ref pool = ads_kind_pool(kind, ref);
 	__u32 entry = (__u32)hand & ADS_HAND_ENTRY;
@@ -173,11 +173,23 @@ static inline enum ads_reap_verdict ads_reap_judge(struct ads_arena *a, __u32 ki
 		__u32 is = ads_link_version(link), state = (__u32)link;
 		int met = 0;
 
-		/* First: it helps on what was begun at the slots. */
+		/* First: a slot that a dead thread has claimed lets its entry go. */
 		if (kind == ADS_KIND_MPMC) {
-			met = ads_mpmc_holds(a, ref, entry);
+			__u64 word;
+			__u32 slot;
+			enum ads_mpmc_where where = ads_mpmc_find(a, ref, entry, &slot, &word);
+
+			if (where == ADS_MPMC_BEING_WRITTEN) {
+				/* A claimer that lives would have to write its record again. */
+				if (ads_reap_contested(a, line, entry))
+					return ADS_REAP_WAIT;
+				ads_mpmc_revoke(a, slot, word);
+				continue;
+			}
 			if (ads_load(ads_link_of(a, entry)) != link)
 				continue;
+			if (where == ADS_MPMC_THERE)
+				return ADS_REAP_NOT_ITS;
 		}
 		if (!link || (link & ADS_LINK_MARK && (state == ADS_LINK_FREE || state == ADS_LINK_PUSHING ||
 						       state == ADS_LINK_TAKEN))) {
@@ -275,7 +287,7 @@ static inline int ads_reap_hand(struct ads_arena *a, const struct ads_owner *lin
 		return ads_reap_node(a, line, ref, hand);
 	if (!ads_pool_chunk_of(a, ref, entry + ads_entry_value_offset(ref), &chunk, &count))
 		return ADS_DAMAGED;
-	verdict = ads_reap_judge(a, kind, ref, hand, &link);
+	verdict = ads_reap_judge(a, line, kind, ref, hand, &link);
 	if (verdict == ADS_REAP_NOT_ITS)
 		return 0;
 	if (verdict == ADS_REAP_WAIT || ads_reap_contested(a, line, entry))
