@@ -6,13 +6,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import NamedTuple
 
 from arenads.bench.cell import Cell, Need, Sides
 from arenads.bench.loops import Done
 from arenads.bench.messages import SIZES, Messages, Part, bursts, shared
 from arenads.bench.workshop import Workshop
+from arenads.errors import ArenadsError
 
 __all__ = ["cells"]
 
@@ -83,10 +84,20 @@ WHOLE_IN = {"ring": "ring.consume", "queue": "queue.spsc_pop", "mpmc": "mpmc.pop
 
 def _emptied(messages: Messages, way: Way, cpus: int = 1) -> Part:
     """Return what consumes a burst out of BPF, of every producer's ring."""
+    if way.produce == "ring_reserve_discard":
+        return lambda operations: []  # nothing is in the ring
     consume = messages.in_c(f"{way.consume}_consume", way.structure)
     if way.produce == "rings_reserve_submit":
         parts = [messages.in_c("ring_consume", name) for name in ("out", "out2")]
         return lambda operations: [part(operations // cpus)[0] for part in parts]
+    if way.produce in _DISCARDED.values():
+
+        def passed(operations: int) -> list[Done]:
+            with suppress(ArenadsError):  # it walks over all of them, and finds none
+                consume(operations)
+            return []
+
+        return passed
     if way.produce != "ring_reserve_commit":
         return consume
     publish = messages.program.runner("ring_publish", 56)
