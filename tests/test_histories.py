@@ -39,7 +39,7 @@ from history_checker import (
     SORTED,
     Checker,
 )
-from test_interleavings import Mistake, headers_with
+from test_interleaving_mistakes import Mistake, headers_with
 
 import arenads
 from arenads import Array, Node, compiler, u64
