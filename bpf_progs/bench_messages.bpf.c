@@ -80,12 +80,15 @@ BENCH_FRESH(struct message);
 
 /* --- out: who has no room ends, or tries again if somebody takes meanwhile ----------------------- */
 
-#define RESERVE_SUBMIT(ring, otherwise)                                        \
+#define RESERVED(ring, otherwise)                                              \
 	struct ads_ring_draft draft;                                           \
 	struct message __arena *message = ring##_reserve(&draft, SIZE);        \
 	if (!message)                                                          \
 		otherwise;                                                     \
-	FILL(message, number);                                                 \
+	FILL(message, number);
+
+#define RESERVE_SUBMIT(ring, otherwise)                                        \
+	RESERVED(ring, otherwise)                                              \
 	ring##_submit(&draft);                                                 \
 	sum += number;
 
@@ -96,19 +99,19 @@ BENCH_FRESH(struct message);
 		otherwise;                                                     \
 	sum += number;
 
-#define RINGBUF(flags, otherwise)                                              \
+#define RINGBUF_RESERVED(otherwise)                                            \
 	struct message *message = bpf_ringbuf_reserve(&ringbuf, SIZE, 0);      \
 	if (!message)                                                          \
 		otherwise;                                                     \
-	FILL(message, number);                                                 \
+	FILL(message, number);
+
+#define RINGBUF(flags, otherwise)                                              \
+	RINGBUF_RESERVED(otherwise)                                            \
 	bpf_ringbuf_submit(message, flags);                                    \
 	sum += number;
 
 #define RINGBUF_DISCARD(flags)                                                 \
-	struct message *message = bpf_ringbuf_reserve(&ringbuf, SIZE, 0);      \
-	if (!message)                                                          \
-		NO_ROOM;                                                       \
-	FILL(message, number);                                                 \
+	RINGBUF_RESERVED(NO_ROOM)                                              \
 	bpf_ringbuf_discard(message, flags);
 
 #define NO_ROOM return ADS_FULL
@@ -124,11 +127,7 @@ BENCH_LOOP(empty, { sum += number; })
 
 BENCH_LOOP(ring_reserve_submit, { RESERVE_SUBMIT(out, NO_ROOM) })
 BENCH_LOOP(ring_reserve_commit, {
-	struct ads_ring_draft draft;
-	struct message __arena *message = out_reserve(&draft, SIZE);
-	if (!message)
-		NO_ROOM;
-	FILL(message, number);
+	RESERVED(out, NO_ROOM)
 	out_commit(&draft);
 	if (!((i + 1) % BATCH))
 		out_publish();
@@ -149,11 +148,7 @@ BENCH_LOOP(queue_spsc_push, { COPIED(fixed_push(message), NO_ROOM) })
 BENCH_LOOP(mpmc_push, { COPIED(shared_push(message), NO_ROOM) })
 /* Filled, and then not wanted. The kernel's consumers walk over what was given up, ours never meet it. */
 BENCH_LOOP(ring_reserve_discard, {
-	struct ads_ring_draft draft;
-	struct message __arena *message = out_reserve(&draft, SIZE);
-	if (!message)
-		NO_ROOM;
-	FILL(message, number);
+	RESERVED(out, NO_ROOM)
 	out_discard(&draft);
 })
 BENCH_LOOP(ringbuf_discard_silent, { RINGBUF_DISCARD(NO_WAKEUP) })

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import struct
 import subprocess
+import sys
 import threading
 from bisect import bisect_left
 from collections.abc import Callable, Iterator
@@ -480,3 +481,27 @@ def test_replaced_keys_are_found_by_towers_as_before(
         before, after = map(int, python(REPLACING, points_core, pin).stdout.split())
     assert before < count // 4
     assert after < count // 4
+
+
+END_OF_ARENA = """
+import ctypes
+import arenads
+from arenads import u64
+
+with arenads.create("4MiB", engine="native", populate="4MiB", provision=None) as arena:
+    made = arena.orderedmap("map", key=u64, value=u64, max_entries=1000)
+    made.update_many(range(1000), range(1000))
+    newest = ctypes.c_uint64.from_address(arena.base + made.offset + 24)
+    # One of two hints, the first of which lies half behind the arena.
+    newest.value = 63 << 32 | (arena.size - 68)
+    found = [made[key] for key in range(1000)]
+    assert found == list(range(1000)), "a hint of damaged memory decides nothing"
+"""
+
+
+@pytest.mark.native
+def test_a_table_of_hints_that_is_not_aligned_is_not_read() -> None:
+    result = subprocess.run(
+        [sys.executable, "-c", END_OF_ARENA], capture_output=True, text=True, check=False
+    )
+    assert result.returncode == 0, result.stderr

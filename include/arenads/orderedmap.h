@@ -144,10 +144,12 @@ static ADS_INLINE __u32 ads_hint_place(__u64 table, __u64 hash, __u32 i)
 static ADS_INLINE __u32 ads_hint_seek(struct ads_arena *a, __u64 table, __u64 order, __u64 hash, __u64 *hint,
 				      __u32 *room)
 {
+	__u32 own = ads_hint_place(table, hash, 0);
 	__u32 i;
 
 	*room = 0;
-	if (!table || ads_bad(a, ads_hint_place(table, hash, 0) & ~(ADS_LINE - 1), ADS_LINE))
+	/* The first is for its alignment: that of an older table nobody has looked at. */
+	if (!table || ads_bad(a, own, 8) || ads_bad(a, own & ~(ADS_LINE - 1), ADS_LINE))
 		return 0;
 	for (ads_each(i, ADS_HINT_WORDS)) {
 		__u32 place = ads_hint_place(table, hash, i);
@@ -169,8 +171,16 @@ static ADS_INLINE __u32 ads_hint_seek(struct ads_arena *a, __u64 table, __u64 or
 		}
 	}
 	if (!*room)
-		*room = ads_hint_place(table, hash, 0);
+		*room = own;
 	return 0;
+}
+
+/* Write a hint, {life + 1:32, offset:32}, or ADS_HINT_NOWHERE. */
+static ADS_INLINE void ads_hint_store(struct ads_arena *a, __u32 place, __u64 hash, __u64 hint)
+{
+	if (hint >> 32)
+		hint |= hash & ADS_HINT_TAG;
+	ads_store_release(ads_at(a, __u64, place), hint); /* R23 */
 }
 
 /*
@@ -192,7 +202,7 @@ ADS_GLOBAL __u64 ads_hint_find(struct ads_arena *a, __u32 map, __u64 order, __u6
 	}
 	ads_fence_acquire(); /* F23: the hint was read before what it leads to */
 	if (hint && room && ads_writable(a))
-		ads_store_release(ads_at(a, __u64, room), hint | (hash & ADS_HINT_TAG)); /* R23 */
+		ads_hint_store(a, room, hash, hint);
 	return hint;
 }
 
@@ -203,7 +213,6 @@ ADS_GLOBAL __u64 ads_hint_find(struct ads_arena *a, __u32 map, __u64 order, __u6
 ADS_GLOBAL int ads_hint_put(struct ads_arena *a, __u32 map, __u64 order, __u64 hash, __u64 hint)
 {
 	__u64 table = ads_table_newest(a, map);
-	__u64 word = hint >> 32 ? hint | (hash & ADS_HINT_TAG) : hint;
 	__u64 was;
 	__u32 room;
 	__u32 place = ads_hint_seek(a, table, order, hash, &was, &room);
@@ -211,7 +220,7 @@ ADS_GLOBAL int ads_hint_put(struct ads_arena *a, __u32 map, __u64 order, __u64 h
 	if (!place && hint >> 32)
 		place = room;
 	if (place)
-		ads_store_release(ads_at(a, __u64, place), word); /* R23 */
+		ads_hint_store(a, place, hash, hint);
 	return 0;
 }
 
@@ -566,7 +575,6 @@ static ADS_INLINE void ads_orderedmap_raze(struct ads_arena *a, struct ads_ref r
 	__u32 i;
 
 	ads_hint_put(a, ref.offset, order, hash, ADS_HINT_NOWHERE);
-
 	for (ads_each(i, height))
 		seek(a, &ref, order, key, ADS_SEEK_WRITE | ADS_SEEK_CLEAN | ADS_SEEK_HINTS, &w);
 }

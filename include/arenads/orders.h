@@ -195,7 +195,7 @@
  *	Without it an entry is given back twice, by the reaper before and by the next.
  *
  * 23  an ordered map's hints: the entry has been in its list, in the life that the hint tells.
- *	R23  store   orderedmap.h: ads_hint_find, ads_hint_put
+ *	R23  store   orderedmap.h: ads_hint_store
  *	F23  fence   orderedmap.h: ads_hint_find
  *	Without it the link of an entry that was published is read as it was before, and one that
  *	its maker has not published passes for a key's.
