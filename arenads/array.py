@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, TypeVar, overload
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, overload
 
 from arenads._core import ffi, lib
 from arenads.bulk import (
@@ -18,10 +18,11 @@ from arenads.bulk import (
 )
 from arenads.codec import Codec
 from arenads.errors import ArenadsError, RangeError, SchemaError
+from arenads.fused import fuse_array, specialize
 from arenads.in_place import InPlace
 from arenads.schema import Scalar, Schema
 from arenads.snapshot import Layout, Records, Snapshot, take
-from arenads.structure import Checkable
+from arenads.structure import Checkable, buffer_maker
 
 if TYPE_CHECKING:
     import numpy
@@ -98,13 +99,8 @@ class ArrayMap(InPlace[int, V], Checkable[V], Sequence[V]):
     def __getitem__(self, index: slice) -> list[V]: ...
     def __getitem__(self, index: int | slice) -> Any:
         """Return a copy of an element, or a list of those of a slice."""
-        if isinstance(index, slice):
-            return list(self._copies(range(self._length)[index]))
-        memory, view = buffer = self._take_buffer()
-        self._check(lib.core_array_get(self._handle, self._place(index), memory))
-        value = self._value_codec.unpack(view)
-        self._buffers.append(buffer)
-        return value
+        self._fuse()
+        return self[index]
 
     @overload
     def __setitem__(self, index: int, value: V) -> None: ...
@@ -121,6 +117,44 @@ class ArrayMap(InPlace[int, V], Checkable[V], Sequence[V]):
             No memory for an element that nobody has touched; of a slice, those before it
             are stored.
         """
+        self._fuse()
+        self[index] = value
+
+    def _fuse(self) -> None:
+        """Give the array functions of its own for one element, at the first use of one."""
+        codec = self._value_codec
+
+        def make() -> dict[str, Any]:
+            return fuse_array(
+                codec.compiled,
+                handle=self._handle,
+                core_get=lib.core_array_get,
+                core_set=lib.core_array_set,
+                buffers=self._buffers,
+                make=buffer_maker(codec.size),
+                get_any=ArrayMap._get_any,
+                set_any=ArrayMap._set_any,
+                failed=ArrayMap._failed,
+            )
+
+        specialize(self, make)
+
+    def _failed(self, index: Any, code: int) -> NoReturn:
+        if code == lib.ADS_ABSENT:
+            self._place(index)  # says that it is out of range
+        self._check(code)
+        raise AssertionError(f"the C core returned {code}")
+
+    def _get_any(self, index: Any) -> Any:
+        if isinstance(index, slice):
+            return list(self._copies(range(self._length)[index]))
+        memory, view = buffer = self._take_buffer()
+        self._check(lib.core_array_get(self._handle, self._place(index), memory))
+        value = self._value_codec.unpack(view)
+        self._buffers.append(buffer)
+        return value
+
+    def _set_any(self, index: Any, value: Any) -> None:
         if isinstance(index, slice):
             self._store_many(range(self._length)[index], value)
             return

@@ -1,8 +1,8 @@
-"""One function for one operation of a map: packs, calls the C core once, unpacks.
+"""One function for one operation of a map or array: packs, calls the C core once, unpacks.
 
 What `Codec.pack`, a method and `Codec.unpack` do in turn is here in one body, made for the types
-of one map. A call of a Python function costs as much as a quarter of the C call, and looking an
-attribute up a tenth, so that the parts together took twice as long.
+of one structure. A call of a Python function costs as much as a quarter of the C call, and looking
+an attribute up a tenth, so that the parts together took twice as long.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from .compiled import Compiled
 
-__all__ = ["fuse_map", "specialize"]
+__all__ = ["fuse_array", "fuse_map", "specialize"]
 
 # An integer is taken as it is by the C core, which saves packing it; what does not fit takes the
 # way of other keys, where it is said why. In `__setitem__` that was no faster.
@@ -72,6 +72,82 @@ def __setitem__(self, key, value):
     if code:
         refused(self, packed, data, code)
 """
+
+# Whatever is no index that the C core takes, a slice or one from the end, goes the other way.
+_ARRAY_SOURCE: Final = """\
+def __getitem__(self, index):
+    try:
+        memory, view = buffer = take()
+    except IndexError:
+        memory, view = buffer = make()
+    try:
+        code = core_get(handle, index if type(index) is int else as_index(index), memory)
+    except (OverflowError, TypeError):
+        give(buffer)
+        return get_any(self, index)
+    if code:
+        give(buffer)
+        failed(self, index, code)
+    {target} = read(view)
+    give(buffer)
+{returned}
+
+def __setitem__(self, index, value):
+    try:
+        code = core_set(
+            handle, index if type(index) is int else as_index(index), pack_value({data})
+        )
+    except Exception:
+        return set_any(self, index, value)
+    if code:
+        failed(self, index, code)
+"""
+
+
+def fuse_array(
+    value: Compiled,
+    *,
+    handle: Any,
+    core_get: Any,
+    core_set: Any,
+    buffers: list[tuple[Any, Any]],
+    make: Callable[[], tuple[Any, Any]],
+    get_any: Callable[[Any, Any], Any],
+    set_any: Callable[[Any, Any, Any], None],
+    failed: Callable[[Any, Any, int], None],
+) -> dict[str, Any]:
+    """Return `__getitem__` and `__setitem__` for the elements of one array.
+
+    Parameters
+    ----------
+    value, handle, core_get, core_set, buffers, make
+        See `fuse_map`.
+    get_any, set_any : callable
+        `get_any(self, index)` and `set_any(self, index, value)` take slices and negative indexes
+        too, and say what is wrong with others and with values that do not fit.
+    failed : callable
+        `failed(self, index, code)` raises what a code of the C core means.
+    """
+    names = {
+        **value.names,
+        "pack_value": value.form.pack,
+        "read": value.form.unpack,  # the views have exactly the size
+        "handle": handle,
+        "core_get": core_get,
+        "core_set": core_set,
+        "as_index": operator.index,
+        "take": buffers.pop,
+        "give": buffers.append,
+        "make": make,
+        "get_any": get_any,
+        "set_any": set_any,
+        "failed": failed,
+    }
+    source = _ARRAY_SOURCE.format(
+        data=value.arguments("value"), target=value.target, returned=value.returned
+    )
+    exec(compile(source, "<operations of an array>", "exec"), names)
+    return {name: names[name] for name in ("__getitem__", "__setitem__")}
 
 
 def fuse_map(
