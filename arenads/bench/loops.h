@@ -30,6 +30,7 @@ struct bench_run {
 	__u32 position; /* in the order: from where it goes on, around the end */
 	__u32 portion;  /* operations before something is put back, see BENCH_TURNS() */
 	__u32 pad;
+	__u64 start;    /* not before, on bench_now()'s clock; then when it was */
 };
 
 /* In a key's number: no entry has it. */
@@ -43,6 +44,18 @@ static inline __u64 bench_now(void)
 	return (__u64)t.tv_sec * 1000000000ull + (__u64)t.tv_nsec;
 }
 
+/* The time when a run begins: threads that are to run at the same time were told when. */
+static inline __u64 bench_begin(struct bench_run *run)
+{
+	__u64 now;
+
+	do
+		now = bench_now();
+	while (now < run->start);
+	run->start = now;
+	return now;
+}
+
 static inline __u32 bench_wrap(const struct bench_run *run, __u32 position)
 {
 	return position < run->length ? position : position - run->length;
@@ -52,7 +65,7 @@ static inline __u32 bench_wrap(const struct bench_run *run, __u32 position)
 #define BENCH_LOOP(name, body)                                                 \
 	int name(struct bench_target *to, struct bench_run *run)               \
 	{                                                                      \
-		__u64 sum = 0, i, start = bench_now();                         \
+		__u64 sum = 0, i, start = bench_begin(run);                    \
 		__u32 position = run->position;                                \
 		(void)to;                                                      \
 		for (i = 0; i < run->operations; i++) {                        \

@@ -25,6 +25,7 @@ from arenads.errors import ArenadsError
 from arenads.program import Program
 
 __all__ = [
+    "HEAD_START_NS",
     "LONGEST",
     "Done",
     "Loaded",
@@ -39,12 +40,14 @@ __all__ = [
 LONGEST = 1 << 16
 """Operations of one run: the kernel ends a program's loops after some 250 ms."""
 
+HEAD_START_NS = 1_000_000
+"""From when threads are made until they all begin."""
+
 # How much of the longest run all have to share, or the run is repeated.
 _OVERLAP = 0.7
 _ATTEMPTS = 4
 # Runs that the kernel ended early are resumed, so often at most.
 _RESUMPTIONS = 50
-_HEAD_START_NS = 1_000_000
 
 
 class SidesDifferError(ArenadsError):
@@ -240,7 +243,7 @@ class Loops:
         return self._run_together(name, operations, track)
 
     def _run_together(self, name: str, operations: int, track: str) -> list[Done]:
-        start = time.clock_gettime_ns(time.CLOCK_MONOTONIC) + _HEAD_START_NS
+        start = time.clock_gettime_ns(time.CLOCK_MONOTONIC) + HEAD_START_NS
         done: dict[int, Done] = {}
         failed: list[BaseException] = []
 

@@ -33,6 +33,7 @@ struct bench_messages {
 	__u64 ended;	     /* and when it had all */
 	__u32 following;     /* a consumer has begun */
 	__u32 lost;	     /* by the perf buffer */
+	__u32 locked;	     /* the user ring, by one of several producers */
 };
 
 #define STATE(to) ((struct bench_messages *)(to)->mapped)
@@ -252,12 +253,34 @@ BENCH_LOOP(ring_reserve_submit, {
 BENCH_LOOP(ring_push, { PUSHED(ads_ring_push(to->arena, messages(to), &message, SIZE)) })
 BENCH_LOOP(queue_spsc_push, { PUSHED(ads_queue_push(to->arena, messages(to), &message)) })
 BENCH_LOOP(mpmc_push, { PUSHED(ads_mpmc_push(to->arena, messages(to), &message)) })
-BENCH_LOOP(user_ringbuf_submit, {
-	struct bench_messages *state = STATE(to);
+
+static inline int submit(struct bench_messages *state, __u64 number)
+{
 	void *place = state->user_ring_reserve(state->user_ring, SIZE);
+
 	if (!place)
 		return ADS_FULL;
 	fill(place, number);
 	state->user_ring_submit(state->user_ring, place);
+	return 0;
+}
+
+/* libbpf leaves it to producers to wait for each other: here for a lock that costs as little as one can. */
+static inline int submit_locked(struct bench_messages *state, __u64 number)
+{
+	int rc;
+
+	while (__atomic_exchange_n(&state->locked, 1, __ATOMIC_ACQUIRE))
+		while (__atomic_load_n(&state->locked, __ATOMIC_RELAXED))
+			;
+	rc = submit(state, number);
+	__atomic_store_n(&state->locked, 0, __ATOMIC_RELEASE);
+	return rc;
+}
+
+#define SUBMITTED(submit)                                                      \
+	if (submit(STATE(to), number))                                         \
+		return ADS_FULL;                                               \
 	sum += number;
-})
+BENCH_LOOP(user_ringbuf_submit, { SUBMITTED(submit) })
+BENCH_LOOP(user_ringbuf_submit_locked, { SUBMITTED(submit_locked) })

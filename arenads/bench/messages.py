@@ -79,6 +79,7 @@ class _State(ctypes.Structure):
         ("ended", ctypes.c_uint64),
         ("following", ctypes.c_uint32),
         ("lost", ctypes.c_uint32),
+        ("locked", ctypes.c_uint32),
     )
 
 
@@ -175,9 +176,11 @@ class Messages:
         loops = Loops(self.program, self._order, cpus, longest=_LONGEST_FLOW)
         return lambda operations: loops.once(name, operations, name)
 
-    def in_c(self, name: str, structure: str = "out") -> Part:
-        """Return the loop `name` in C."""
+    def in_c(self, name: str, structure: str = "out", cpus: int = 1) -> Part:
+        """Return the loop `name` in C, in a thread on each of so many CPUs at once."""
         functions = self.functions(structure)
+        if cpus > 1:
+            return lambda operations: functions.call_together(name, operations)
 
         def run(operations: int) -> list[Done]:
             run = functions.call(name, operations, name)

@@ -12,13 +12,15 @@ import threading
 import time
 from array import array
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
 
 from arenads._core import ffi
 from arenads.arena import Arena
 from arenads.bench.cell import Side
-from arenads.bench.loops import expect_equal
+from arenads.bench.loops import HEAD_START_NS, Done, expect_equal
+from arenads.bench.measure import allowed_cpus
 from arenads.errors import ArenadsError
 
 __all__ = ["Functions", "Neighbour"]
@@ -52,6 +54,7 @@ class _Run(ctypes.Structure):
         ("position", ctypes.c_uint32),
         ("portion", ctypes.c_uint32),
         ("pad", ctypes.c_uint32),
+        ("start", ctypes.c_uint64),
     )
 
 
@@ -113,10 +116,24 @@ class Functions:
         address, length = self._numbers.buffer_info()
         return _Run(order=address, length=length, portion=self.portion)
 
-    def call(self, name: str, operations: int, track: str) -> Any:
-        """Call the function `name`; its run, as the function left it."""
+    def call_together(self, name: str, operations: int) -> list[Done]:
+        """Call the function `name` in a thread on each of two CPUs, at the same time."""
+        start = time.clock_gettime_ns(time.CLOCK_MONOTONIC) + HEAD_START_NS
+
+        def work(cpu: int) -> Done:
+            os.sched_setaffinity(0, {cpu})
+            run = self.call(name, operations, f"{name} {cpu}", start)
+            return Done(int(run.start), int(run.nanoseconds), int(run.sum))
+
+        cpus = allowed_cpus()[-2:]
+        with ThreadPoolExecutor(len(cpus)) as threads:
+            return list(threads.map(work, cpus))
+
+    def call(self, name: str, operations: int, track: str, start: int = 0) -> Any:
+        """Call the function `name`, which waits for `start`; its run, as the function left it."""
         run = self.new_run()
         run.operations = operations
+        run.start = start
         run.position = self._positions.get(track, 0)
         code = getattr(self.library, name)(ctypes.byref(self.target), ctypes.byref(run))
         if code:

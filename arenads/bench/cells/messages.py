@@ -224,12 +224,16 @@ def open_in(cell: Cell, workshop: Workshop) -> Iterator[Sides]:
         which = _C_PRODUCERS[which]
     produce, consume, where = IN[which]
     counted = "both" if operation == "in" else "produce" if place == "c" else "consume"
+    submit = "user_ringbuf_submit" if cell.cpus == 1 else "user_ringbuf_submit_locked"
     ours, peer = (
-        bursts(messages, messages.in_c(first, where), messages.in_bpf(second), counted)  # type: ignore[arg-type]
-        for first, second in (
-            (produce, consume),
-            ("user_ringbuf_submit", "user_ringbuf_consume"),
+        bursts(
+            messages,
+            messages.in_c(first, where, cell.cpus),
+            messages.in_bpf(second),
+            counted,  # type: ignore[arg-type]
+            cell.cpus,
         )
+        for first, second in ((produce, consume), (submit, "user_ringbuf_consume"))
     )
     empty = messages.in_c("empty", where)
     yield Sides(
@@ -313,5 +317,6 @@ def cells() -> Iterator[Cell]:
         for operation in _C_PRODUCERS:
             quick = plain and operation == "ring.reserve_submit"
             yield cell(f"c.{operation}", USER, open_in, quick=quick)
+        yield cell("c.mpmc.push", USER, open_in, cpus=2, quick=plain)
         for structure in WHOLE_IN:
             yield cell(f"bpf.{structure}.in", USER, open_in, quick=plain and structure == "ring")
