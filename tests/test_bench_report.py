@@ -302,6 +302,23 @@ def test_percentiles_are_values_that_were_found() -> None:
 # --- Markdown ---------------------------------------------------------------------------
 
 
+def test_markdown_shows_what_is_ahead_by_less_than_its_goal() -> None:
+    name = "bpf.hashmap.insert"
+    cells = [
+        result(name, ratio=1.2, entries=10_000),
+        result(name, ratio=4.0, entries=100_000),
+        result(name, ratio=3.5, entries=100_000, cpus=2),
+        result(name, ratio=3.7, entries=100_000, cpus=2, value_size=64),
+    ]
+    assert [(each.entries, each.cpus, goal) for each, goal in goals.shortfalls(cells)] == [
+        (10_000, 1, 1.5),
+        (100_000, 2, 3.6),
+    ]
+    text = markdown.markdown(report(cells))
+    assert "less than this project wants" in text
+    assert "less than this project wants" not in markdown.markdown(report(cells[1:2]))
+
+
 def test_markdown_tables_show_both_sides_and_losses_in_bold() -> None:
     text = markdown.markdown(report())
     lost, _, rest = text.partition("### Hash map, in BPF")

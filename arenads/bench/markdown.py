@@ -7,6 +7,7 @@ import re
 import statistics
 from collections.abc import Callable, Iterator, Sequence
 
+from arenads.bench.goals import shortfalls
 from arenads.bench.groups import Group, grouped, losses, place, sections, sizes, summary
 from arenads.bench.report import Report, Result, how, short, size
 from arenads.errors import ArenadsError
@@ -61,8 +62,9 @@ def _around(path: str) -> tuple[str, str]:
 
 
 def markdown(report: Report) -> str:
-    """Return the tables: what the peer wins first, then one for each structure and place."""
-    return "\n".join([*_head(report), *_lost(report.cells), *_groups(report.cells)]) + "\n"
+    """Return the tables: losses and missed goals first, then one for each structure and place."""
+    cells = report.cells
+    return "\n".join([*_head(report), *_lost(cells), *_missed(cells), *_groups(cells)]) + "\n"
 
 
 def _head(report: Report) -> Iterator[str]:
@@ -88,6 +90,20 @@ def _lost(results: Sequence[Result]) -> Iterator[str]:
         yield from _grid(lost, _full, lambda each: each.entries)
     else:
         yield "In no cell."
+
+
+def _missed(results: Sequence[Result]) -> Iterator[str]:
+    """What is below a goal and was not shown as lost already."""
+    missed = [(each, goal) for each, goal in shortfalls(results) if each.winner != "peer"]
+    if not missed:
+        return
+    yield "\n### Ahead, but by less than this project wants\n"
+    yield _row(["operation", "peer", "key/value", "how", "entries", "peer / ours = ratio", "goal"])
+    yield _row(["---"] * 4 + ["---:"] * 3)
+    for each, goal in missed:
+        entries = f"{each.entries:,}" if each.entries else ""
+        labels = (_escaped(part) for part in _full(each))
+        yield _row([*labels, entries, _figure(each), short(goal)])
 
 
 def _groups(results: Sequence[Result]) -> Iterator[str]:

@@ -25,7 +25,7 @@ from arenads.libbpf import create_map
 __all__ = ["cells", "for_each", "rows", "timed", "values_of"]
 
 HASH = 1  # BPF_MAP_TYPE_HASH
-ENTRIES = (10_000, 1_000_000)
+ENTRIES = (10_000, 100_000, 1_000_000)
 SINGLE, BATCHES = "bpf()", "bpf(), batches"
 
 
