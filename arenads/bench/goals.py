@@ -56,6 +56,7 @@ _GOALS = (
     Goal(10, "c.hashmap.lookup_*", peer="bpf()*", fewest=1_000_000),
     Goal(20, "c.hashmap.iterate", peer="bpf()"),
     Goal(5, "c.hashmap.iterate", peer="bpf(), batches"),
+    Goal(5, "c.hashmap.sweep", peer="bpf(), batches"),
     Goal(3, "python.hashmap.get", peer="bpf()*"),
     Goal(3, "python.hashmap.put", peer="bpf()*"),
     Goal(5, "python.hashmap.*_many", peer="bpf()*"),

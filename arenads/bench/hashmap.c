@@ -260,6 +260,61 @@ int batch_iterate(struct bench_target *to, struct bench_run *run)
 	return 0;
 }
 
+/* --- all of it, into memory --- */
+
+typedef struct {
+	struct key key;
+	struct value value;
+} record;
+
+/* Read all of the map; what the values add up to. The records' memory was touched before. */
+static int sweep(struct bench_target *to, record *records, __u64 room, __u64 *sum)
+{
+	struct ads_sweep lanes;
+	__u64 done = 0, i;
+	__s64 rc = ads_hashmap_sweep(to->arena, map(to), &lanes);
+
+	while (!rc && done < room) {
+		rc = ads_hashmap_sweep_next(to->arena, map(to), &lanes, records, done, room - done);
+		if (rc <= 0)
+			return rc ? (int)rc : ADS_ABSENT;
+		for (i = done; i < done + (__u64)rc; i++)
+			*sum += records[i].value.word[0];
+		done += (__u64)rc;
+		rc = 0;
+	}
+	return (int)rc;
+}
+
+/* So many sweeps that they are run->operations records: a map has as many as the order is long. */
+int ours_sweep(struct bench_target *to, struct bench_run *run)
+{
+	static record *records;
+	static __u64 room;
+	__u64 done, sum = 0, start;
+	int rc = 0;
+
+	if (room < run->length) {
+		free(records);
+		room = run->length;
+		records = malloc(room * sizeof(*records));
+		if (!records)
+			return -ENOMEM;
+		memset(records, 1, room * sizeof(*records));
+	}
+	start = bench_now();
+	for (done = 0; !rc && done < run->operations; done += run->length)
+		rc = sweep(to, records, run->length, &sum);
+	run->nanoseconds = bench_now() - start;
+	run->sum = sum;
+	return rc;
+}
+
+int batch_sweep(struct bench_target *to, struct bench_run *run)
+{
+	return batch_iterate(to, run);
+}
+
 /* --- beside a program --------------------------------------------------------------------------- */
 
 void accompany(struct bench_neighbour *neighbour, struct bench_target *to, struct bench_run *run, __u64 interval)

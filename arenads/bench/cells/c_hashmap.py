@@ -33,6 +33,7 @@ OPERATIONS = {
     "insert": (SINGLE, BATCHES),
     "delete": (SINGLE, BATCHES),
     "iterate": (SINGLE, BATCHES),
+    "sweep": (BATCHES,),
 }
 # With keys that come again and again; what inserts or deletes needs each of them once.
 _ZIPF = ("lookup_hit", "update_in_place", "replace")
@@ -127,13 +128,14 @@ def open_turns(cell: Cell, workshop: Workshop) -> Iterator[Sides]:
 
 @contextmanager
 def open_iterate(cell: Cell, workshop: Workshop) -> Iterator[Sides]:
-    """Both sides copy each key and value."""
-    peer = PEERS[cell.peer]
+    """Both sides copy each key and value: one by one, or as fast as all of them can be had."""
+    operation, peer = cell.name.rpartition(".")[2], PEERS[cell.peer]
     functions = shared(cell, workshop)
-    functions.check("iterate", cell.entries, "ours", peer)
+    functions.check(operation, cell.entries, "ours", peer)
     yield Sides(
-        ours=functions.side("ours_iterate", "ours"),
-        peer=functions.side(f"{peer}_iterate", "peer"),
+        ours=functions.side(f"ours_{operation}", "ours"),
+        peer=functions.side(f"{peer}_{operation}", "peer"),
+        step=cell.entries if operation == "sweep" else 1,
     )
 
 
@@ -164,7 +166,12 @@ def open_fill(cell: Cell, workshop: Workshop) -> Iterator[Sides]:
     )
 
 
-_OPENERS = {"insert": open_turns, "delete": open_turns, "iterate": open_iterate}
+_OPENERS = {
+    "insert": open_turns,
+    "delete": open_turns,
+    "iterate": open_iterate,
+    "sweep": open_iterate,
+}
 
 
 def cells() -> Iterator[Cell]:
@@ -185,7 +192,7 @@ def cells() -> Iterator[Cell]:
                         name=f"c.hashmap.{operation}",
                         peer=peer,
                         open=_OPENERS.get(operation, open_loops),
-                        distribution="" if operation == "iterate" else "uniform",
+                        distribution="" if _OPENERS.get(operation) is open_iterate else "uniform",
                         **base,
                     )
             if not plain:
