@@ -11,6 +11,7 @@ import struct
 import threading
 import time
 from array import array
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -146,9 +147,8 @@ class Loaded:
     def sides(self, cell: Cell, workshop: Workshop, empty: str = "empty") -> Sides:
         """Return the loops "ours_OPERATION" and "peer_OPERATION", once they found the same."""
         operation = cell.name.rpartition(".")[2]
-        loops = Loops(
-            self.program, self.order(workshop, cell.entries, cell.distribution), cell.cpus
-        )
+        order = self.order(workshop, cell.entries, cell.distribution)
+        loops = Loops(self.program, order, cell.cpus, shared=operation.startswith("lookup"))
         few = min(cell.entries // cell.cpus, 1000)
         sums = [loops.do(f"{side}_{operation}", few, f"check {side}") for side in ("ours", "peer")]
         expect_equal(cell.title, *sums)
@@ -160,18 +160,18 @@ class Loaded:
 
 
 class _Lane:
-    """What one CPU goes through: a part of the order, and how far it has come in it."""
+    """What one CPU goes through: an order, or part of one, and how far it has come in it."""
 
-    def __init__(self, cpu: int, order: int, length: int, portion: int) -> None:
+    def __init__(self, cpu: int, order: int, length: int, portion: int, first: int) -> None:
         self.cpu = cpu
         self.order = order
         self.length = length
         self.portion = portion
-        self.positions: dict[str, int] = {}
+        self.positions: dict[str, int] = defaultdict(lambda: first)
 
 
 class Loops:
-    """The loops of one program over one order, divided among CPUs.
+    """The loops of one program over one order, on one CPU or several.
 
     Parameters
     ----------
@@ -179,6 +179,9 @@ class Loops:
     order : OrderBlock
     cpus : int
         They each get a part of the order, and every number of it is one CPU's.
+    shared : bool
+        Instead each gets all of it, from another place on, for what only reads: so they have to do
+        with as many entries as one CPU alone, and their caches with as much.
     portion : int
         Of a part; see BENCH_TURNS in bench.h.
     longest : int
@@ -192,11 +195,15 @@ class Loops:
         cpus: int = 1,
         portion: int = 1,
         longest: int = LONGEST,
+        *,
+        shared: bool = False,
     ) -> None:
         self._program = program
         share = order.length // cpus
         self._lanes = [
-            _Lane(cpu, order.offset + 4 * share * number, share, portion)
+            _Lane(cpu, order.offset, order.length, portion, share * number)
+            if shared
+            else _Lane(cpu, order.offset + 4 * share * number, share, portion, 0)
             for number, cpu in enumerate(allowed_cpus()[-cpus:])
         ]
         self._runners: dict[tuple[str, int], Callable[..., int]] = {}
@@ -279,7 +286,7 @@ class Loops:
                 start=start,
                 order=lane.order,
                 length=lane.length,
-                position=lane.positions.get(track, 0),
+                position=lane.positions[track],
                 portion=lane.portion,
             )
             code = runner(bytes(run))
