@@ -1448,6 +1448,12 @@ class Arena:
             lib.ads_owner_leave(self._core)
             retire(self._core, self._loans)
 
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(
+            "an arena is memory of this process, which cannot be copied or pickled: pin it, and"
+            " open the pin where it is needed"
+        )
+
     def __enter__(self) -> Arena:
         self._open()
         return self
@@ -1758,6 +1764,8 @@ def _open_path(place: str, readonly: bool) -> int:
     try:
         return os.open(place, (os.O_RDONLY if readonly else os.O_RDWR) | os.O_CLOEXEC)
     except OSError as error:
+        if error.errno == errno.EIO and -fd in (errno.EPERM, errno.EACCES):
+            _refuse_path(place, -fd, "the pin of an arena")  # of another bpf file system
         _refuse_path(place, error.errno or errno.EACCES, "the pin of an arena")
 
 

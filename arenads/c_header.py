@@ -85,6 +85,9 @@ _LONGEST_GUARD: Final = 60
 # Records that this package's own headers define; see `arenads.Node`.
 _DEFINED: Final = {"ads_node": "arenads/layout.h"}
 
+# In the first line of each header: a file without it was not written here.
+_MARK: Final = "Change the classes, not this file."
+
 _BEGIN: Final = """\
 #ifdef __cplusplus
 #define ARENADS_ASSERT(condition, text) static_assert(condition, text)
@@ -276,7 +279,7 @@ class _Writer:
         if includes:
             includes.append("")
         text = [
-            f"/* {_comment(origin or 'Written by arenads')}. Change the classes, not this file. */",
+            f"/* {_comment(origin or 'Written by arenads')}. {_MARK} */",
             f"#ifndef {guard}",
             f"#define {guard}",
             "",
@@ -579,10 +582,13 @@ def is_current(path: str, text: str) -> bool:
 def write_header(path: str, text: str) -> None:
     """Write a file so that it is the old or the new one at every moment.
 
-    One that has this text already stays untouched, so that nothing is built anew.
+    One that has this text already stays untouched, so that nothing is built anew; so does one that
+    is no header of ours, which somebody has written.
 
     Raises
     ------
+    SchemaError
+        The file has something else in it.
     OSError
 
     >>> import tempfile
@@ -591,6 +597,14 @@ def write_header(path: str, text: str) -> None:
     ...     is_current(file.name, "text")
     True
     """
+    if os.path.isfile(path) and not is_current(path, text):
+        with open(path, "rb") as file:
+            start = file.read(1024)
+        if start and _MARK.encode() not in start:
+            raise SchemaError(
+                f"{path}: expected a new file, or a header that was written by arenads; found"
+                " something else. Remove it first if it is not needed."
+            )
     # Only a file can be up to date: reading from /dev/stdout or a FIFO would wait.
     if not os.path.isfile(path) or not is_current(path, text):
         write_whole(path, text.encode())

@@ -152,7 +152,8 @@ def _header(options: argparse.Namespace) -> int:
     if options.check is not None:
         if c_header.is_current(options.check, text):
             return 0
-        _say(f"{options.check} is out of date; write it anew: {command} -o {options.check}")
+        state = "is out of date" if os.path.exists(options.check) else "does not exist"
+        _say(f"{options.check} {state}; write it anew: {command} -o {options.check}")
         return NO
     if options.output in (None, "-"):
         sys.stdout.write(text)
@@ -335,7 +336,7 @@ def _bench(options: argparse.Namespace) -> int:
         return 0
     if not report.complete:
         return INTERRUPTED
-    return NO if any(each.failed for each in report.skipped) else 0
+    return NO if not report.cells or any(each.failed for each in report.skipped) else 0
 
 
 def _bench_command(options: argparse.Namespace) -> str:

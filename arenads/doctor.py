@@ -268,7 +268,9 @@ def _jit(program_ran: bool) -> Check:
 def _lockdown() -> Check:
     found = capabilities.lockdown()
     if found in (None, "none"):
-        return Check("lockdown", True, found or "none that can be seen", "")
+        unseen = "unknown: mount -t securityfs none /sys/kernel/security shows it"
+        seen = capabilities.is_mounted("securityfs", "/sys/kernel/security")
+        return Check("lockdown", True, found or ("none" if seen else unseen), "")
     return Check(
         "lockdown",
         False,

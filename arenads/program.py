@@ -17,6 +17,7 @@ from arenads.arena import PAGE, Arena, Engine, parse_size
 from arenads.btf import ArenaMap, Declaration, Kind, ObjectFile
 from arenads.btf_schema import from_btf
 from arenads.closing import Loan
+from arenads.codec import Codec
 from arenads.engine import take_engine
 from arenads.errors import (
     ArenadsError,
@@ -110,6 +111,7 @@ class Program(Mapping[str, Any]):
         self.programs: dict[str, str] = dict(file.programs)
         """Program names and their sections."""
         self._context_sizes = _context_sizes(file)
+        self._types = file.btf
         self._owns_arena = owns_arena
         self._structures: dict[str, Structure[Any]] = {}
         self._bpf: Any = None
@@ -142,6 +144,27 @@ class Program(Mapping[str, Any]):
 
     def __len__(self) -> int:
         return len(self._structures)
+
+    def codec(self, name: str) -> Codec[Any]:
+        """Return the codec of a type that the object's C code has: for records of its rings.
+
+        `name` is as in C: "struct event". Compilers write those types into BTF that a structure, a
+        global variable or a function's arguments have.
+
+        Raises
+        ------
+        SchemaError
+            There is no such type.
+
+        >>> import arenads
+        >>> from arenads.demo import program_path
+        >>> with arenads.load(program_path(), engine="native") as program:
+        ...     program.codec("struct task").size
+        40
+        """
+        from arenads.schema_text import schema_named
+
+        return Codec(schema_named(name, self._types), frozen=True)
 
     # --- programs -------------------------------------------------------------------------
 
@@ -405,7 +428,7 @@ def load(
     Raises
     ------
     ObjectError
-        The file is not a usable object.
+        The file is not a usable object, or has no such programs.
     LayoutError
         The arena has a structure of that name with other records.
     LoadError
@@ -429,6 +452,8 @@ def load(
         place = Path()
     if not place.name:
         raise ObjectError(f"expected the path of a BPF object or its source, found {path!r}")
+    if isinstance(programs, str):
+        raise ObjectError(f"programs: expected a list of names, found the text {programs!r}")
     if arena is not None and not isinstance(arena, Arena):
         raise SchemaError(
             f"arena: expected an Arena, of arenads.create or arenads.open, found {arena!r}"

@@ -21,6 +21,8 @@ _BATCH = 256
 class Fifo(Structure[V]):
     """What all queues of records of one size do; not made directly."""
 
+    _make_room = "Take records out"
+
     def push(self, value: V) -> None:
         """Append a record.
 

@@ -18,7 +18,7 @@ from arenads.errors import SchemaError
 from arenads.schema import SCALARS, ArrayType, BytesType, CType, Scalar, Schema, StrType
 from arenads.stored import encode_stored
 
-__all__ = ["as_c", "schema_text"]
+__all__ = ["as_c", "schema_named", "schema_text"]
 
 _ARRAY: Final = re.compile(r"(\w+)\[(\d{1,9})\]")
 _C_NAMES: Final = {f"__{name}": name for name in SCALARS} | {"int": "i32", "unsigned int": "u32"}
@@ -50,11 +50,21 @@ def schema_text(
     if key is None and value is None:
         raise SchemaError("expected the type of keys, or of values, or both; found neither")
     types = None if btf is None else Btf.from_object(btf)
-    found = [None if name is None else _schema(name.strip(), types) for name in (key, value)]
+    found = [None if name is None else schema_named(name, types) for name in (key, value)]
     return encode_stored(*found)
 
 
-def _schema(name: str, types: Btf | None) -> Schema:
+def schema_named(name: str, types: Btf | None) -> Schema:
+    """Return the schema of a type with a name as `schema_text` takes it, of `types` if it is there.
+
+    Raises
+    ------
+    SchemaError
+
+    >>> schema_named("char[16]", None).size
+    16
+    """
+    name = name.strip()
     if ":" in name:
         return schema_of(find_class(name))
     plain = _plain(name)

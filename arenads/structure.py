@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar
 
 import msgspec
 
@@ -125,6 +125,7 @@ class Structure(Generic[V]):
     """Number of the kind, of `enum ads_kind` in C."""
     kind_name = "structure"
     """What the kind is called in messages."""
+    _make_room = "Delete entries"
     _core: Any
 
     def __init__(
@@ -180,6 +181,12 @@ class Structure(Generic[V]):
             codec = Codec(declared)
         codec.compiled.owner.name, codec.compiled.owner.part = self._title, part
         return codec
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(
+            f"{self._title} is memory of this process, which cannot be copied or pickled: pin the"
+            " arena, and open the pin where the structure is needed"
+        )
 
     @property
     def _title(self) -> str:
@@ -326,7 +333,7 @@ class Structure(Generic[V]):
         what = self._title
         if code == lib.ADS_FULL:
             raise CapacityError(
-                f"{what} is full: max_entries={self.max_entries}. Delete entries, or make it"
+                f"{what} is full: max_entries={self.max_entries}. {self._make_room}, or make it"
                 " larger.",
                 name=self.name,
                 max_entries=self.max_entries,

@@ -5,7 +5,9 @@ from __future__ import annotations
 import ctypes
 import errno
 import json
-from collections.abc import Iterator
+import os
+import re
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -14,6 +16,7 @@ from conftest import PROGRAMS, Run
 import arenads
 from arenads import compiler
 from arenads._core import ffi, lib
+from arenads.compiler import include_dir
 
 
 @pytest.fixture(scope="module")
@@ -43,6 +46,32 @@ def made(maker: ctypes.CDLL, engine: str, pin: Path) -> Iterator[Path]:
     """The pin of an arena that the C program has made."""
     assert maker.make_arena(str(pin).encode(), int(engine == "kernel")) == 0
     yield pin
+
+
+@pytest.fixture(scope="module")
+def error_text(tmp_path_factory: pytest.TempPathFactory) -> Callable[[int], bytes]:
+    folder = tmp_path_factory.mktemp("error")
+    source = folder / "text.c"
+    source.write_text(
+        "#include <arenads/error.h>\nconst char *text(int code) { return ads_error_text(code); }\n"
+    )
+    shared = compiler.compile_shared(source, folder / "text.so", include_dirs=[include_dir()])
+    text = ctypes.CDLL(str(shared)).text
+    text.restype = ctypes.c_char_p
+    return text
+
+
+def test_each_code_has_words_of_its_own(error_text: Callable[[int], bytes]) -> None:
+    declared = (include_dir() / "arenads" / "arena.h").read_text().partition("enum ads_error {")[2]
+    codes = [int(code) for code in re.findall(r"ADS_\w+ = (-?\d+)", declared.partition("};")[0])]
+    assert len(codes) > 15
+    texts = {error_text(code) for code in codes}
+    assert len(texts) == len(codes)
+    assert not texts & {os.strerror(-code).encode() for code in codes}
+
+
+def test_other_codes_have_the_words_of_the_system(error_text: Callable[[int], bytes]) -> None:
+    assert error_text(-errno.EPERM) == os.strerror(errno.EPERM).encode()
 
 
 @pytest.mark.parametrize("fd", [-1, -errno.EEXIST, -(1 << 31)])

@@ -305,6 +305,17 @@ def test_header_names_the_file_that_it_cannot_write(run: Run, path: str) -> None
     assert said.startswith(f"arenads: {path}: ")
 
 
+def test_header_leaves_a_file_alone_that_it_has_not_written(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text("mine\n")
+    assert "found something else" in fails(run("header", "-o", "mine.py", "enum:IntEnum"))
+    assert (tmp_path / "mine.py").read_text() == "mine\n"
+
+
+def test_header_says_that_the_file_to_check_is_not_there(run: Run) -> None:
+    done = run("header", "--check", "absent.h", "enum:IntEnum")
+    assert done.returncode == 1 and "absent.h does not exist; write it anew" in done.stderr
+
+
 def test_header_says_that_the_directory_is_gone(tmp_path: Path) -> None:
     (tmp_path / "gone").mkdir()
     script = 'cd gone && rmdir ../gone && exec "$@"'

@@ -824,6 +824,16 @@ def test_views_are_not_made_by_hand() -> None:
 
 
 @pytest.mark.parametrize("use", [copy.copy, copy.deepcopy, pickle.dumps])
+def test_arenas_and_structures_are_neither_copied_nor_pickled(use: Any) -> None:
+    with arenads.create("1MiB", engine="native") as arena:
+        ages = arena.hashmap("ages", key=arenads.u32, value=arenads.u64)
+        ages[1] = 2  # from here on it is of a class of its own
+        for each in (arena, ages):
+            with pytest.raises(TypeError, match="pin"):
+                use(each)
+
+
+@pytest.mark.parametrize("use", [copy.copy, copy.deepcopy, pickle.dumps])
 def test_a_view_is_neither_copied_nor_pickled_but_its_copy_is(item: Any, use: Any) -> None:
     with pytest.raises(TypeError, match=r"its copy\(\) can"):
         use(item)

@@ -6,6 +6,7 @@ import errno as _errno
 import functools
 import os
 import platform
+import re
 import socket
 import struct
 from collections.abc import Callable
@@ -40,6 +41,9 @@ _XDP: Final = 37
 _TCX: Final = {"ingress": 46, "egress": 47}
 _CLASSIC_TC: Final = {"ingress": 1, "egress": 2}
 _XDP_MODES: Final = {"auto": 0, "generic": 1 << 1, "driver": 1 << 2, "offload": 1 << 3}
+
+_KPROBE: Final = re.compile(r"k(ret)?probe(\.multi)?/|ksyscall/|kretsyscall/")
+_KPROBE_EVENTS: Final = "/sys/bus/event_source/devices/kprobe"
 
 _CGROUP_TYPES: Final = (
     "cgroup_skb",
@@ -444,7 +448,7 @@ class Attacher:
             }.get(kind, "")
         if not argument:
             return f'name one there, as in SEC("{self._program.section}/...")'
-        return f"use attach_to({self._program.name!r}, {argument})"
+        return f"say it in the call, as in attach({self._program.name!r}, {argument})"
 
     def _error(self, target: str, number: int, messages: list[str]) -> ArenadsError:
         number = abs(number)
@@ -474,6 +478,11 @@ class Attacher:
 
     def _advice(self, target: str, number: int) -> str:
         if number in (_errno.ENOENT, _errno.ENOTDIR):
+            if _KPROBE.match(self._program.section) and not os.path.exists(_KPROBE_EVENTS):
+                return (
+                    " This kernel has no kprobes (CONFIG_KPROBE_EVENTS): use fentry, fexit or a"
+                    " tracepoint."
+                )
             if self._program.type != "tracepoint":
                 return " There is no such target on this system."
             if not _tracefs_mounted():

@@ -461,7 +461,7 @@ class BpfObject:
         given = [key for key, value in targets.items() if value is not None]
         if len(given) != 1:
             raise LoadError(
-                f"attach_to takes exactly one of {', '.join(targets)};"
+                f"expected exactly one target to attach to, of {', '.join(targets)};"
                 f" found {', '.join(given) or 'none'}"
             )
         if interface is not None:

@@ -143,8 +143,9 @@ def refuse_permission(
         )
     else:
         filtered = " (a seccomp filter is active)" if capabilities.seccomp_active() else ""
+        unseen = "" if capabilities.lockdown() else ", kernel lockdown (securityfs shows its mode)"
         message += (
             f" {names} are held, so something else forbids it: file permissions, a security"
-            f" module, or the system call filter of a container{filtered}."
+            f" module{unseen}, or the system call filter of a container{filtered}."
         )
     return PrivilegeError(message + quoted, errno=number, **facts)

@@ -4,16 +4,16 @@
  *
  *	#include <arenads/bpf.h>
  *
- *	struct stat { __u64 calls; __u64 bytes; };
+ *	struct traffic { __u64 calls; __u64 bytes; };
  *
  *	ADS_ARENA(64 * ADS_MIB);
- *	ADS_HASHMAP(stats, __u32, struct stat, 10240);
+ *	ADS_HASHMAP(stats, __u32, struct traffic, 10240);
  *
  *	SEC("tp_btf/sys_enter") int on_enter(__u64 *ctx)
  *	{
  *		__u32 pid = bpf_get_current_pid_tgid() >> 32;
- *		struct stat zero = {};
- *		struct stat __arena *s = stats_lookup_or_insert(&pid, &zero);
+ *		struct traffic zero = {};
+ *		struct traffic __arena *s = stats_lookup_or_insert(&pid, &zero);
  *
  *		if (s)
  *			ads_add(&s->calls, 1);

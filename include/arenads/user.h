@@ -15,6 +15,9 @@
  *		rc = ads_hashmap_update(&arena, ages, &key, &value, ADS_ANY, &entry);
  *	if (!rc)
  *		rc = ads_hashmap_get(&arena, ages, &key, &value);
+ *	if (rc)
+ *		fprintf(stderr, "people: %s\n", ads_error_text(rc));
+ *	ads_arena_close(&arena);		also where it could not be opened
  *
  * An arena of one's own, in a file that others open by its path (with ADS_IN_KERNEL as fd: in the
  * kernel, and ads_bpf_pin(arena.fd, path) gives it a path):
@@ -29,7 +32,8 @@
  *
  * where ages_schema comes from `arenads schema --key u64 --value u64 --c ages_schema`, or is NULL.
  *
- * Compile with `arenads cflags`. Every function returns 0 or a negative enum ads_error; those
+ * Compile with `arenads cflags`, and include this before system headers, or define _GNU_SOURCE. An
+ * arena that could not be opened or made is none: nothing but ads_arena_close may be called. Every function returns 0 or a negative enum ads_error; those
  * that open also other negative errno's.
  */
 #ifndef ARENADS_USER_H
@@ -39,6 +43,7 @@
 #include "array.h"
 #include "check.h"
 #include "directory.h"
+#include "error.h"
 #include "hashmap.h"
 #include "heap.h"
 #include "intrusive.h"
