@@ -187,6 +187,8 @@ class Program(Mapping[str, Any]):
         ProgramTypeError
             On the native engine, where there are no events; or nothing to attach to.
         LoadError, PrivilegeError, LockdownError
+        TypeError
+            A target of a name that there is not.
 
         >>> import arenads
         >>> from arenads.demo import program_path
@@ -207,6 +209,11 @@ class Program(Mapping[str, Any]):
                 " with run(), or use the kernel engine."
             )
         if name is not None:
+            known = self._bpf.attach_to.__func__.__kwdefaults__
+            for each in target.keys() - known.keys():
+                raise TypeError(
+                    f"attach() takes no target {each!r}; it takes one of {', '.join(known)}"
+                )
             one = self._bpf.attach_to(name, **target) if target else self._bpf.attach(name)
             return [one]
         if target:

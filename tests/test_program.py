@@ -530,6 +530,14 @@ def test_a_kernel_map_of_another_type_or_name_is_refused(
             refuse(kind, leaves_nothing, built, engine="kernel", maps={name: theirs.fd})
 
 
+def test_a_target_of_no_known_name_is_refused_with_the_names(
+    kernel_engine: str, compiled: Compiled
+) -> None:
+    with arenads.load(compiled("events", "kernel"), engine="kernel") as program:
+        with pytest.raises(TypeError, match="no target 'iface'; it takes one of interface"):
+            program.attach("add", iface="lo")
+
+
 @pytest.mark.parametrize("names", [["absent"], ["add", "absent"], [""], "add", [5]])
 def test_programs_that_the_object_does_not_have_are_refused(
     kernel_engine: str, compiled: Compiled, leaves_nothing: Leaves, names: Any
