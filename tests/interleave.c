@@ -2080,6 +2080,7 @@ static const struct {
 #include "interleave_mpmc.h"
 #include "interleave_orderedmap.h"
 #include "interleave_ring.h"
+#include "interleave_rings.h"
 
 static const struct exploration *const explorations[] = {
 	&array_exploration,
@@ -2088,6 +2089,7 @@ static const struct exploration *const explorations[] = {
 	&orderedmap_exploration,
 	&ring_plain,
 	&ring_overwriting,
+	&rings_exploration,
 };
 
 /* --- entry ------------------------------------------------------------------------- */

@@ -509,6 +509,59 @@ MISTAKES = (
         {"if (ads_load(&ring->tail) == head) /* all": "if (0) /* all"},
     ),
     Mistake(
+        "a ring is taken without a look whether another has it",
+        "rings",
+        {
+            "return !ads_cas(&ads_at(a, struct ads_ring, ring)->producer, 0, name);": (
+                "ads_store(&ads_at(a, struct ads_ring, ring)->producer, name); return 1;"
+            )
+        },
+    ),
+    Mistake(
+        "a ring is given back before the record is in it",
+        "rings",
+        {
+            "rc = ads_ring_push(a, ref, data, length); ads_rings_leave(a, ref.offset); "
+            "return rc;": (
+                "ads_rings_leave(a, ref.offset); return ads_ring_push(a, ref, data, length);"
+            )
+        },
+    ),
+    Mistake(
+        "a ring is given back when a record was reserved",
+        "rings",
+        {"draft->ring = ref.offset;": "draft->ring = ref.offset; ads_rings_leave(a, ref.offset);"},
+    ),
+    Mistake(
+        "a ring that is full is not given back",
+        "rings",
+        {"if (rc) { ads_rings_leave(a, ref.offset); return rc; }": "if (rc) return rc;"},
+    ),
+    Mistake(
+        "a reaper leaves a dead thread its ring",
+        "rings",
+        {"ads_cas(word, name, 0); /* R34 */": ";"},
+    ),
+    Mistake(
+        "a reaper takes a ring from whoever has it",
+        "rings",
+        {
+            "ads_load(word) == name && !ads_reap_has_namesake(a, name)) "
+            "ads_cas(word, name, 0); /* R34 */": "ads_load(word)) ads_store(word, 0);"
+        },
+    ),
+    Mistake(
+        "a reaper looks at the rings before it knows of a death",
+        "rings",
+        {
+            "if (!who || line == mine || !ads_owner_is_dead(line, who)) continue;": (
+                "later = who && line != mine && ads_reap_rings(a, who & ~ADS_OWNER_STATE);"
+                " if (!who || line == mine || !ads_owner_is_dead(line, who)) continue;"
+            ),
+            "later = ads_reap_rings(a, who & ~ADS_OWNER_STATE) != ADS_OK;": "",
+        },
+    ),
+    Mistake(
         "a hint to a key is followed though its entry is deleted",
         "orderedmap",
         {"return same && !(w->link & ADS_LINK_MARK) &&": "return same &&"},

@@ -34,6 +34,7 @@ SUBJECTS = (
     "orderedmap",
     "ring-plain",
     "ring-overwrite",
+    "rings",
     "mpmc",
 )
 

@@ -40,6 +40,7 @@
 #include "orderedmap.h"
 #include "queue.h"
 #include "ring.h"
+#include "rings.h"
 
 #if ADS_BPF
 #include "helpers.h"
@@ -836,6 +837,50 @@
 		return ads_ring_waiting(ads_here(), name##_ref());             \
 	}                                                                      \
 	struct ads_ref name##_ref(void)
+
+/*
+ * Rings NAME.0, NAME.1 ... for any number of producers, on all CPUs and nested, and one consumer; `bytes` each,
+ * rounded up to a power of two, a ring for each CPU of the machine that loads the program. ADS_OVERWRITE as for
+ * a ring. See rings.h; who consumes does it ring by ring, in user space.
+ *
+ *	int NAME_push(const void *data, __u32 size)	a copy; ADS_FULL, ADS_TOO_LONG. Constant sizes
+ *	void __arena *NAME_reserve(struct ads_rings_draft *draft, __u32 size)
+ *		Room to be filled in place; NULL: full or too long. The program must submit or discard
+ *		it before it returns: until then others pass the ring by.
+ *	int NAME_submit(struct ads_rings_draft *draft)	it is filled, and can be seen; ADS_NOT_RESERVED
+ *	void NAME_discard(struct ads_rings_draft *draft)	give it up
+ */
+#define ADS_RINGS(name, ...) ADS_RINGS_WITH(name, __VA_ARGS__, 0, 0)
+#define ADS_RINGS_WITH(name, bytes, options, ...)                              \
+	ADS_DECLARATION struct {                                               \
+		int(*kind)[ADS_KIND_RING];                                     \
+		int(*max_entries)[bytes];                                      \
+		int(*flags)[1 + (options)];                                    \
+		__u64 handle;                                                  \
+		__u32 each[ADS_RINGS_MOST];                                    \
+	} name ADS_SECTION;                                                    \
+	static ADS_INLINE int name##_push(const void *data, __u32 size)        \
+	{                                                                      \
+		return ads_rings_push(ads_here(), name.each, options, data, size); \
+	}                                                                      \
+	static ADS_INLINE void __arena *name##_reserve(struct ads_rings_draft *draft, __u32 size) \
+	{                                                                      \
+		struct ads_arena *a = ads_here();                              \
+		__u32 place = 0;                                               \
+		(void)a;                                                       \
+		if (ads_rings_reserve(a, name.each, options, size, draft, &place)) \
+			return (void __arena *)0;                              \
+		return ads_at(a, void, place);                                 \
+	}                                                                      \
+	static ADS_INLINE int name##_submit(struct ads_rings_draft *draft)     \
+	{                                                                      \
+		return ads_rings_submit(ads_here(), options, draft);           \
+	}                                                                      \
+	static ADS_INLINE void name##_discard(struct ads_rings_draft *draft)   \
+	{                                                                      \
+		ads_rings_discard(ads_here(), draft);                          \
+	}                                                                      \
+	struct ads_rings_draft
 
 /*
  * Queue NAME of V for any number of producers and consumers; `slots` is rounded up to a power of

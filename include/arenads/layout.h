@@ -362,7 +362,8 @@ struct ads_ring {
 	struct ads_counters counters;
 	__u64 committed; /* producer: end of the last whole record */
 	__u64 head_seen; /* producer: the head it read last */
-	__u64 pad0[14];
+	__u64 producer;	 /* of many (rings.h): who is it now, 0: nobody. Else always 0 */
+	__u64 pad0[13];
 	__u64 tail; /* producer: published */
 	__u64 pad1[15];
 	__u64 head;	 /* consumer: taken. Overwriting: {position, drops modulo 8:3} */
@@ -373,9 +374,12 @@ struct ads_ring {
 ADS_STATIC_ASSERT(sizeof(struct ads_ring) == 512, "ABI");
 ADS_STATIC_ASSERT(__builtin_offsetof(struct ads_ring, committed) == 128, "ABI");
 ADS_STATIC_ASSERT(__builtin_offsetof(struct ads_ring, head_seen) == 136, "ABI");
+ADS_STATIC_ASSERT(__builtin_offsetof(struct ads_ring, producer) == 144, "ABI");
 ADS_STATIC_ASSERT(__builtin_offsetof(struct ads_ring, tail) == 256, "ABI");
 ADS_STATIC_ASSERT(__builtin_offsetof(struct ads_ring, head) == 384, "ABI");
 ADS_STATIC_ASSERT(__builtin_offsetof(struct ads_ring, tail_seen) == 392, "ABI");
+
+#define ADS_RING_BY_PROGRAM 1ull /* in `producer`: a BPF program. Else the `who` of a thread's line, without its state */
 
 /*
  * The place of a record in one intrusive list at a time, embedded in the record, 8-byte aligned. It

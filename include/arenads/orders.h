@@ -219,6 +219,12 @@
  *	A33  load    ring.h: ads_ring_waits
  *	Without it a consumer that takes over copies a record before it is there.
  *
+ * 34  its producer, where there are many: what the one before has written and committed.
+ *	R34  store   rings.h: ads_rings_leave
+ *	R34  cas     reap.h: ads_reap_rings
+ *	A34  cas     rings.h: ads_rings_take
+ *	Without it a producer begins where the one before did, and writes over its record.
+ *
  * 41  a slot of an MPMC ring: the record in its entry, and the link of the entry; and that the record
  *     of the lap before was copied.
  *	R41  cas     mpmc.h: ads_mpmc_fill_slot (2), ads_mpmc_push, ads_mpmc_pop, ads_mpmc_revoke

@@ -18,13 +18,17 @@
  * the line waits until the other one has gone on. Two dead ones: the first line's reaping changes the
  * link.
  *
+ * Rings with many producers (rings.h) name the thread that has one themselves: they are looked through
+ * for each thread that has died.
+ *
  * One thread reaps at a time: root.reaper names it, and if it dies the next one takes over, and
  * finds the line as it was: each step here can be done again.
  *
  * Who may call     user space with a writable mapping; the Python package in the thread that provisions.
  * Cost             a line and a look at /proc for each registered thread; for each entry in hand a
  *                  walk through the heap's blocks and one along the list from its bucket on, in an ordered
- *                  map from where its towers lead, in a list from the head.
+ *                  map from where its towers lead, in a list from the head. For each dead thread a
+ *                  walk along the directory.
  * Death            another reaper starts over.
  * Limits           see owner.h. A stopped reaper delays other reapers, and nobody else.
  */
@@ -301,6 +305,44 @@ static inline int ads_reap_hand(struct ads_arena *a, const struct ads_owner *lin
 	return 1;
 }
 
+/* Whether a thread lives that has the name of a dead one, in another pid namespace. */
+static inline int ads_reap_has_namesake(struct ads_arena *a, __u64 name)
+{
+	__u32 first, i, count = ads_owners(a, &first);
+
+	for (i = 0; i < count; i++) {
+		const struct ads_owner *line = ads_at(a, struct ads_owner, first + 64 * i);
+		__u64 who = ads_load_acquire(&line->who); /* A21, pairs with R21 */
+
+		if ((who & ~ADS_OWNER_STATE) == name && !ads_owner_is_dead(line, who))
+			return 1;
+	}
+	return 0;
+}
+
+/*
+ * Take the rings (rings.h) back that a thread had which is dead; what it has not published nobody has seen.
+ * After the death was seen: a thread that lives may take one behind our back. 0, or ADS_BUDGET. In a
+ * damaged directory those behind the damage stay.
+ */
+static inline int ads_reap_rings(struct ads_arena *a, __u64 name)
+{
+	struct ads_directory_value value;
+	char spelt[ADS_NAME_SIZE] = {0};
+	struct ads_scan scan;
+	int rc;
+
+	memset(&scan, 0, sizeof(scan));
+	while (!(rc = ads_directory_next(a, &scan, spelt, &value))) {
+		__u64 *word = &ads_at(a, struct ads_ring, value.offset)->producer;
+
+		if (value.kind == ADS_KIND_RING && !ads_bad(a, value.offset, sizeof(struct ads_ring)) &&
+		    ads_load(word) == name && !ads_reap_has_namesake(a, name))
+			ads_cas(word, name, 0); /* R34 */
+	}
+	return rc == ADS_BUDGET ? rc : ADS_OK;
+}
+
 /* Become the only reaper: 1, or 0 if somebody else is, and lives. */
 static inline int ads_reap_begin(struct ads_arena *a, __u64 me)
 {
@@ -355,7 +397,7 @@ static inline __s64 ads_owner_reap(struct ads_arena *a, __u32 *threads)
 	for (i = 0; i < count; i++) {
 		struct ads_owner *line = ads_at(a, struct ads_owner, first + 64 * i);
 		__u64 who = ads_load_acquire(&line->who); /* A21, pairs with R21 */
-		int later = 0;
+		int later;
 
 		if (!who || line == mine || !ads_owner_is_dead(line, who))
 			continue;
@@ -363,6 +405,7 @@ static inline __s64 ads_owner_reap(struct ads_arena *a, __u32 *threads)
 			ads_cas(&line->who, who, 0); /* R21 */
 			continue;
 		}
+		later = ads_reap_rings(a, who & ~ADS_OWNER_STATE) != ADS_OK;
 		for (h = 0; h < 2; h++) {
 			int rc = ads_reap_hand(a, line, ads_load(&line->hand[h]));
 

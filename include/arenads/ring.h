@@ -67,7 +67,8 @@
  *
  * Who may call     one producer and one consumer at a time, each a BPF program or a user thread,
  *                  sleepable or not; any number that read. "One program" is not one producer:
- *                  an instance can nest in another on the same CPU and run on many CPUs.
+ *                  an instance can nest in another on the same CPU and run on many CPUs:
+ *                  rings.h is for those.
  * Death            of a producer before it publishes: nothing can be seen. What it had committed is
  *                  published with what the next one pushes. Of a consumer before the commit:
  *                  the record, or the batch, is read again. Nothing leaks: there are no entries.

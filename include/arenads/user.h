@@ -53,6 +53,7 @@
 #include "reap.h"
 #include "reclaim.h"
 #include "ring.h"
+#include "rings.h"
 #include "sweep.h"
 
 #endif /* ARENADS_USER_H */
