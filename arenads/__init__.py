@@ -14,9 +14,9 @@ Arenas
 
 Structures, made and found by methods of an arena
     Maps and sets: `HashMap`, `OrderedMap`, `Set`. Sequences: `ArrayMap`, `List`, `IntrusiveList`
-    with its `Node`. Queues: `Queue`, `MpmcQueue`, `Ring`. Objects: `Pool`. All have `Counters`
-    of what failed, most a `CheckReport` of where their entries are. A `Snapshot` is a copy of all
-    records at once, for NumPy, Arrow and what reads those.
+    with its `Node`. Queues: `Queue`, `MpmcQueue`, `Ring`, `Rings`. Objects: `Pool`. All have
+    `Counters` of what failed, most a `CheckReport` of where their entries are. A `Snapshot` is a
+    copy of all records at once, for NumPy, Arrow and what reads those.
 
 Records where they are
     `View` and `ArrayView`.
@@ -99,6 +99,7 @@ from arenads.pool import Pool
 from arenads.program import Program, RunResult, load
 from arenads.queue import Queue
 from arenads.ring import Ring
+from arenads.rings import Rings
 from arenads.schema import Schema
 from arenads.set import Set
 from arenads.snapshot import Snapshot
@@ -160,6 +161,7 @@ __all__ = [
     "Ptr",
     "Queue",
     "Ring",
+    "Rings",
     "RunResult",
     "Schema",
     "Set",

@@ -618,6 +618,77 @@ static int core_ring_publish(const core_structure *s)
 	return ads_ring_publish(s->arena, s->ref);
 }
 
+/* --- rings for many producers ------------------------------------------------------------ */
+
+typedef struct {
+	struct ads_arena *arena;
+	struct ads_rings rings;
+} core_rings;
+
+static int core_rings_open(core_rings *r, const char *name)
+{
+	CORE_MAPPED(r);
+	return ads_rings_open(r->arena, name, &r->rings);
+}
+
+static int core_rings_push(const core_rings *r, const char *data, __u32 size)
+{
+	CORE_MAPPED(r);
+	return ads_rings_push(r->arena, r->rings.each, r->rings.flags, data, size);
+}
+
+/* As core_ring_push_many, all to one ring. */
+static __s64 core_rings_push_many(const core_rings *r, const char *data, const __u32 *sizes, __u64 count)
+{
+	CORE_MAPPED(r);
+	core_structure one = {.arena = r->arena, .kind = ADS_KIND_RING, .ref = {0, 0, 0, r->rings.flags}};
+	__s64 done;
+	int rc = ads_rings_enter(r->arena, r->rings.each, &one.ref.offset);
+
+	if (rc)
+		return rc;
+	done = core_ring_push_many(&one, data, sizes, count);
+	ads_rings_leave(r->arena, one.ref.offset);
+	return done;
+}
+
+static int core_rings_reserve(const core_rings *r, __u32 size, struct ads_rings_draft *draft, __u32 *place)
+{
+	CORE_MAPPED(r);
+	return ads_rings_reserve(r->arena, r->rings.each, r->rings.flags, size, draft, place);
+}
+
+static int core_rings_submit(const core_rings *r, struct ads_rings_draft *draft)
+{
+	CORE_MAPPED(r);
+	return ads_rings_submit(r->arena, r->rings.flags, draft);
+}
+
+static int core_rings_discard(const core_rings *r, struct ads_rings_draft *draft)
+{
+	CORE_MAPPED(r);
+	ads_rings_discard(r->arena, draft);
+	return ADS_OK;
+}
+
+static __s64 core_rings_taken(const core_rings *r)
+{
+	CORE_MAPPED(r);
+	return ads_rings_taken(r->arena, &r->rings);
+}
+
+static __s64 core_rings_free(const core_rings *r)
+{
+	CORE_MAPPED(r);
+	return ads_rings_free(r->arena, &r->rings);
+}
+
+/* Whether this thread has a line in the registry of writing threads. */
+static int core_is_registered(struct ads_arena *a)
+{
+	return core_is_closed(a) ? CORE_CLOSED : ads_writable(a) && ads_owner_line(a);
+}
+
 static int core_ring_pop(const core_structure *s, char *to, __u32 room, __u32 *size)
 {
 	CORE_OPEN(s);
@@ -1467,7 +1538,7 @@ static const core_layout layouts[] = {
 	RECORD(ads_queue), FIELD(ads_queue, header), FIELD(ads_queue, counters), FIELD(ads_queue, tail),
 	FIELD(ads_queue, head_seen), FIELD(ads_queue, head), FIELD(ads_queue, tail_seen),
 	RECORD(ads_ring), FIELD(ads_ring, header), FIELD(ads_ring, counters), FIELD(ads_ring, committed),
-	FIELD(ads_ring, head_seen), FIELD(ads_ring, tail), FIELD(ads_ring, head),
+	FIELD(ads_ring, head_seen), FIELD(ads_ring, producer), FIELD(ads_ring, tail), FIELD(ads_ring, head),
 	FIELD(ads_ring, tail_seen),
 	RECORD(ads_array), FIELD(ads_array, header), FIELD(ads_array, counters),
 	RECORD(ads_mpmc), FIELD(ads_mpmc, collection), FIELD(ads_mpmc, tail), FIELD(ads_mpmc, head),
@@ -1523,6 +1594,9 @@ static __u64 core_points(void)
 #define ads_hashmap_create(a, ...) core_ended_of(a, ads_hashmap_create(a, ##__VA_ARGS__))
 #define ads_orderedmap_create(a, ...) core_ended_of(a, ads_orderedmap_create(a, ##__VA_ARGS__))
 #define ads_ring_create(a, ...) core_ended_of(a, ads_ring_create(a, ##__VA_ARGS__))
+#define ads_rings_create(a, ...) core_ended_of(a, ads_rings_create(a, ##__VA_ARGS__))
+#define core_rings_open(r, ...) core_ended_by(r, core_rings_open(r, __VA_ARGS__))
+#define core_rings_push_many(r, ...) core_ended_by(r, core_rings_push_many(r, __VA_ARGS__))
 #define ads_queue_create(a, ...) core_ended_of(a, ads_queue_create(a, ##__VA_ARGS__))
 #define ads_array_create(a, ...) core_ended_of(a, ads_array_create(a, ##__VA_ARGS__))
 #define ads_mpmc_create(a, ...) core_ended_of(a, ads_mpmc_create(a, ##__VA_ARGS__))

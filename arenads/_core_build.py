@@ -31,6 +31,7 @@ typedef long long __s64;
 #define ADS_KIND_ORDEREDMAP ...
 #define ADS_KIND_ARRAY ...
 #define ADS_KIND_RING ...
+#define ADS_RINGS_MOST ...
 #define ADS_KIND_MPMC ...
 #define ADS_KIND_INTRUSIVE ...
 #define ADS_GRACE ...
@@ -74,6 +75,8 @@ struct ads_header { __u32 kind, key_size, value_size, max_entries, flags; ...; }
 struct ads_walk { ...; };
 struct ads_scan { struct ads_walk walk; __u64 hash; ...; };
 struct ads_ring_draft { __u64 ticket, at; ...; };
+struct ads_rings_draft { ...; };
+struct ads_rings { __u32 count, flags; __u32 each[...]; };
 struct ads_ring_cursor { __u64 at, end; ...; };
 struct ads_directory_value { __u32 kind, offset, schema_offset, schema_size; };
 struct ads_root {
@@ -110,6 +113,7 @@ int ads_hashmap_create(struct ads_arena *, __u32 kind, struct ads_ref *, __u32 e
                        __u32 first);
 int ads_orderedmap_create(struct ads_arena *, struct ads_ref *, __u32 max_entries);
 int ads_ring_create(struct ads_arena *, struct ads_ref *, __u32 bytes);
+int ads_rings_create(struct ads_arena *, const char *name, __u32 count, __u32 bytes, __u32 flags);
 int ads_queue_create(struct ads_arena *, struct ads_ref *, __u32 slots);
 int ads_array_create(struct ads_arena *, struct ads_ref *, __u32 max_entries);
 int ads_mpmc_create(struct ads_arena *, struct ads_ref *, __u32 slots);
@@ -208,6 +212,16 @@ __s64 core_ring_push_many(const core_structure *, const char *data, const __u32 
 int core_ring_reserve(const core_structure *, __u32 size, struct ads_ring_draft *, __u32 *place);
 int core_ring_commit(const core_structure *, struct ads_ring_draft *, int publish);
 int core_ring_publish(const core_structure *);
+typedef struct { struct ads_arena *arena; struct ads_rings rings; } core_rings;
+int core_rings_open(core_rings *, const char *name);
+int core_rings_push(const core_rings *, const char *data, __u32 size);
+__s64 core_rings_push_many(const core_rings *, const char *data, const __u32 *sizes, __u64 count);
+int core_rings_reserve(const core_rings *, __u32 size, struct ads_rings_draft *, __u32 *place);
+int core_rings_submit(const core_rings *, struct ads_rings_draft *);
+int core_rings_discard(const core_rings *, struct ads_rings_draft *);
+__s64 core_rings_taken(const core_rings *);
+__s64 core_rings_free(const core_rings *);
+int core_is_registered(struct ads_arena *);
 int core_ring_pop(const core_structure *, char *to, __u32 room, __u32 *size);
 __s64 core_ring_drain(const core_structure *, char *to, __u64 room, __u64 count);
 __s64 core_ring_waiting(const core_structure *);

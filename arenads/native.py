@@ -64,12 +64,13 @@ class NativeObject:
             ) from None
         return ctypes.addressof(symbol)
 
-    def bind(self, arena: Any, handles: dict[str, tuple[int, int]]) -> None:
-        """Set the program's arena, and its structures: name -> (offset of `handle`, value)."""
+    def bind(self, arena: Any, handles: dict[str, list[tuple[int, bytes]]]) -> None:
+        """Set the program's arena, and its structures: name -> what to write at which offsets."""
         view = ffi.cast("struct ads_arena *", self.address("arena"))
         view[0] = arena[0]
-        for name, (at, value) in handles.items():
-            ffi.cast("__u64 *", self.address(name) + at)[0] = value
+        for name, places in handles.items():
+            for at, value in places:
+                ffi.memmove(ffi.cast("char *", self.address(name) + at), value, len(value))
 
     def unbind(self) -> None:
         """Leave the program with an arena of no bytes: whatever it does is an error then."""

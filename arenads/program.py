@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
 import tempfile
@@ -31,6 +32,7 @@ from arenads.errors import (
 )
 from arenads.kinds import KINDS
 from arenads.native import NativeObject
+from arenads.rings import Rings
 from arenads.schema import Schema
 from arenads.structure import Structure
 
@@ -113,7 +115,7 @@ class Program(Mapping[str, Any]):
         self._context_sizes = _context_sizes(file)
         self._types = file.btf
         self._owns_arena = owns_arena
-        self._structures: dict[str, Structure[Any]] = {}
+        self._structures: dict[str, Structure[Any] | Rings] = {}
         self._bpf: Any = None
         self._native: NativeObject | None = None
         self._loan: Loan | None = None  # of a native program
@@ -516,8 +518,7 @@ def _load(
     try:
         _create_structures(program, file)
         handles = {
-            name: (found.handle_offset, program[name].offset)
-            for name, found in file.declarations.items()
+            name: _handles(program[name], found) for name, found in file.declarations.items()
         }
         if arena.engine == "native":
             compiled = NativeObject(native)
@@ -532,6 +533,15 @@ def _load(
         program.close()
         raise
     return program
+
+
+def _handles(made: Structure[Any] | Rings, found: Declaration) -> list[tuple[int, bytes]]:
+    """Return what the program is told of a structure: bytes, and where in its declaration."""
+    told = [(found.handle_offset, made.offset.to_bytes(8, "little"))]
+    if isinstance(made, Rings):  # with fewer than there is room for they come again and again
+        each = itertools.islice(itertools.cycle(made), found.each_count)
+        told.append((found.each_offset, b"".join(r.offset.to_bytes(4, "little") for r in each)))
+    return told
 
 
 def _explained(error: CompileError, reason: str) -> CompileError:
@@ -588,10 +598,11 @@ def _create_structures(program: Program, file: ObjectFile) -> None:
         }
         options = kind.structure_type()._declared_options(found)
         planned.append((found, types, options))
-        existing = arena._find(found.name.encode().ljust(lib.ADS_NAME_SIZE, b"\0"))
+        name = f"{found.name}.0" if found.each_count else found.name
+        existing = arena._find(name.encode().ljust(lib.ADS_NAME_SIZE, b"\0"))
         if existing is not None:
             arena._compared(
-                found.name,
+                name,
                 existing,
                 found.kind,
                 types.get("key"),
@@ -601,7 +612,7 @@ def _create_structures(program: Program, file: ObjectFile) -> None:
             )
     # Structures that are made of others come after those.
     for found, types, options in sorted(planned, key=lambda each: "pool" in each[2]):
-        make = getattr(arena, KINDS[found.kind].maker)
+        make = arena.rings if found.each_count else getattr(arena, KINDS[found.kind].maker)
         arguments = {"max_entries": found.max_entries, **types, **options}
         program._structures[found.name] = make(
             found.name, **{name: each for name, each in arguments.items() if each is not None}
@@ -614,7 +625,7 @@ def _load_bpf(
     arena: Arena,
     declared: ArenaMap,
     file: ObjectFile,
-    handles: dict[str, tuple[int, int]],
+    handles: dict[str, list[tuple[int, bytes]]],
     programs: list[str] | None,
     maps: Mapping[str, int],
 ) -> Any:
@@ -626,9 +637,10 @@ def _load_bpf(
             loaded.reuse_map(name, fd)
         if handles:
             values = loaded.initial_value(".rodata.arenads")
-            for name, (at, handle) in handles.items():
-                start = file.declarations[name].offset + at
-                values[start : start + 8] = handle.to_bytes(8, "little")
+            for name, places in handles.items():
+                for at, value in places:
+                    start = file.declarations[name].offset + at
+                    values[start : start + len(value)] = value
         if programs is not None:
             for name in loaded.programs():
                 loaded.set_autoload(name, name in programs)

@@ -104,7 +104,7 @@ class Ring(Checkable[bytes]):
         RecordSizeError
             It is longer than `longest`.
         """
-        data = _as_bytes(record)
+        data = as_bytes(record)
         code = lib.core_ring_push(self._handle, data, len(data))
         if code:
             self._check(code, len(data))
@@ -117,7 +117,7 @@ class Ring(Checkable[bytes]):
         RecordSizeError
             One is longer than `longest`; none was appended.
         """
-        many = [_as_bytes(record) for record in records]
+        many = [as_bytes(record) for record in records]
         if not many:
             return 0
         longest = max(map(len, many))
@@ -147,14 +147,13 @@ class Ring(Checkable[bytes]):
         ReservationError
             At the end of the block: something else was committed in it.
         """
-        if not isinstance(size, int) or isinstance(size, bool) or not 0 <= size < 1 << 32:
-            raise SchemaError(f"expected a number of bytes to reserve, found {size!r}")
+        expect_size(size)
         draft = ffi.new("struct ads_ring_draft *")
         place = ffi.new("__u32 *")
         loan = Loan(self.arena)
         self._check(lib.core_ring_reserve(self._handle, size, draft, place), size)
         # What lives on of it keeps the arena, and so the addresses.
-        room = ffi.gc(self._core.base + place[0], partial(_keep, loan))
+        room = ffi.gc(self._core.base + place[0], partial(keep, loan))
         view = memoryview(ffi.buffer(room, size))
         try:
             yield view
@@ -281,7 +280,14 @@ class Ring(Checkable[bytes]):
         super()._check(code)
 
 
-def _as_bytes(record: object) -> bytes:
+def expect_size(size: object) -> None:
+    """Raise SchemaError unless it is a number of bytes that one could reserve."""
+    if not isinstance(size, int) or isinstance(size, bool) or not 0 <= size < 1 << 32:
+        raise SchemaError(f"expected a number of bytes to reserve, found {size!r}")
+
+
+def as_bytes(record: object) -> bytes:
+    """Return a record that was given as bytes."""
     if isinstance(record, bytes):
         return record
     if isinstance(record, bytearray | memoryview):
@@ -302,5 +308,5 @@ def _records(memory: Any, count: int) -> list[bytes]:
     return records
 
 
-def _keep(loan: Loan, room: Any) -> None:
+def keep(loan: Loan, room: Any) -> None:
     """Hold a loan, as the destructor of memory in it that is never owned."""
