@@ -55,10 +55,21 @@ class Rings(Sequence[Ring]):
     (2, [b'first', b'in another ring', b'second'])
     ([b'first', b'in another ring', b'second'], None)
 
-    Records are bytes; `Codec` makes them of records of a class, as for a `Ring`.
+    Records are bytes; `Codec` makes them of records of a class, as for a `Ring`. Several at once go
+    to one ring, as many as have room there. Flight recorders keep the newest of each CPU:
+
+    >>> with arenads.create("1MiB", engine="native") as arena:
+    ...     newest = arena.rings("newest", size="4KiB", count=2, overwrite=True)
+    ...     newest.push_many([b"one", b"two"]), newest.waiting
+    ...     newest.overwrite, newest.size, newest.longest
+    ...     newest.offset == newest[0].offset
+    (2, 32)
+    (True, 4096, 2040)
+    True
     """
 
     kind_name = "rings"
+    """What they are called in messages."""
 
     def __init__(self, arena: Arena, name: str, handle: Any, rings: Sequence[Ring]) -> None:
         self.arena = arena

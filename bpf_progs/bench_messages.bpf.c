@@ -29,6 +29,7 @@ ADS_RING(in, BYTES);
 ADS_RING(recorder, BYTES, ADS_OVERWRITE);
 ADS_QUEUE(fixed, struct message, SLOTS);
 ADS_MPMC(shared, struct message, SLOTS);
+ADS_RINGS(many, BYTES);
 
 struct {
 	__uint(type, 27); /* BPF_MAP_TYPE_RINGBUF */
@@ -146,6 +147,7 @@ BENCH_LOOP(rings_reserve_submit, {
 })
 BENCH_LOOP(queue_spsc_push, { COPIED(fixed_push(message), NO_ROOM) })
 BENCH_LOOP(mpmc_push, { COPIED(shared_push(message), NO_ROOM) })
+BENCH_LOOP(rings_push, { COPIED(many_push(message, SIZE), NO_ROOM) })
 /* Filled, and then not wanted. The kernel's consumers walk over what was given up, ours never meet it. */
 BENCH_LOOP(ring_reserve_discard, {
 	RESERVED(out, NO_ROOM)
@@ -166,6 +168,7 @@ SEC("syscall") int ring_publish(struct bench_run *run)
 BENCH_LOOP(ring_stream, { RESERVE_SUBMIT(out, AGAIN) })
 BENCH_LOOP(queue_stream, { COPIED(fixed_push(message), AGAIN) })
 BENCH_LOOP(mpmc_stream, { COPIED(shared_push(message), AGAIN) })
+BENCH_LOOP(rings_stream, { COPIED(many_push(message, SIZE), AGAIN) })
 BENCH_LOOP(ringbuf_silent_stream, { RINGBUF(NO_WAKEUP, AGAIN) })
 BENCH_LOOP(ringbuf_waking_stream, { RINGBUF(0, AGAIN) })
 

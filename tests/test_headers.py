@@ -40,6 +40,8 @@ ADS_QUEUE(inbox, __u64, 64);
 ADS_MPMC(jobs, __u64, 64);
 ADS_RING(trace, 4096);
 ADS_RING(recorder, 4096, ADS_OVERWRITE);
+ADS_RINGS(many, 4096);
+ADS_RINGS(newest, 4096, ADS_OVERWRITE);
 ADS_POOL(objects, __u64, 100);
 ADS_ARRAY(slots, __u64, 100);
 SEC("syscall") int everything(void *ctx)
@@ -48,6 +50,7 @@ SEC("syscall") int everything(void *ctx)
 	__u32 key = 1;
 	struct ads_ring_cursor batch = {};
 	struct ads_ring_draft draft;
+	struct ads_rings_draft one_of_many;
 	__u64 value = 2, order;
 	__u32 size;
 
@@ -66,6 +69,11 @@ SEC("syscall") int everything(void *ctx)
 		return -6;
 	if (trace_push(&value, 8) || trace_append(&value, 8) || trace_pop(&value, 8, &size))
 		return -7;
+	if (many_push(&value, 8) != ADS_OK || newest_push(&value, 8))
+		return -15;
+	if (!many_reserve(&one_of_many, 8) || many_submit(&one_of_many) || !many_reserve(&one_of_many, 8))
+		return -16;
+	many_discard(&one_of_many);
 	if (trace_peek(&batch) || !trace_next(&batch, &size) || trace_release(&batch))
 		return -8;
 	if (recorder_push(&value, 8) || recorder_pop(&value, 8, &size))

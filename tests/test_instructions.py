@@ -689,7 +689,8 @@ def test_an_mpmc_ring_s_consumer(bench: Bench) -> None:
     assert ring.check().errors == 0
 
 
-RING_TAIL, RING_HEAD, RING_TAIL_SEEN = 256, 384, 392  # in struct ads_ring
+RING_COMMITTED, RING_PRODUCER = 128, 144  # in struct ads_ring
+RING_TAIL, RING_HEAD, RING_TAIL_SEEN = 256, 384, 392
 PAIR = struct.Struct("<2Q")
 
 
@@ -714,6 +715,18 @@ def test_a_byte_ring_s_producer(overwrite: bool, bench: Bench) -> None:
         assert bench.ordered(drop, min(record))
     left = [PAIR.unpack(record) for record in iter(ring.pop, None)]
     assert left == [(i, i) for i in range(6 - len(left), 5)] + [(11, 22)]
+
+
+def test_a_producer_that_takes_a_byte_ring(bench: Bench) -> None:
+    ring = bench.arena.ring("ring", max_entries=128)
+    at = ring.offset
+    assert bench.run("rings_push", at, first=11, second=22)[0] == 0
+    take, give = (bench.only(kind, at + RING_PRODUCER) for kind in ("compare-exchange", "store"))
+    assert bench.accesses[give].value == 0
+    assert bench.ordered(take, bench.all("load", at + RING_COMMITTED)[0])  # A34
+    assert bench.ordered(bench.only("store", at + RING_COMMITTED), give)  # R34
+    assert bench.ordered(bench.only("store", at + RING_TAIL), give)
+    assert PAIR.unpack(ring.pop()) == (11, 22)
 
 
 @pytest.mark.parametrize("overwrite", [False, True])
@@ -1046,6 +1059,7 @@ STRUCTURES = [
     "queue_pop",
     "ring_push",
     "ring_pop",
+    "rings_push",
     "mpmc_push",
     "mpmc_pop",
     "map_get",

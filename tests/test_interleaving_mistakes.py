@@ -512,8 +512,8 @@ MISTAKES = (
         "a ring is taken without a look whether another has it",
         "rings",
         {
-            "return !ads_cas(&ads_at(a, struct ads_ring, ring)->producer, 0, name);": (
-                "ads_store(&ads_at(a, struct ads_ring, ring)->producer, name); return 1;"
+            "found = ads_cas(&ads_at(a, struct ads_ring, ring)->producer, 0, name);": (
+                "ads_store(&ads_at(a, struct ads_ring, ring)->producer, name); found = 0;"
             )
         },
     ),

@@ -168,7 +168,8 @@ class Ring(msgspec.Struct):
     counters: Counters
     committed: u64
     head_seen: u64
-    pad0: Array[u64, 14]
+    producer: u64
+    pad0: Array[u64, 13]
     tail: u64
     pad1: Array[u64, 15]
     head: u64

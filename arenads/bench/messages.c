@@ -124,6 +124,23 @@ static inline __u64 ring_take(struct bench_target *to, __u64 most)
 		return taken;                                                  \
 	}
 
+/* All that waits in all rings. The structure is the first of them. */
+static inline __u64 rings_take(struct bench_target *to, __u64 most)
+{
+	static struct ads_rings rings;
+	struct bench_target one = *to;
+	__u64 taken = 0;
+	__u32 i;
+
+	if ((!rings.count || rings.each[0] != to->structure) && ads_rings_open(to->arena, "many", &rings))
+		return 0;
+	for (i = 0; i < rings.count; i++) {
+		one.structure = rings.each[i];
+		taken += ring_take(&one, most);
+	}
+	return taken;
+}
+
 POPPED(ring_pop, ({
 	__u32 size;
 	ads_ring_pop(to->arena, messages(to), &message, sizeof(message), &size);
@@ -206,6 +223,7 @@ CONSUME(ring)
 CONSUME(ring_pop)
 CONSUME(queue)
 CONSUME(mpmc)
+CONSUME(rings)
 CONSUME(ringbuf)
 CONSUME(perf)
 
@@ -220,6 +238,10 @@ FOLLOW(queue_nap, nap())
 #define TAKE mpmc_take
 FOLLOW(mpmc_spin, )
 FOLLOW(mpmc_nap, nap())
+#undef TAKE
+#define TAKE rings_take
+FOLLOW(rings_spin, )
+FOLLOW(rings_nap, nap())
 #undef TAKE
 #define TAKE ringbuf_take
 FOLLOW(ringbuf_silent_spin, )

@@ -185,7 +185,7 @@
  *	R21  cas     reap.h: ads_owner_reap (3)
  *	R21  store   owner.h: ads_owner_leave
  *	A21  load    owner.h: ads_owner_exit
- *	A21  load    reap.h: ads_reap_contested, ads_reap_begin, ads_owner_reap
+ *	A21  load    reap.h: ads_reap_contested, ads_reap_has_namesake, ads_reap_begin, ads_owner_reap
  *	Without it a thread is looked for in another pid namespace, is not found there, and passes
  *	for dead.
  *

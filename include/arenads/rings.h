@@ -103,13 +103,17 @@ static ADS_INLINE __u64 ads_rings_name(struct ads_arena *a)
 #endif
 }
 
-/* Take a ring: 1, or 0 if another has it. */
-static ADS_INLINE int ads_rings_take(struct ads_arena *a, __u32 ring, __u64 name)
+/* Take a ring: 0, or who else has it. */
+static ADS_INLINE __u64 ads_rings_take(struct ads_arena *a, __u32 ring, __u64 name)
 {
+	__u64 found;
+
 	if (ads_bad(a, ring, sizeof(struct ads_ring)))
-		return 0;
+		return ~0ull;
 	/* A34, pairs with R34: what the producer before us has committed. */
-	return !ads_cas(&ads_at(a, struct ads_ring, ring)->producer, 0, name);
+	found = ads_cas(&ads_at(a, struct ads_ring, ring)->producer, 0, name);
+	ads_forget(found); /* else compilers for BPF make a number of whether it is 0, and look at that */
+	return found;
 }
 
 /* Take one of the rings after that of a CPU: its offset, 0 if others have them. */
@@ -120,7 +124,7 @@ static ADS_NOINLINE __u32 ads_rings_take_another(struct ads_arena *a, const vola
 	for (i = 1; i < ADS_RINGS_TRIES; i++) {
 		__u32 ring = each[(cpu + i) & (ADS_RINGS_MOST - 1)];
 
-		if (ads_rings_take(a, ring, name))
+		if (!ads_rings_take(a, ring, name))
 			return ring;
 	}
 	return 0;
@@ -133,19 +137,22 @@ static ADS_NOINLINE __u32 ads_rings_take_another(struct ads_arena *a, const vola
 static ADS_INLINE int ads_rings_enter(struct ads_arena *a, const volatile __u32 *each, __u32 *ring)
 {
 	__u32 cpu = ads_rings_cpu();
-	__u32 first = each[cpu & (ADS_RINGS_MOST - 1)], another;
+	__u32 first = each[cpu & (ADS_RINGS_MOST - 1)];
 	__u64 name;
 
 	if (!ads_writable(a))
 		return ADS_READ_ONLY;
 	name = ads_rings_name(a);
 	*ring = first;
-	if (ADS_LIKELY(name && ads_rings_take(a, first, name)))
-		return ADS_OK;
-	another = name ? ads_rings_take_another(a, each, cpu, name) : 0;
-	if (!another)
+	if (!name)
 		return ads_count(a, first, ADS_FULL);
-	*ring = another;
+	if (ADS_UNLIKELY(ads_rings_take(a, first, name) != 0)) {
+		__u32 another = ads_rings_take_another(a, each, cpu, name);
+
+		if (!another)
+			return ads_count(a, first, ADS_FULL);
+		*ring = another;
+	}
 	return ADS_OK;
 }
 

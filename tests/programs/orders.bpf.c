@@ -280,6 +280,17 @@ SEC("syscall") int ring_push(struct step *step)
 	return ads_ring_push(ads_here(), ref, &pair, sizeof(pair));
 }
 
+/* All of the rings are one. */
+SEC("syscall") int rings_push(struct step *step)
+{
+	struct pair pair = {step->first, step->second};
+	__u32 each[ADS_RINGS_MOST], i;
+
+	_Pragma("unroll") for (i = 0; i < ADS_RINGS_MOST; i++)
+		each[i] = (__u32)step->offset;
+	return ads_rings_push(ads_here(), each, 0, &pair, sizeof(pair));
+}
+
 SEC("syscall") int ring_pop(struct step *step)
 {
 	struct ads_ref ref = RING(step);

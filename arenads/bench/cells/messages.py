@@ -41,6 +41,7 @@ OUT = {
         "queue_spsc_push", "queue", "fixed", "queue_stream", "queue_nap", "queue_spin"
     ),
     "mpmc.push": Way("mpmc_push", "mpmc", "shared", "mpmc_stream", "mpmc_nap", "mpmc_spin"),
+    "rings.push": Way("rings_push", "rings", "many", "rings_stream", "rings_nap", "rings_spin"),
 }
 """By what is called to produce; the structure is the beginning."""
 
@@ -67,8 +68,12 @@ DISCARD = "ring.reserve_discard"
 
 _DISCARDED = {SILENT: "ringbuf_discard_silent", WAKING: "ringbuf_discard_waking"}
 
-# Two CPUs can produce to these: a ring for each CPU, or one for both.
-_SHARED = {"ring.reserve_submit": "rings_reserve_submit", "mpmc.push": "mpmc_push"}
+# Two CPUs can produce to these: a ring for each CPU, one for both, or rings that either may take.
+_SHARED = {
+    "ring.reserve_submit": "rings_reserve_submit",
+    "mpmc.push": "mpmc_push",
+    "rings.push": "rings_push",
+}
 
 IN = {
     "ring.consume": ("ring_reserve_submit", "ring_consume", "in"),
@@ -78,7 +83,7 @@ IN = {
 }
 """By what is called in BPF: the producer in C, the consumer in BPF, and the structure."""
 
-WHOLE = {"ring": "ring.reserve_submit", "queue": "queue.spsc_push", "mpmc": "mpmc.push"}
+WHOLE = {"ring": "ring.reserve_submit", "queue": "queue.spsc_push", "mpmc": "mpmc.push", "rings": "rings.push"}
 WHOLE_IN = {"ring": "ring.consume", "queue": "queue.spsc_pop", "mpmc": "mpmc.pop"}
 
 
@@ -279,7 +284,7 @@ def cells() -> Iterator[Cell]:
                     open_produce,
                     quick=plain
                     and peer == SILENT
-                    and operation in ("ring.reserve_submit", "queue.spsc_push", "mpmc.push"),
+                    and operation in ("ring.reserve_submit", "queue.spsc_push", "mpmc.push", "rings.push"),
                 )
                 if operation in _SHARED:
                     yield cell(
