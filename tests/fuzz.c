@@ -1086,6 +1086,30 @@ static void produce(const struct structure *s)
 	attempt("ring publish", ads_ring_publish(&arena, s->ref));
 }
 
+/* To rings for many producers, which all are this one. */
+static void produce_as_many(const struct structure *s)
+{
+	struct ads_rings_draft draft;
+	struct ads_rings many;
+	__u32 length = below(100), place = 0, i;
+	long rc;
+
+	many.count = ADS_RINGS_MOST;
+	many.flags = s->ref.flags;
+	for (i = 0; i < ADS_RINGS_MOST; i++)
+		many.each[i] = s->ref.offset;
+	attempt("rings push", ads_rings_push(&arena, many.each, many.flags, buffers.value, length));
+	rc = attempt("rings reserve", ads_rings_reserve(&arena, many.each, many.flags, length, &draft, &place));
+	check_room(rc, place, length);
+	if (below(2))
+		attempt("rings submit", ads_rings_submit(&arena, many.flags, &draft));
+	else
+		ads_rings_discard(&arena, &draft);
+	attempt_number("rings taken", ads_rings_taken(&arena, &many));
+	if (!below(4))
+		attempt_number("rings free", ads_rings_free(&arena, &many));
+}
+
 static void consume(const struct structure *s)
 {
 	struct ads_ring_cursor batch;
@@ -1359,6 +1383,7 @@ static void write_structure(const struct structure *s)
 	case ADS_KIND_RING:
 		for (i = 0; i < 4; i++) {
 			produce(s);
+			produce_as_many(s);
 			consume(s);
 		}
 		break;

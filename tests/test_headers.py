@@ -71,7 +71,9 @@ SEC("syscall") int everything(void *ctx)
 		return -7;
 	if (many_push(&value, 8) != ADS_OK || newest_push(&value, 8))
 		return -15;
-	if (!many_reserve(&one_of_many, 8) || many_submit(&one_of_many) || !many_reserve(&one_of_many, 8))
+	if (!many_reserve(&one_of_many, 8) || many_submit(&one_of_many))
+		return -16;
+	if (!many_reserve(&one_of_many, 8))
 		return -16;
 	many_discard(&one_of_many);
 	if (trace_peek(&batch) || !trace_next(&batch, &size) || trace_release(&batch))

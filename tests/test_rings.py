@@ -13,11 +13,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from conftest import PROGRAMS
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 
 import arenads
+from arenads import compiler
 
 SIZE = 256
 CPUS = sorted(os.sched_getaffinity(0))
@@ -622,3 +624,44 @@ def test_the_books_of_overwriting_rings_balance_with_programs_on_all_cpus(
         assert rest == [producer ^ number << 8] * 2
     assert len(set(taken)) == len(taken)
     assert len(taken) + recorder.counters().dropped == 2 * runs * batch
+
+
+# --- with C programs ----------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def c_program(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return compiler.compile_shared(
+        PROGRAMS / "many_rings.c",
+        tmp_path_factory.mktemp("many_rings") / "many_rings.so",
+        flags=["-Wall", "-Wextra", "-Werror"],
+    )
+
+
+USE_RINGS = """
+    import ctypes, sys
+    total = ctypes.c_uint64()
+    library = ctypes.CDLL(sys.argv[1])
+    print(library.use_rings(sys.argv[2].encode(), int(sys.argv[3]), ctypes.c_uint64(7),
+        ctypes.byref(total)), total.value)
+"""
+
+
+def test_a_c_program_makes_rings_that_python_opens(
+    arena: arenads.Arena, pin: Path, start_python: Any, c_program: Path
+) -> None:
+    arena.pin(pin)
+    assert start_python(USE_RINGS, c_program, pin, 3).stdout.read() == "3 0\n"
+    events = arena.rings("events")
+    assert (len(events), events.size) == (3, 4096)
+    assert sorted(events.drain()) == [number.to_bytes(8, "little") for number in (7, 8)]
+
+
+def test_a_c_program_opens_rings_that_python_made(
+    arena: arenads.Arena, pin: Path, start_python: Any, c_program: Path
+) -> None:
+    events = arena.rings("events", size="4KiB", count=2)
+    events.push_many([number.to_bytes(8, "little") for number in (30, 12)])
+    arena.pin(pin)
+    assert start_python(USE_RINGS, c_program, pin, 5).stdout.read() == "2 42\n"
+    assert len(events.drain()) == 2

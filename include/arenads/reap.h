@@ -334,10 +334,12 @@ static inline int ads_reap_rings(struct ads_arena *a, __u64 name)
 
 	memset(&scan, 0, sizeof(scan));
 	while (!(rc = ads_directory_next(a, &scan, spelt, &value))) {
-		__u64 *word = &ads_at(a, struct ads_ring, value.offset)->producer;
+		__u64 *word;
 
-		if (value.kind == ADS_KIND_RING && !ads_bad(a, value.offset, sizeof(struct ads_ring)) &&
-		    ads_load(word) == name && !ads_reap_has_namesake(a, name))
+		if (value.kind != ADS_KIND_RING || ads_bad(a, value.offset, sizeof(struct ads_ring)))
+			continue;
+		word = &ads_at(a, struct ads_ring, value.offset)->producer;
+		if (ads_load(word) == name && !ads_reap_has_namesake(a, name))
 			ads_cas(word, name, 0); /* R34 */
 	}
 	return rc == ADS_BUDGET ? rc : ADS_OK;

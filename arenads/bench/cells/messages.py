@@ -83,7 +83,12 @@ IN = {
 }
 """By what is called in BPF: the producer in C, the consumer in BPF, and the structure."""
 
-WHOLE = {"ring": "ring.reserve_submit", "queue": "queue.spsc_push", "mpmc": "mpmc.push", "rings": "rings.push"}
+WHOLE = {
+    "ring": "ring.reserve_submit",
+    "queue": "queue.spsc_push",
+    "mpmc": "mpmc.push",
+    "rings": "rings.push",
+}
 WHOLE_IN = {"ring": "ring.consume", "queue": "queue.spsc_pop", "mpmc": "mpmc.pop"}
 
 
@@ -284,7 +289,8 @@ def cells() -> Iterator[Cell]:
                     open_produce,
                     quick=plain
                     and peer == SILENT
-                    and operation in ("ring.reserve_submit", "queue.spsc_push", "mpmc.push", "rings.push"),
+                    and operation
+                    in ("ring.reserve_submit", "queue.spsc_push", "mpmc.push", "rings.push"),
                 )
                 if operation in _SHARED:
                     yield cell(
