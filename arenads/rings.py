@@ -283,6 +283,12 @@ class Rings(Sequence[Ring]):
             **sums, error_at=next((each.error_at for each in reports if each.errors), 0)
         )
 
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(
+            f"rings {self.name!r} are memory of this process, which cannot be copied or pickled:"
+            " pin the arena, and open the pin where they are needed"
+        )
+
     def __eq__(self, other: object) -> bool:
         return self is other
 

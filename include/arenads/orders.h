@@ -221,6 +221,7 @@
  *
  * 34  its producer, where there are many: what the one before has written and committed.
  *	R34  store   rings.h: ads_rings_leave
+ *	R34  cas     rings.h: ads_rings_take
  *	R34  cas     reap.h: ads_reap_rings
  *	A34  cas     rings.h: ads_rings_take
  *	Without it a producer begins where the one before did, and writes over its record.
