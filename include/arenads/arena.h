@@ -131,6 +131,7 @@ struct ads_arena {
  * in user space ADS_USER_STEPS does. A program that wants less defines ADS_BUDGET_STEPS.
  */
 #define ADS_USER_STEPS (1u << 26)
+#define ADS_USER_RETRIES (1u << 16)
 
 /* A zero that the verifier does not know is read from the arena, but not from offsets that a
  * forgotten NULL check writes to: the verifier lets a program write through a NULL arena
@@ -188,14 +189,23 @@ static ADS_INLINE __u32 ads_unknown_zero(void)
 	return (__u32)ads_unknown(0);
 }
 
-/* The head of a bounded loop: `for (ads_loop(i))`, and `for (ads_each(i, n))` for i below n. */
+/*
+ * The head of a bounded loop: `for (ads_loop(i))`, and `for (ads_each(i, n))` for i below n. ads_retry(i) is for
+ * what is done anew because another was faster, and walks each time: nobody loses so often, but damaged memory
+ * can say so for ever.
+ */
 #define ads_each(i, n) i = ads_unknown_zero(); i < (n) && ads_may_loop(); i++
 #ifdef ADS_BUDGET_STEPS
-#define ads_loop(i) ads_each(i, ADS_BUDGET_STEPS)
+#define ADS_STEPS ADS_BUDGET_STEPS
+#define ads_loop(i) ads_each(i, ADS_STEPS)
+#define ads_retry(i) ads_loop(i)
 #elif ADS_BPF
 #define ads_loop(i) i = 0; ads_may_loop(); (void)i
+#define ads_retry(i) ads_loop(i)
 #else
-#define ads_loop(i) ads_each(i, ADS_USER_STEPS)
+#define ADS_STEPS ADS_USER_STEPS
+#define ads_loop(i) ads_each(i, ADS_STEPS)
+#define ads_retry(i) ads_each(i, ADS_USER_RETRIES)
 #endif
 
 /* `i = ads_once(); do { ... } while (ads_again(i))`, for bodies that seldom run twice: those that

@@ -256,7 +256,7 @@ ADS_GLOBAL int ads_nodes_link(struct ads_arena *a, __u32 list, __u32 node, __u64
 		return ADS_INVALID;
 	if (ads_node_is_taken(ads_load(&n->link)))
 		return ADS_LINKED;
-	for (ads_loop(i)) {
+	for (ads_retry(i)) {
 		rc = at_head ? ads_walk_first(a, &w, ref, ADS_WRITE)
 			     : ads_walk_find(a, &w, 0, ref, *order, 0, ADS_WRITE);
 		if (rc != ADS_OK && rc != ADS_ABSENT)
@@ -312,7 +312,7 @@ ADS_GLOBAL int ads_nodes_remove(struct ads_arena *a, __u32 list, __u32 node)
 	if (rc)
 		return rc;
 	rc = ADS_BUDGET;
-	for (ads_loop(i)) {
+	for (ads_retry(i)) {
 		rc = ads_walk_find(a, &w, 0, ref, order, 0, ADS_WRITE);
 		/* Another has its order: it was not linked yet, or removed since. */
 		if (rc == ADS_OK && w.entry != node)
@@ -338,7 +338,7 @@ ADS_GLOBAL __s64 ads_nodes_find(struct ads_arena *a, __u32 list, __u64 *order, _
 		return ADS_INVALID;
 	if (take && !ads_writable(a))
 		return ADS_READ_ONLY;
-	for (ads_loop(i)) {
+	for (ads_retry(i)) {
 		rc = first ? ads_walk_first(a, &w, ref, mode) : ads_walk_find(a, &w, 0, ref, *order, 0, mode);
 		if (rc || !take || ads_node_delete(a, ref, &w))
 			break;

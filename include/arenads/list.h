@@ -71,7 +71,17 @@ struct ads_walk {
 	__u64 hash;
 	__u32 held; /* an entry taken and not published yet, 0: none */
 	__u32 life; /* 1 + that of the entry whose link word is at `start`; 0: it is no entry's and stays */
+#if !ADS_BPF
+	__u32 steps; /* of the budget, by all walks from the same start */
+#endif
 };
+
+/* The loop of a walk. In user space the walks of one operation share a budget, as all loops of a program do in BPF. */
+#if ADS_BPF
+#define ads_walk_loop(w, i) ads_loop(i)
+#else
+#define ads_walk_loop(w, i) i = (w)->steps; i < ADS_STEPS && ads_may_loop(); (w)->steps = ++i
+#endif
 
 enum ads_walk_mode {
 	ADS_READ,  /* pass over deleted entries, change nothing */
@@ -201,7 +211,11 @@ static ADS_INLINE int ads_compare_key(struct ads_arena *a, __u32 entry, const vo
 /* `start` is {life:32, offset:32} of a link word; life 0: of a head or a shortcut, else of an entry. */
 static ADS_INLINE struct ads_walk ads_walk_from(__u64 start)
 {
+#if ADS_BPF
 	struct ads_walk w = {(__u32)start, 0, 0, 0, 0, 0, 0, (__u32)(start >> 32)};
+#else
+	struct ads_walk w = {(__u32)start, 0, 0, 0, 0, 0, 0, (__u32)(start >> 32), 0};
+#endif
 
 	return w;
 }
@@ -316,7 +330,7 @@ static ADS_INLINE int ads_walk_find(struct ads_arena *a, struct ads_walk *w, __u
 	if (ads_bad(a, w->start, 8))
 		return ADS_DAMAGED;
 	ads_walk_restart(a, w, pool);
-	for (ads_loop(i)) {
+	for (ads_walk_loop(w, i)) {
 		enum ads_look seen = ads_walk_look(a, w, pool, mode);
 		int order;
 
@@ -358,7 +372,7 @@ static ADS_INLINE int ads_walk_first(struct ads_arena *a, struct ads_walk *w, st
 	if (ads_bad(a, w->start, 8))
 		return ADS_DAMAGED;
 	ads_walk_restart(a, w, pool);
-	for (ads_loop(i)) {
+	for (ads_walk_loop(w, i)) {
 		enum ads_look seen = ads_walk_look(a, w, pool, mode);
 
 		if (seen == ADS_LOOK_ENTRY)
@@ -406,7 +420,7 @@ static ADS_INLINE int ads_list_get_from(struct ads_arena *a, ads_seek seek, __u3
 {
 	__u32 i;
 
-	for (ads_loop(i)) {
+	for (ads_retry(i)) {
 		int rc = seek(a, &ref, hash, key, how, w);
 
 		if (rc)
@@ -548,7 +562,7 @@ static ADS_INLINE int ads_list_store_from(struct ads_arena *a, ads_seek seek, co
 	w->held = unfilled ? *kept : (__u32)ads_unknown(0);
 	if (kept)
 		*kept = 0;
-	for (ads_loop(i)) {
+	for (ads_retry(i)) {
 		rc = seek(a, of, hash, key, how, w);
 		how = again;
 		if (replaced)
@@ -651,7 +665,7 @@ static ADS_INLINE int ads_list_delete_from(struct ads_arena *a, ads_seek seek, _
 	int rc = ADS_BUDGET;
 	__u32 i;
 
-	for (ads_loop(i)) {
+	for (ads_retry(i)) {
 		rc = seek(a, &ref, hash, key, how, &w);
 		how = again;
 		if (deleted)
@@ -888,7 +902,7 @@ static ADS_INLINE int ads_list_first(struct ads_arena *a, struct ads_ref ref, __
 	int rc = ADS_BUDGET;
 	__u32 i;
 
-	for (ads_loop(i)) {
+	for (ads_retry(i)) {
 		rc = ads_walk_first(a, &w, ref, ADS_READ);
 		if (rc)
 			break;
@@ -916,7 +930,7 @@ static ADS_INLINE int ads_list_pop_first(struct ads_arena *a, struct ads_ref ref
 	if (rc)
 		return rc;
 	rc = ADS_BUDGET;
-	for (ads_loop(i)) {
+	for (ads_retry(i)) {
 		rc = ads_walk_first(a, &w, ref, ADS_WRITE);
 		if (rc)
 			break;

@@ -286,7 +286,7 @@ static ADS_INLINE int ads_mpmc_take(struct ads_arena *a, struct ads_ref ref, str
 		__u64 __arena *spare = &ads_at(a, struct ads_shard, lender)->spare;
 		__u64 word = ads_load_acquire(spare); /* A43, pairs with R43 */
 
-		if (ADS_LIKELY(ads_mpmc_entry(word)) &&
+		if (ADS_LIKELY(ads_mpmc_entry(word)) && !ads_bad(a, ads_mpmc_entry(word), pool.stride) &&
 		    ads_cas(spare, word, word >> 32 << 32 | ADS_MPMC_LENT) == word) { /* R43 */
 			hand->entry = ads_mpmc_entry(word);
 			hand->lender = lender;

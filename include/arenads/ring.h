@@ -269,7 +269,7 @@ static ADS_INLINE int ads_ring_find_room(struct ads_arena *a, struct ads_ref ref
 	if (length > ads_ring_most(draft->size))
 		return ADS_TOO_LONG;
 	end = ads_ring_lay_out(a, ref, draft);
-	if (ads_ring_is_bad(!(draft->at & 7)))
+	if (ads_ring_is_bad(!((draft->at | (draft->ticket - 1)) & 7)))
 		rc = ads_ring_damaged(a, ref, ADS_RING_AT(ref, committed));
 	else if (ADS_UNLIKELY(end - ads_load(&ads_ring_of(a, ref)->head_seen) > draft->size))
 		rc = ads_ring_make_room(a, ref.offset, ref.flags, end);
