@@ -75,6 +75,18 @@ def test_a_seed_does_the_same_again(fuzzer: Path) -> None:
     assert once.split("total:")[0] == again.split("total:")[0]
 
 
+@pytest.mark.parametrize(
+    "seed",
+    [
+        pytest.param(1_066_920, id="an update walks a whole budget again and again"),
+        pytest.param(1_173_849, id="the spare entry of an MPMC ring is anywhere"),
+        pytest.param(1_232_424, id="the spare entry of an MPMC ring is behind what is populated"),
+    ],
+)
+def test_images_that_did_harm_once_do_none(fuzzer: Path, seed: int) -> None:
+    assert images(run_library(fuzzer, "--first", seed, "--count", 1)) == 1
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("million", range(1, 5))
 def test_millions_of_damaged_images_change_nothing(fuzzer: Path, million: int) -> None:

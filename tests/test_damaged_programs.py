@@ -121,6 +121,11 @@ def test_a_seed_does_the_same_again_in_the_kernel(fuzz: Fuzz) -> None:
     assert once.split("total:")[0] == again.split("total:")[0]
 
 
+def test_both_sides_say_the_same_of_a_position_that_is_none(fuzz: Fuzz) -> None:
+    """A ring's `committed` is of all ones: user space said that nothing was reserved."""
+    assert images(fuzz("--first", 1_819_735, "--count", 1)) == 1
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("million", range(1, 3))
 def test_programs_survive_millions_of_damaged_images(
