@@ -67,6 +67,7 @@ _GOALS = (
     # Into BPF; out of it, with one producer and with many.
     Goal(5, "bpf.*", peer="user ring buffer"),
     Goal(2, "bpf.mpmc.*", peer="ring buffer*"),
+    Goal(2, "bpf.rings.*", peer="ring buffer*"),
     Goal(8, "bpf.ring.*", peer="ring buffer*", cpus=1),
     Goal(8, "bpf.queue.*", peer="ring buffer*"),
     Goal(2, "bpf.ring.*", peer="ring buffer*"),
