@@ -81,8 +81,10 @@ BENCH_FRESH(struct message);
 
 /* --- out: who has no room ends, or tries again if somebody takes meanwhile ----------------------- */
 
-#define RESERVED(ring, otherwise)                                              \
-	struct ads_ring_draft draft;                                           \
+#define RESERVED(ring, otherwise) RESERVED_IN(ring, ads_ring_draft, otherwise)
+
+#define RESERVED_IN(ring, its_draft, otherwise)                                \
+	struct its_draft draft;                                                \
 	struct message __arena *message = ring##_reserve(&draft, SIZE);        \
 	if (!message)                                                          \
 		otherwise;                                                     \
@@ -138,7 +140,7 @@ BENCH_LOOP(ring_push, { COPIED(out_push(message, SIZE), NO_ROOM) })
 /* Nobody takes: each push drops what is oldest. */
 BENCH_LOOP(ring_overwrite, { COPIED(recorder_push(message, SIZE), NO_ROOM) })
 /* A ring for each of two CPUs, chosen for each message. */
-BENCH_LOOP(rings_reserve_submit, {
+BENCH_LOOP(two_rings_reserve_submit, {
 	if (bpf_get_smp_processor_id() & 1) {
 		RESERVE_SUBMIT(out2, NO_ROOM)
 	} else {
@@ -147,6 +149,11 @@ BENCH_LOOP(rings_reserve_submit, {
 })
 BENCH_LOOP(queue_spsc_push, { COPIED(fixed_push(message), NO_ROOM) })
 BENCH_LOOP(mpmc_push, { COPIED(shared_push(message), NO_ROOM) })
+BENCH_LOOP(rings_reserve_submit, {
+	RESERVED_IN(many, ads_rings_draft, NO_ROOM)
+	many_submit(&draft);
+	sum += number;
+})
 BENCH_LOOP(rings_push, { COPIED(many_push(message, SIZE), NO_ROOM) })
 /* Filled, and then not wanted. The kernel's consumers walk over what was given up, ours never meet it. */
 BENCH_LOOP(ring_reserve_discard, {
@@ -168,7 +175,11 @@ SEC("syscall") int ring_publish(struct bench_run *run)
 BENCH_LOOP(ring_stream, { RESERVE_SUBMIT(out, AGAIN) })
 BENCH_LOOP(queue_stream, { COPIED(fixed_push(message), AGAIN) })
 BENCH_LOOP(mpmc_stream, { COPIED(shared_push(message), AGAIN) })
-BENCH_LOOP(rings_stream, { COPIED(many_push(message, SIZE), AGAIN) })
+BENCH_LOOP(rings_stream, {
+	RESERVED_IN(many, ads_rings_draft, AGAIN)
+	many_submit(&draft);
+	sum += number;
+})
 BENCH_LOOP(ringbuf_silent_stream, { RINGBUF(NO_WAKEUP, AGAIN) })
 BENCH_LOOP(ringbuf_waking_stream, { RINGBUF(0, AGAIN) })
 

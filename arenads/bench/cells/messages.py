@@ -33,6 +33,7 @@ class Way(NamedTuple):
 
 
 RING = Way("ring_reserve_submit", "ring", "out", "ring_stream", "ring_nap", "ring_spin")
+RINGS = Way("rings_reserve_submit", "rings", "many", "rings_stream", "rings_nap", "rings_spin")
 OUT = {
     "ring.reserve_submit": RING,
     "ring.reserve_commit": RING._replace(produce="ring_reserve_commit"),
@@ -41,7 +42,8 @@ OUT = {
         "queue_spsc_push", "queue", "fixed", "queue_stream", "queue_nap", "queue_spin"
     ),
     "mpmc.push": Way("mpmc_push", "mpmc", "shared", "mpmc_stream", "mpmc_nap", "mpmc_spin"),
-    "rings.push": Way("rings_push", "rings", "many", "rings_stream", "rings_nap", "rings_spin"),
+    "rings.reserve_submit": RINGS,
+    "rings.push": RINGS._replace(produce="rings_push"),
 }
 """By what is called to produce; the structure is the beginning."""
 
@@ -70,10 +72,13 @@ _DISCARDED = {SILENT: "ringbuf_discard_silent", WAKING: "ringbuf_discard_waking"
 
 # Two CPUs can produce to these: a ring for each CPU, one for both, or rings that either may take.
 _SHARED = {
-    "ring.reserve_submit": "rings_reserve_submit",
+    "ring.reserve_submit": "two_rings_reserve_submit",
     "mpmc.push": "mpmc_push",
+    "rings.reserve_submit": "rings_reserve_submit",
     "rings.push": "rings_push",
 }
+
+_QUICK = ("ring.reserve_submit", "queue.spsc_push", "mpmc.push", "rings.reserve_submit")
 
 IN = {
     "ring.consume": ("ring_reserve_submit", "ring_consume", "in"),
@@ -87,7 +92,7 @@ WHOLE = {
     "ring": "ring.reserve_submit",
     "queue": "queue.spsc_push",
     "mpmc": "mpmc.push",
-    "rings": "rings.push",
+    "rings": "rings.reserve_submit",
 }
 WHOLE_IN = {"ring": "ring.consume", "queue": "queue.spsc_pop", "mpmc": "mpmc.pop"}
 
@@ -97,7 +102,7 @@ def _emptied(messages: Messages, way: Way, cpus: int = 1) -> Part:
     if way.produce == "ring_reserve_discard":
         return lambda operations: []  # nothing is in the ring
     consume = messages.in_c(f"{way.consume}_consume", way.structure)
-    if way.produce == "rings_reserve_submit":
+    if way.produce == "two_rings_reserve_submit":
         parts = [messages.in_c("ring_consume", name) for name in ("out", "out2")]
         return lambda operations: [part(operations // cpus)[0] for part in parts]
     if way.produce in _DISCARDED.values():
@@ -287,10 +292,7 @@ def cells() -> Iterator[Cell]:
                     f"bpf.{operation}",
                     peer,
                     open_produce,
-                    quick=plain
-                    and peer == SILENT
-                    and operation
-                    in ("ring.reserve_submit", "queue.spsc_push", "mpmc.push", "rings.push"),
+                    quick=plain and peer == SILENT and operation in _QUICK,
                 )
                 if operation in _SHARED:
                     yield cell(
@@ -298,7 +300,7 @@ def cells() -> Iterator[Cell]:
                         peer,
                         open_produce,
                         cpus=2,
-                        quick=plain and peer == SILENT,
+                        quick=plain and peer == SILENT and operation in _QUICK,
                     )
         for peer in _DISCARDED:
             yield cell(f"bpf.{DISCARD}", peer, open_produce)
