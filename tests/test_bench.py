@@ -414,6 +414,6 @@ def test_an_interrupted_run_shows_its_table(eventually: Callable[..., None]) -> 
     eventually(lambda: "anon_inode:bpf-map" in maps.read_text())  # it has begun to measure
     child.send_signal(signal.SIGINT)
     output, errors = child.communicate(timeout=60)
-    assert child.returncode == 128 + signal.SIGINT
-    assert "Traceback" not in errors and "interrupted" in errors
+    assert child.returncode == 128 + signal.SIGINT, errors
+    assert "Traceback" not in errors and "interrupted" in errors, errors
     assert json.loads(output)["complete"] is False
