@@ -95,8 +95,9 @@ def test_extras_are_named_before_they_are_needed(text: str) -> None:
 @pytest.fixture
 def example(text: str, tmp_path: Path) -> Path:
     """A folder with both sides of the example."""
-    for name in ("tasks.bpf.c", "tasks.py", "tree.bpf.c", "tree.py"):
-        (tmp_path / name).write_text(block(text, f"example: {name}"))
+    for name in ("tasks", "tree", "events"):
+        (tmp_path / f"{name}.bpf.c").write_text(block(text, f"example: {name}.bpf.c"))
+        (tmp_path / f"{name}.py").write_text(block(text, f"example: {name}.py"))
     return tmp_path
 
 
@@ -165,7 +166,14 @@ def test_the_tree_of_the_example_is_built_by_one_side_and_walked_by_the_other(
     assert dict(nodes)[int(mine[1])] in range(1001, int(mine[2]))
 
 
-@pytest.mark.parametrize("name", ["tasks", "tree"])
+def test_the_example_of_events_prints_the_last_of_all_cpus(example: Path, engine: str) -> None:
+    (line,) = run_example(example, "events.py", engine)
+    found = re.fullmatch(rf"{engine} (\d+) event\(time=\d{{6,}}, pid=\d+, cpu=\d+\) 0", line)
+    assert found, line
+    assert int(found[1]) > 1 if engine == "kernel" else int(found[1]) == 1
+
+
+@pytest.mark.parametrize("name", ["tasks", "tree", "events"])
 @pytest.mark.parametrize("chosen", ["kernel", "native"])
 def test_the_examples_compile_without_a_warning(example: Path, name: str, chosen: Any) -> None:
     arenads.compile(example / f"{name}.bpf.c", engine=chosen, flags=["-Werror"])
