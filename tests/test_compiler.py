@@ -447,3 +447,13 @@ def test_flags_that_ask_for_another_step_are_an_error(program: Path) -> None:
 def test_every_failure_is_an_arenads_error(program: Path) -> None:
     with pytest.raises(ArenadsError):
         compiler.compile(program, flags=["--no-such-flag"])
+
+
+@pytest.mark.parametrize("engine", ["kernel", "native"])
+def test_a_structure_before_the_arena_is_an_error_that_says_so(tmp_path: Path, engine: str) -> None:
+    source = tmp_path / "order.bpf.c"
+    source.write_text(
+        "#include <arenads/bpf.h>\nADS_HASHMAP(ages, __u32, __u64, 10);\nADS_ARENA(ADS_MIB);\n"
+    )
+    with pytest.raises(CompileError, match="ADS_ARENA_COMES_BEFORE_STRUCTURES"):
+        compiler.compile(source, engine=engine)  # type: ignore[arg-type]

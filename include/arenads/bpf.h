@@ -51,16 +51,21 @@
 #define ADS_BPF_MAP_TYPE_ARENA 33
 #define ADS_BPF_F_MMAPABLE 1024
 
+/* Without: one error for each use of the arena in what a declaration defines, and none says what is missing. */
+#define ADS_IS_FIRST enum { ADS_ARENA_COMES_BEFORE_STRUCTURES = 1 }
+#define ADS_IS_NOT_FIRST _Static_assert(ADS_ARENA_COMES_BEFORE_STRUCTURES, "");
+
 #if ADS_BPF
 /* The arena of this program, at most one. Its size counts when the loader creates it. */
 #define ADS_ARENA(bytes)                                                       \
+	ADS_IS_FIRST;                                                          \
 	struct {                                                               \
 		int(*type)[ADS_BPF_MAP_TYPE_ARENA];                            \
 		int(*map_flags)[ADS_BPF_F_MMAPABLE];                           \
 		int(*max_entries)[((bytes) + ADS_PAGE_SIZE - 1) / ADS_PAGE_SIZE]; \
 	} arena __attribute__((section(".maps"), used))
 
-#define ADS_DECLARATION const volatile
+#define ADS_DECLARATION ADS_IS_NOT_FIRST const volatile
 #define ADS_SECTION __attribute__((section(".rodata.arenads"), used))
 
 /* A program that only follows arena pointers must name the arena map somewhere. */
@@ -72,8 +77,8 @@
 /* The same in a place that a program never comes to without passing ads_here() elsewhere. */
 #define ads_near() ((struct ads_arena *)0)
 #else
-#define ADS_ARENA(bytes) ADS_EXPORT struct ads_arena arena
-#define ADS_DECLARATION ADS_EXPORT volatile
+#define ADS_ARENA(bytes) ADS_IS_FIRST; ADS_EXPORT struct ads_arena arena
+#define ADS_DECLARATION ADS_IS_NOT_FIRST ADS_EXPORT volatile
 #define ADS_SECTION
 #define ads_here() (&arena)
 #define ads_near() (&arena)
