@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from arenads._core import ffi, lib
 from arenads.closing import Loan
 from arenads.errors import CapacityError, RecordSizeError, ReservationError, SchemaError
+from arenads.pushing import Pushing
 from arenads.structure import Checkable
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ _BATCH_ROOM = 65536
 _MASK = (1 << 64) - 1
 
 
-class Ring(Checkable[bytes]):
+class Ring(Pushing, Checkable[bytes]):
     """A ring of byte records with one producer and one consumer, each a BPF program or a thread.
 
     Producing and consuming are plain memory accesses, with no system call and, unless the ring
@@ -71,6 +72,8 @@ class Ring(Checkable[bytes]):
 
     kind = lib.ADS_KIND_RING
     kind_name = "ring"
+    _core_push = lib.core_ring_push
+    _core_push_many = lib.core_ring_push_many
 
     @classmethod
     def _declared_options(cls, declaration: Declaration) -> dict[str, Any]:
@@ -93,43 +96,6 @@ class Ring(Checkable[bytes]):
         return self.max_entries // 2 - 8
 
     # --- produce --------------------------------------------------------------------------
-
-    def push(self, record: bytes | bytearray | memoryview) -> None:
-        """Append a record and publish it, with all that was committed before.
-
-        Raises
-        ------
-        CapacityError
-            There is no room; counted in `counters().full`. Never if the ring overwrites.
-        RecordSizeError
-            It is longer than `longest`.
-        """
-        data = as_bytes(record)
-        code = lib.core_ring_push(self._handle, data, len(data))
-        if code:
-            self._check(code, len(data))
-
-    def push_many(self, records: Iterable[bytes | bytearray | memoryview]) -> int:
-        """Append records and publish them together; return how many there was room for.
-
-        Raises
-        ------
-        RecordSizeError
-            One is longer than `longest`; none was appended.
-        """
-        many = [as_bytes(record) for record in records]
-        if not many:
-            return 0
-        longest = max(map(len, many))
-        if longest > self.longest:
-            self._check(lib.ADS_TOO_LONG, longest)
-        sizes = ffi.new("__u32[]", [len(data) for data in many])
-        count = lib.core_ring_push_many(self._handle, b"".join(many), sizes, len(many))
-        try:
-            self._check(count)
-        except CapacityError:
-            return 0
-        return int(count)
 
     @contextlib.contextmanager
     def reserve(self, size: int, *, publish: bool = True) -> Iterator[memoryview]:
@@ -284,15 +250,6 @@ def expect_size(size: object) -> None:
     """Raise SchemaError unless it is a number of bytes that one could reserve."""
     if not isinstance(size, int) or isinstance(size, bool) or not 0 <= size < 1 << 32:
         raise SchemaError(f"expected a number of bytes to reserve, found {size!r}")
-
-
-def as_bytes(record: object) -> bytes:
-    """Return a record that was given as bytes."""
-    if isinstance(record, bytes):
-        return record
-    if isinstance(record, bytearray | memoryview):
-        return bytes(record)
-    raise SchemaError(f"a record is bytes; found {type(record).__name__}")
 
 
 def _records(memory: Any, count: int) -> list[bytes]:

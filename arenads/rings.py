@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, NoReturn, overload
 
@@ -20,7 +20,8 @@ from arenads.errors import (
     ReservationError,
     SchemaError,
 )
-from arenads.ring import Ring, as_bytes, expect_size, keep
+from arenads.pushing import Pushing
+from arenads.ring import Ring, expect_size, keep
 from arenads.structure import CheckReport, Counters
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ __all__ = ["Rings"]
 _SUFFIX = 3  # bytes of the longest: ".63"
 
 
-class Rings(Sequence[Ring]):
+class Rings(Pushing, Sequence[Ring]):
     """Rings of byte records with many producers: BPF programs on all CPUs, and threads.
 
     Each push takes one of the rings for a moment, that of its CPU or, if somebody has it, one of
@@ -70,6 +71,8 @@ class Rings(Sequence[Ring]):
 
     kind_name = "rings"
     """What they are called in messages."""
+    _core_push = lib.core_rings_push
+    _core_push_many = lib.core_rings_push_many
 
     def __init__(self, arena: Arena, name: str, handle: Any, rings: Sequence[Ring]) -> None:
         self.arena = arena
@@ -117,44 +120,6 @@ class Rings(Sequence[Ring]):
         return self._rings[0].longest
 
     # --- produce --------------------------------------------------------------------------
-
-    def push(self, record: bytes | bytearray | memoryview) -> None:
-        """Append a record to one of the rings and publish it.
-
-        Raises
-        ------
-        CapacityError
-            The ring that was taken has no room, or all that were tried have a producer; counted in
-            `counters().full`. Or there is no line for this thread in the arena's registry of
-            writing threads.
-        RecordSizeError
-            It is longer than `longest`.
-        """
-        data = as_bytes(record)
-        code = lib.core_rings_push(self._handle, data, len(data))
-        if code:
-            self._check(code, len(data))
-
-    def push_many(self, records: Iterable[bytes | bytearray | memoryview]) -> int:
-        """Append records to one of the rings and publish them together; return how many had room.
-
-        Raises
-        ------
-        RecordSizeError
-            One is longer than `longest`; none was appended.
-        """
-        many = [as_bytes(record) for record in records]
-        if not many:
-            return 0
-        longest = max(map(len, many))
-        if longest > self.longest:
-            self._check(lib.ADS_TOO_LONG, longest)
-        sizes = ffi.new("__u32[]", [len(data) for data in many])
-        count = lib.core_rings_push_many(self._handle, b"".join(many), sizes, len(many))
-        if count == lib.ADS_FULL:
-            return 0
-        self._check(count)
-        return int(count)
 
     @contextlib.contextmanager
     def reserve(self, size: int) -> Iterator[memoryview]:
