@@ -1026,8 +1026,8 @@ def test_a_target_that_does_not_go_with_the_type_of_the_program_is_refused(
 @pytest.mark.parametrize(
     ("program", "target", "number", "words"),
     [
-        ("pass", {}, 0, "exactly one of"),
-        ("pass", {"interface": "lo", "cgroup": "/"}, 0, "exactly one of"),
+        ("pass", {}, 0, "exactly one target"),
+        ("pass", {"interface": "lo", "cgroup": "/"}, 0, "exactly one target"),
         ("pass", {"interface": "no-such"}, errno.ENODEV, "there are: lo"),
         ("pass", {"interface": "x\0y"}, errno.ENODEV, "no network interface"),
         ("pass", {"interface": 1 << 40}, errno.ENODEV, "no network interface"),

@@ -5,6 +5,12 @@
  */
 #include <arenads/bpf.h>
 
+#if ADS_BPF
+#define UNROLLED _Pragma("unroll")
+#else
+#define UNROLLED
+#endif
+
 struct pair {
 	__u64 first;
 	__u64 second;
@@ -286,7 +292,7 @@ SEC("syscall") int rings_push(struct step *step)
 	struct pair pair = {step->first, step->second};
 	__u32 each[ADS_RINGS_MOST], i;
 
-	_Pragma("unroll") for (i = 0; i < ADS_RINGS_MOST; i++)
+	UNROLLED for (i = 0; i < ADS_RINGS_MOST; i++)
 		each[i] = (__u32)step->offset;
 	return ads_rings_push(ads_here(), each, 0, &pair, sizeof(pair));
 }
