@@ -597,14 +597,13 @@ def write_header(path: str, text: str) -> None:
     ...     is_current(file.name, "text")
     True
     """
-    if os.path.isfile(path) and not is_current(path, text):
-        with open(path, "rb") as file:
-            start = file.read(1024)
-        if start and _MARK.encode() not in start:
+    if os.path.isfile(path):  # reading from /dev/stdout or a FIFO would wait
+        found = Path(path).read_bytes()
+        if found == text.encode():
+            return
+        if found and _MARK.encode() not in found[:1024]:
             raise SchemaError(
                 f"{path}: expected a new file, or a header that was written by arenads; found"
                 " something else. Remove it first if it is not needed."
             )
-    # Only a file can be up to date: reading from /dev/stdout or a FIFO would wait.
-    if not os.path.isfile(path) or not is_current(path, text):
-        write_whole(path, text.encode())
+    write_whole(path, text.encode())

@@ -15,6 +15,13 @@ from .compiled import Compiled
 
 __all__ = ["fuse_array", "fuse_map", "specialize"]
 
+_TAKE: Final = """\
+    try:
+        memory, view = buffer = take()
+    except IndexError:
+        memory, view = buffer = make()
+"""
+
 # An integer is taken as it is by the C core, which saves packing it; what does not fit takes the
 # way of other keys, where it is said why. In `__setitem__` that was no faster.
 _GET_PACKED: Final = """\
@@ -32,10 +39,7 @@ _GET_INTEGER: Final = """\
 """
 _SOURCE: Final = """\
 def __getitem__(self, key):
-    try:
-        memory, view = buffer = take()
-    except IndexError:
-        memory, view = buffer = make()
+{take}
 {find}
     if code:
         give(buffer)
@@ -45,10 +49,7 @@ def __getitem__(self, key):
 {returned}
 
 def get(self, key, default=None, /):
-    try:
-        memory, view = buffer = take()
-    except IndexError:
-        memory, view = buffer = make()
+{take}
 {find}
     if code:
         give(buffer)
@@ -76,11 +77,7 @@ def __setitem__(self, key, value):
 # Whatever is no index that the C core takes, a slice or one from the end, goes the other way.
 _ARRAY_SOURCE: Final = """\
 def __getitem__(self, index):
-    try:
-        memory, view = buffer = take()
-    except IndexError:
-        memory, view = buffer = make()
-    try:
+{take}    try:
         code = core_get(handle, index if type(index) is int else as_index(index), memory)
     except (OverflowError, TypeError):
         give(buffer)
@@ -144,7 +141,7 @@ def fuse_array(
         "failed": failed,
     }
     source = _ARRAY_SOURCE.format(
-        data=value.arguments("value"), target=value.target, returned=value.returned
+        take=_TAKE, data=value.arguments("value"), target=value.target, returned=value.returned
     )
     exec(compile(source, "<operations of an array>", "exec"), names)
     return {name: names[name] for name in ("__getitem__", "__setitem__")}
@@ -204,6 +201,7 @@ def fuse_map(
     }
     find = _GET_PACKED if core_get_integer is None else _GET_INTEGER
     source = _SOURCE.format(
+        take=_TAKE,
         find=find.format(key=key.arguments("key")),
         key=key.arguments("key"),
         data=value.arguments("value"),

@@ -12,17 +12,15 @@ from typing import TYPE_CHECKING, Any, NoReturn, overload
 from arenads._core import ffi, lib
 from arenads.closing import Loan
 from arenads.errors import (
-    ArenadsError,
     CapacityError,
     NameExistsError,
     RecordSizeError,
-    RemovedError,
     ReservationError,
     SchemaError,
 )
 from arenads.pushing import Pushing
 from arenads.ring import Ring, expect_size, keep
-from arenads.structure import CheckReport, Counters
+from arenads.structure import CheckReport, Counters, represented
 
 if TYPE_CHECKING:
     from arenads.arena import Arena
@@ -254,22 +252,12 @@ class Rings(Pushing, Sequence[Ring]):
             " pin the arena, and open the pin where they are needed"
         )
 
-    def __eq__(self, other: object) -> bool:
-        return self is other
-
-    __hash__ = object.__hash__
-
     def __repr__(self) -> str:
-        try:
-            how = ", overwriting" if self.overwrite else ""
-            state = f"{len(self)} of {self.size} bytes, {self.waiting} bytes wait{how}"
-            if self.arena.closed:
-                state = "arena closed"
-        except RemovedError:
-            state = "removed"
-        except ArenadsError:
-            state = "arena closed" if self.arena.closed else "unreadable"
-        return f"<{type(self).__name__} {self.name!r}, {state}>"
+        return represented(self)
+
+    def _state(self) -> str:
+        how = ", overwriting" if self.overwrite else ""
+        return f"{len(self)} of {self.size} bytes, {self.waiting} bytes wait{how}"
 
     # --- inner ----------------------------------------------------------------------------
 

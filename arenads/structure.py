@@ -248,15 +248,7 @@ class Structure(Generic[V]):
         return Counters._of(to)
 
     def __repr__(self) -> str:
-        try:
-            state = "arena closed" if self.arena.closed else self._state()
-        except ClosedError:
-            state = "arena closed"
-        except RemovedError:
-            state = "removed"
-        except ArenadsError:  # debuggers and tracebacks show structures that are damaged
-            state = "unreadable"
-        return f"<{type(self).__name__} {self.name!r}, {state}>"
+        return represented(self)
 
     def _state(self) -> str:
         """Return what `repr` says of it."""
@@ -362,6 +354,19 @@ class Structure(Generic[V]):
                 offset=at,
             )
         self.arena._check(code)
+
+
+def represented(each: Any) -> str:
+    """Return the `repr` of what is in an arena: `_state()` says how it is, if that can be told."""
+    try:
+        state = "arena closed" if each.arena.closed else each._state()
+    except ClosedError:
+        state = "arena closed"
+    except RemovedError:
+        state = "removed"
+    except ArenadsError:  # debuggers and tracebacks show structures that are damaged
+        state = "unreadable"
+    return f"<{type(each).__name__} {each.name!r}, {state}>"
 
 
 class Checkable(Structure[V]):

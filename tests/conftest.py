@@ -325,6 +325,15 @@ def in_fork() -> Callable[[Callable[[], object]], None]:
     return in_fork
 
 
+@pytest.fixture
+def quick_switches() -> Iterator[None]:
+    """Threads take turns as often as they can."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
+    yield
+    sys.setswitchinterval(before)
+
+
 @pytest.fixture(scope="session")
 def eventually() -> Callable[[Callable[[], bool]], None]:
     """Wait until a condition holds, without sleeping; fails after half a minute."""

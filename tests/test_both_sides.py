@@ -143,13 +143,8 @@ class Background:
         self.thread.join()
 
 
-@pytest.fixture(autouse=True)
-def quick_switches() -> Iterator[None]:
-    """Threads that run programs come and go; let them not wait for the interpreter's turn."""
-    before = sys.getswitchinterval()
-    sys.setswitchinterval(1e-5)
-    yield
-    sys.setswitchinterval(before)
+# Threads that run programs come and go; let them not wait for the interpreter's turn.
+pytestmark = pytest.mark.usefixtures("quick_switches")
 
 
 @contextlib.contextmanager

@@ -6,7 +6,6 @@ import collections
 import ctypes
 import os
 import struct
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -42,14 +41,6 @@ def arena(engine: str) -> Iterator[arenads.Arena]:
 @pytest.fixture
 def jobs(arena: arenads.Arena) -> Any:
     return arena.mpmc("jobs", value=u64, max_entries=8)
-
-
-@pytest.fixture
-def quick_switches() -> Iterator[None]:
-    before = sys.getswitchinterval()
-    sys.setswitchinterval(1e-5)
-    yield
-    sys.setswitchinterval(before)
 
 
 # --- alone ------------------------------------------------------------------------------

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import collections
-import sys
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -33,14 +32,6 @@ def arena(engine: str) -> Iterator[arenads.Arena]:
 @pytest.fixture
 def inbox(arena: arenads.Arena) -> Any:
     return arena.queue("inbox", value=u64, max_entries=8)
-
-
-@pytest.fixture
-def quick_switches() -> Iterator[None]:
-    before = sys.getswitchinterval()
-    sys.setswitchinterval(1e-5)
-    yield
-    sys.setswitchinterval(before)
 
 
 class AgainstDeque(RuleBasedStateMachine):

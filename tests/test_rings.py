@@ -6,7 +6,6 @@ import collections
 import os
 import signal
 import struct
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -40,14 +39,6 @@ def one_cpu() -> Iterator[int]:
     os.sched_setaffinity(0, {CPUS[0]})
     yield CPUS[0]
     os.sched_setaffinity(0, before)
-
-
-@pytest.fixture
-def quick_switches() -> Iterator[None]:
-    before = sys.getswitchinterval()
-    sys.setswitchinterval(1e-5)
-    yield
-    sys.setswitchinterval(before)
 
 
 # --- against deques ---------------------------------------------------------------------

@@ -271,19 +271,19 @@ typedef struct {
 static int sweep(struct bench_target *to, record *records, __u64 room, __u64 *sum)
 {
 	struct ads_sweep lanes;
-	__u64 done = 0, i;
+	__u64 done = 0, end;
 	__s64 rc = ads_hashmap_sweep(to->arena, map(to), &lanes);
 
-	while (!rc && done < room) {
+	if (rc)
+		return (int)rc;
+	while (done < room) {
 		rc = ads_hashmap_sweep_next(to->arena, map(to), &lanes, records, done, room - done);
 		if (rc <= 0)
 			return rc ? (int)rc : ADS_ABSENT;
-		for (i = done; i < done + (__u64)rc; i++)
-			*sum += records[i].value.word[0];
-		done += (__u64)rc;
-		rc = 0;
+		for (end = done + (__u64)rc; done < end; done++)
+			*sum += records[done].value.word[0];
 	}
-	return (int)rc;
+	return 0;
 }
 
 /* So many sweeps that they are run->operations records: a map has as many as the order is long. */

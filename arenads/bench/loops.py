@@ -8,11 +8,11 @@ from __future__ import annotations
 import ctypes
 import os
 import struct
-import threading
 import time
 from array import array
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -26,7 +26,6 @@ from arenads.errors import ArenadsError
 from arenads.program import Program
 
 __all__ = [
-    "HEAD_START_NS",
     "LONGEST",
     "Done",
     "Loaded",
@@ -35,18 +34,18 @@ __all__ = [
     "SidesDifferError",
     "declared_types",
     "expect_equal",
+    "on_each",
     "together",
 ]
 
 LONGEST = 1 << 16
 """Operations of one run: the kernel ends a program's loops after some 250 ms."""
 
-HEAD_START_NS = 1_000_000
-"""From when threads are made until they all begin."""
-
 # How much of the longest run all have to share, or the run is repeated.
 _OVERLAP = 0.7
 _ATTEMPTS = 4
+# From when threads are made until they all begin.
+_HEAD_START_NS = 1_000_000
 # Runs that the kernel ended early are resumed, so often at most.
 _RESUMPTIONS = 50
 
@@ -250,25 +249,11 @@ class Loops:
         return self._run_together(name, operations, track)
 
     def _run_together(self, name: str, operations: int, track: str) -> list[Done]:
-        start = time.clock_gettime_ns(time.CLOCK_MONOTONIC) + HEAD_START_NS
-        done: dict[int, Done] = {}
-        failed: list[BaseException] = []
-
-        def work(lane: _Lane) -> None:
-            try:
-                os.sched_setaffinity(0, {lane.cpu})
-                done[lane.cpu] = self._run_one(lane, name, operations, track, start)
-            except BaseException as error:
-                failed.append(error)
-
-        threads = [threading.Thread(target=work, args=(lane,)) for lane in self._lanes]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-        if failed:
-            raise failed[0]
-        return [done[lane.cpu] for lane in self._lanes]
+        lanes = {lane.cpu: lane for lane in self._lanes}
+        return on_each(
+            list(lanes),
+            lambda cpu, start: self._run_one(lanes[cpu], name, operations, track, start),
+        )
 
     def _run_one(self, lane: _Lane, name: str, operations: int, track: str, start: int) -> Done:
         key = (name, lane.cpu)
@@ -307,6 +292,18 @@ class Loops:
             f" ({os.strerror(-code)}) after {done} of {operations} operations",
             errno=-code,
         )
+
+
+def on_each(cpus: Sequence[int], work: Callable[[int, int], Done]) -> list[Done]:
+    """Return `work(cpu, start)` of each CPU, in threads there that begin together, at `start`."""
+    start = time.clock_gettime_ns(time.CLOCK_MONOTONIC) + _HEAD_START_NS
+
+    def run(cpu: int) -> Done:
+        os.sched_setaffinity(0, {cpu})
+        return work(cpu, start)
+
+    with ThreadPoolExecutor(len(cpus)) as threads:
+        return list(threads.map(run, cpus))
 
 
 def together(runs: list[Done]) -> bool:

@@ -12,14 +12,13 @@ import threading
 import time
 from array import array
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
 
 from arenads._core import ffi
 from arenads.arena import Arena
 from arenads.bench.cell import Side
-from arenads.bench.loops import HEAD_START_NS, Done, expect_equal
+from arenads.bench.loops import Done, expect_equal, on_each
 from arenads.bench.measure import allowed_cpus
 from arenads.errors import ArenadsError
 
@@ -118,16 +117,12 @@ class Functions:
 
     def call_together(self, name: str, operations: int) -> list[Done]:
         """Call the function `name` in a thread on each of two CPUs, at the same time."""
-        start = time.clock_gettime_ns(time.CLOCK_MONOTONIC) + HEAD_START_NS
 
-        def work(cpu: int) -> Done:
-            os.sched_setaffinity(0, {cpu})
+        def work(cpu: int, start: int) -> Done:
             run = self.call(name, operations, f"{name} {cpu}", start)
             return Done(int(run.start), int(run.nanoseconds), int(run.sum))
 
-        cpus = allowed_cpus()[-2:]
-        with ThreadPoolExecutor(len(cpus)) as threads:
-            return list(threads.map(work, cpus))
+        return on_each(allowed_cpus()[-2:], work)
 
     def call(self, name: str, operations: int, track: str, start: int = 0) -> Any:
         """Call the function `name`, which waits for `start`; its run, as the function left it."""
