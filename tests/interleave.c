@@ -30,6 +30,7 @@
  */
 #define ADS_POINTS 1
 #define _GNU_SOURCE 1
+#define ADS_SCAN_AHEAD_FROM 0
 #define ADS_ARRAY_CHUNK_BITS 4u /* two elements of 8 bytes a chunk */
 #include <sched.h>
 static int actor_cpu(void), actor_by_user(void);

