@@ -128,6 +128,23 @@ BENCH_FRESH(struct message);
 
 BENCH_LOOP(empty, { sum += number; })
 
+/* The floor: as much memory as a ring has, and nobody to agree with about it. */
+__u32 plain;
+#define PLAIN(number) ads_at(ads_here(), struct message, plain + (__u32)((number) % SLOTS) * SIZE)
+
+SEC("syscall") int plain_reserve(struct bench_run *run)
+{
+	plain = (__u32)(unsigned long)ads_block(ads_here(), SLOTS * SIZE);
+	run->sum = plain;
+	return plain ? ADS_OK : ADS_NO_MEMORY;
+}
+
+BENCH_LOOP(plain_fill, {
+	struct message __arena *message = PLAIN(i);
+	FILL(message, number);
+	sum += number;
+})
+
 BENCH_LOOP(ring_reserve_submit, { RESERVE_SUBMIT(out, NO_ROOM) })
 BENCH_LOOP(ring_reserve_commit, {
 	RESERVED(out, NO_ROOM)
@@ -231,6 +248,24 @@ SEC("syscall") int ring_consume(struct bench_run *run)
 		TOTAL(message, sum);
 	}
 	in_release(&batch);
+	run->nanoseconds = bpf_ktime_get_ns() - start;
+	run->operations = i;
+	run->start = start;
+	run->sum = sum;
+	return ADS_OK;
+}
+
+SEC("syscall") int plain_consume(struct bench_run *run)
+{
+	__u64 start, sum = 0, operations = run->operations, i;
+
+	(void)ads_here();
+	start = bench_begin(run);
+	for (ads_each(i, operations)) {
+		struct message __arena *message = PLAIN(i);
+
+		TOTAL(message, sum);
+	}
 	run->nanoseconds = bpf_ktime_get_ns() - start;
 	run->operations = i;
 	run->start = start;

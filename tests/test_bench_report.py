@@ -329,6 +329,17 @@ def test_markdown_tables_show_both_sides_and_losses_in_bold() -> None:
     assert "50.0 MiB / 1.00 MiB = 50.0" in rest
 
 
+def test_who_is_slower_than_a_floor_has_not_lost() -> None:
+    floored = result("c.ring.consume", 0.4, peer="floor: plain memory")
+    lost = result("c.ring.consume", 0.5)
+    assert groups.losses([floored, lost]) == [lost]
+    assert groups.summary([floored, lost]).startswith("Of 1 cells the arena is ahead in 0,")
+    text = markdown.markdown(report([floored]))
+    assert groups.ABOUT_FLOORS in text
+    assert "In no cell." in text
+    assert "**" not in text.replace("**bold**", "")
+
+
 def test_all_rows_of_a_markdown_table_have_as_many_columns() -> None:
     cells = [*CELLS, result(f"bpf.a.{HOSTILE}", peer=HOSTILE)]
     for block in re.split(r"\n(?!\|)", markdown.markdown(report(cells))):

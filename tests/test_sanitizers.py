@@ -122,6 +122,7 @@ def sanitized(tmp_path_factory: pytest.TempPathFactory) -> Sanitized:
         said = (probe.stderr or probe.stdout).strip() or "no library to load first"
         pytest.skip(f"{found} makes no sanitized programs here: {said.splitlines()[0]}")
 
+    flags = [*SANITIZERS, *EVERYTHING]
     package = place / "arenads"
     without = shutil.ignore_patterns("*.native.so", "_core.*", "__pycache__")
     shutil.copytree(Path(arenads.__file__).parent, package, ignore=without)
@@ -131,7 +132,7 @@ def sanitized(tmp_path_factory: pytest.TempPathFactory) -> Sanitized:
         core_source(place / "_core.c"),
         package / "_core.abi3.so",
         include_dirs=[sysconfig.get_path("include")],
-        flags=["-O0", "-g1", *SANITIZERS, *EVERYTHING],
+        flags=["-O0", "-g1", *flags],
     )
     log = f"log_path={place / 'findings'}"
     return Sanitized(
@@ -139,7 +140,7 @@ def sanitized(tmp_path_factory: pytest.TempPathFactory) -> Sanitized:
         {
             **os.environ,
             # The compiler itself is not looked at.
-            "CC": shlex.join(["env", "-u", "LD_PRELOAD", *found.command, *SANITIZERS, *QUIET, *EVERYTHING]),
+            "CC": shlex.join(["env", "-u", "LD_PRELOAD", *found.command, *flags, *QUIET]),
             "PYTHONPATH": str(place),
             "LD_PRELOAD": ":".join(map(str, libraries)),
             # Each object by itself, so that one byte behind it is too far.

@@ -9,7 +9,19 @@ import msgspec
 
 from arenads.bench.report import Result, how
 
-__all__ = ["Group", "Place", "grouped", "losses", "place", "sections", "sizes", "summary"]
+__all__ = [
+    "ABOUT_FLOORS",
+    "Group",
+    "Place",
+    "grouped",
+    "is_floor",
+    "is_loss",
+    "losses",
+    "place",
+    "sections",
+    "sizes",
+    "summary",
+]
 
 _WHERE = {
     "bpf": "in BPF",
@@ -130,15 +142,29 @@ def sizes(each: Result) -> str:
     return f"{each.key_size or '-'}/{each.value_size or '-'}"
 
 
+ABOUT_FLOORS = "A peer named floor does less than ours: it shows what cannot be saved."
+
+
+def is_floor(each: Result) -> bool:
+    """Say whether the peer does less than ours, and is there to show what cannot be saved."""
+    return each.peer.startswith("floor")
+
+
+def is_loss(each: Result) -> bool:
+    """Say whether the peer is ahead, which a floor is not there for."""
+    return each.winner == "peer" and not is_floor(each)
+
+
 def losses(results: Iterable[Result]) -> list[Result]:
     """Return the cells in which the peer is ahead, the worst first."""
-    return sorted((each for each in results if each.winner == "peer"), key=lambda each: each.ratio)
+    return sorted(filter(is_loss, results), key=lambda each: each.ratio)
 
 
 def summary(results: Sequence[Result]) -> str:
-    """Say in one sentence who is ahead in how many cells."""
-    ours, peer = (sum(each.winner == who for each in results) for who in ("ours", "peer"))
+    """Say in one sentence who is ahead in how many cells. A floor is no peer."""
+    peers = [each for each in results if not is_floor(each)]
+    ours, peer = (sum(each.winner == who for each in peers) for who in ("ours", "peer"))
     return (
-        f"Of {len(results):,} cells the arena is ahead in {ours:,}, the peer in {peer:,};"
-        f" {len(results) - ours - peer:,} are too close to tell."
+        f"Of {len(peers):,} cells the arena is ahead in {ours:,}, the peer in {peer:,};"
+        f" {len(peers) - ours - peer:,} are too close to tell."
     )

@@ -11,7 +11,17 @@ import statistics
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from arenads.bench.goals import goal_of
-from arenads.bench.groups import Group, grouped, losses, place, sections, sizes, summary
+from arenads.bench.groups import (
+    ABOUT_FLOORS,
+    Group,
+    grouped,
+    is_loss,
+    losses,
+    place,
+    sections,
+    sizes,
+    summary,
+)
 from arenads.bench.latency import Latency
 from arenads.bench.machine import Machine
 from arenads.bench.plots import Bars, Point, Series, lines, strips
@@ -189,7 +199,7 @@ def _point(each: Result, x: float, *, bare: bool = False) -> Point:
     if each.unit == "ns":
         text += f" ({short(each.low)} to {short(each.high)})"
     y = max(each.ratio, 1e-9)
-    return Point(max(x, 1e-9), y, text, low, high, loss=each.winner == "peer")
+    return Point(max(x, 1e-9), y, text, low, high, loss=is_loss(each))
 
 
 def _amount(each: Result, nanoseconds: float | None, count: int | None) -> str:
@@ -488,7 +498,7 @@ def _table(cells: Sequence[Result]) -> str:
             "goal",
             "ahead",
         ),
-        [(' class="loss"' if each.winner == "peer" else "", row(each)) for each in cells],
+        [(' class="loss"' if is_loss(each) else "", row(each)) for each in cells],
     )
 
 
@@ -567,7 +577,7 @@ def _reading(report: Report) -> Iterator[str]:
         f" {100 * report.confidence:g} %; where it holds 1, or is within what two copies of one"
         " loop differ by, nobody is named as ahead. ± is half of the distance between the first"
         " and the third quarter of the rounds. Axes of ratios and times are logarithmic. key/value"
-        " are bytes. A point says its figures when it is pointed at; all are in the tables.</p>"
+        f" are bytes. {ABOUT_FLOORS} A point says its figures when it is pointed at; all are in the tables.</p>"
     )
 
 

@@ -39,7 +39,10 @@ __all__ = [
 ]
 
 LONGEST = 1 << 16
-"""Operations of one run: the kernel ends a program's loops after some 250 ms."""
+"""Operations of a first run: the kernel ends a program's loops after some 250 ms."""
+
+# Later runs take up to so long: they begin with caches that have other things in them.
+_FITTING_NS = 25_000_000
 
 # How much of the longest run all have to share, or the run is repeated.
 _OVERLAP = 0.7
@@ -184,7 +187,7 @@ class Loops:
     portion : int
         Of a part; see BENCH_TURNS in bench.h.
     longest : int
-        Operations of one run at most.
+        Operations of one run at most, and then, if they took little time, of a multiple of that.
     """
 
     def __init__(
@@ -207,6 +210,7 @@ class Loops:
         ]
         self._runners: dict[tuple[str, int], Callable[..., int]] = {}
         self._longest = longest - longest % portion
+        self._fitting: dict[str, int] = {}  # operations of a run, by program
 
     def side(self, name: str, track: str) -> Side:
         """Return a side that runs the program `name`, on all CPUs at once.
@@ -216,8 +220,12 @@ class Loops:
 
         def run(operations: int) -> int:
             took = 0
-            for now in self._portions(operations):
+            longest = self._fitting.get(name, self._longest)
+            for now in _portions(operations, longest):
                 took += self._run_all(name, now, track)
+            if operations >= self._longest:
+                each = took * self._longest // operations
+                self._fitting[name] = self._longest * max(1, _FITTING_NS // max(each, 1))
             return took
 
         return run
@@ -227,12 +235,8 @@ class Loops:
         return sum(
             self._run_one(lane, name, now, track, 0).sum
             for lane in self._lanes
-            for now in self._portions(operations)
+            for now in _portions(operations, self._longest)
         )
-
-    def _portions(self, operations: int) -> Iterator[int]:
-        for start in range(0, operations, self._longest):
-            yield min(self._longest, operations - start)
 
     def _run_all(self, name: str, operations: int, track: str) -> int:
         """Mean nanoseconds of a CPU."""
@@ -292,6 +296,11 @@ class Loops:
             f" ({os.strerror(-code)}) after {done} of {operations} operations",
             errno=-code,
         )
+
+
+def _portions(operations: int, longest: int) -> Iterator[int]:
+    for start in range(0, operations, longest):
+        yield min(longest, operations - start)
 
 
 def on_each(cpus: Sequence[int], work: Callable[[int, int], Done]) -> list[Done]:

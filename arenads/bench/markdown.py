@@ -8,7 +8,18 @@ import statistics
 from collections.abc import Callable, Iterator, Sequence
 
 from arenads.bench.goals import shortfalls
-from arenads.bench.groups import Group, grouped, losses, place, sections, sizes, summary
+from arenads.bench.groups import (
+    ABOUT_FLOORS,
+    Group,
+    grouped,
+    is_floor,
+    is_loss,
+    losses,
+    place,
+    sections,
+    sizes,
+    summary,
+)
 from arenads.bench.report import Report, Result, how, short, size
 from arenads.errors import ArenadsError
 from arenads.replacing import check_replaceable, write_whole
@@ -78,6 +89,8 @@ def _head(report: Report) -> Iterator[str]:
         "A figure is `peer / ours = ratio`, in ns an operation or in bytes; **bold**: the peer is"
         " ahead; `~`: too close to tell. key/value are bytes."
     )
+    if any(map(is_floor, report.cells)):
+        yield ABOUT_FLOORS
     if report.skipped:
         failed = sum(each.failed for each in report.skipped)
         yield f"{len(report.skipped):,} cells were not measured, of which {failed:,} failed."
@@ -94,7 +107,7 @@ def _lost(results: Sequence[Result]) -> Iterator[str]:
 
 def _missed(results: Sequence[Result]) -> Iterator[str]:
     """What is below a goal and was not shown as lost already."""
-    missed = [(each, goal) for each, goal in shortfalls(results) if each.winner != "peer"]
+    missed = [(each, goal) for each, goal in shortfalls(results) if not is_loss(each)]
     if not missed:
         return
     yield "\n### Ahead, but by less than this project wants\n"
@@ -163,7 +176,7 @@ def _figure(each: Result) -> str:
     else:
         sides = f"{short(each.peer_ns or 0.0)} / {short(each.ours_ns or 0.0)}"
     ratio = short(each.ratio)
-    if each.winner == "peer":
+    if is_loss(each):
         return f"**{sides} = {ratio}**"
     return f"{sides} = {ratio}{' ~' if each.winner == 'none' else ''}"
 
@@ -178,7 +191,7 @@ def _varied(group: Group) -> Iterator[str]:
     )
     for row, some in rows.items():
         ratios = [each.ratio for each in some]
-        lost = sum(each.winner == "peer" for each in some)
+        lost = len(losses(some))
         behind = f"**{lost} of {len(some)}**" if lost else f"0 of {len(some)}"
         low, middle, high = min(ratios), statistics.median(ratios), max(ratios)
         yield _row([*map(_escaped, row), short(low), short(middle), short(high), behind])

@@ -111,6 +111,17 @@ static inline __u64 ring_take(struct bench_target *to, __u64 most)
 	return taken;
 }
 
+/* The floor: memory, and nobody to agree with about it. The structure is where it begins. */
+static inline __u64 plain_take(struct bench_target *to, __u64 most)
+{
+	__u64 taken, sum = 0;
+
+	for (taken = 0; taken < most; taken++)
+		sum += total_of(ads_at(to->arena, char, to->structure + (__u32)taken * SIZE));
+	STATE(to)->sum += sum;
+	return taken;
+}
+
 #define POPPED(name, pop)                                                      \
 	static inline __u64 name##_take(struct bench_target *to, __u64 most)   \
 	{                                                                      \
@@ -224,6 +235,7 @@ CONSUME(ring_pop)
 CONSUME(queue)
 CONSUME(mpmc)
 CONSUME(rings)
+CONSUME(plain)
 CONSUME(ringbuf)
 CONSUME(perf)
 
@@ -264,6 +276,10 @@ BENCH_LOOP(ring_reserve_submit, {
 		return ADS_FULL;
 	fill(ads_at(to->arena, void, place), number);
 	ads_ring_submit(to->arena, messages(to), &draft);
+	sum += number;
+})
+BENCH_LOOP(plain_fill, {
+	fill(ads_at(to->arena, char, to->structure + (__u32)i * SIZE), number);
 	sum += number;
 })
 #define PUSHED(push)                                                           \

@@ -4,6 +4,8 @@ What both sides of a cell have in common:
 
 - A message is a number in all of its words. The producer writes them all, the consumer adds them
   all up; what arrived has to be what was sent. In place, where an interface allows it.
+- The floor is as much memory, which one side fills and the other reads, with nothing to tell them
+  how far: what any structure that has records in place costs more than.
 - Rings hold 256 KiB on either side, and the SPSC queue and the MPMC ring as many messages as go
   into those. A burst is as many as fit beside anybody's headers.
 - In user space the peer is libbpf: `ring_buffer__consume` and `ring_buffer__poll`,
@@ -125,6 +127,9 @@ class Messages:
         self._numbers = workshop.order(_NUMBERS, "uniform")
         self._order = OrderBlock(self.program, self._numbers)
         self._functions: dict[str, Functions] = {}
+        self.program.arena.populate(2 * _BYTES)
+        (reserved,) = self.in_bpf("plain_reserve")(0)
+        self._plain = reserved.sum
 
     def _open_buffers(self, maps: dict[str, int]) -> None:
         libbpf = ctypes.CDLL("libbpf.so.1")
@@ -161,10 +166,11 @@ class Messages:
     def functions(self, structure: str) -> Functions:
         """Return the loops in C over a structure of the arena and over the peers."""
         if structure not in self._functions:
+            offset = self._plain if structure == "plain" else self.program[structure].offset
             self._functions[structure] = Functions(
                 self._code,
                 self.program.arena,
-                self.program[structure].offset,
+                offset,
                 -1,
                 self._numbers,
                 mapped=ctypes.addressof(self.state),

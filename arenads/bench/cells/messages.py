@@ -19,6 +19,7 @@ __all__ = ["cells"]
 
 SILENT, WAKING, PERF = "ring buffer, no wake-ups", "ring buffer", "perf buffer"
 USER = "user ring buffer"
+FLOOR = "floor: plain memory"
 
 
 class Way(NamedTuple):
@@ -64,6 +65,9 @@ OUT_PEERS = {
     ),
     PERF: Way("perf_output", "perf", stream="perf_stream", nap="perf_wait", spin="perf_wait"),
 }
+
+_FLOOR = Way("plain_fill", "plain", "plain")
+_FLOORED = ("ring.reserve_submit", "ring.consume")
 
 DISCARD = "ring.reserve_discard"
 """Who reserves does not want the record after all: nothing arrives."""
@@ -130,7 +134,11 @@ def _out(messages: Messages, cell: Cell) -> tuple[Way, Way]:
     if name == DISCARD:
         peer = OUT_PEERS[cell.peer]._replace(produce=_DISCARDED[cell.peer])
         return RING._replace(produce="ring_reserve_discard"), peer
-    return OUT[name], OUT_PEERS[cell.peer]
+    return OUT[name], _peer(cell)
+
+
+def _peer(cell: Cell) -> Way:
+    return _FLOOR if cell.peer == FLOOR else OUT_PEERS[cell.peer]
 
 
 @contextmanager
@@ -183,7 +191,7 @@ def open_consume(cell: Cell, workshop: Workshop) -> Iterator[Sides]:
         "c.queue.spsc_pop": OUT["queue.spsc_push"],
         "c.mpmc.pop": OUT["mpmc.push"],
     }[cell.name]
-    yield _both_sides(messages, ours, OUT_PEERS[cell.peer], "consume")
+    yield _both_sides(messages, ours, _peer(cell), "consume")
 
 
 @contextmanager
@@ -191,7 +199,7 @@ def open_out(cell: Cell, workshop: Workshop) -> Iterator[Sides]:
     """Produce in BPF and consume in C, in turn on one CPU."""
     messages = shared(cell, workshop)
     ours = OUT[WHOLE[cell.name.split(".")[1]]]
-    yield _both_sides(messages, ours, OUT_PEERS[cell.peer], "both")
+    yield _both_sides(messages, ours, _peer(cell), "both")
 
 
 def _both_sides(messages: Messages, ours: Way, peer: Way, counted: str) -> Sides:
@@ -240,15 +248,18 @@ def open_in(cell: Cell, workshop: Workshop) -> Iterator[Sides]:
     produce, consume, where = IN[which]
     counted = "both" if operation == "in" else "produce" if place == "c" else "consume"
     submit = "user_ringbuf_submit" if cell.cpus == 1 else "user_ringbuf_submit_locked"
+    theirs = (submit, "user_ringbuf_consume", where)
+    if cell.peer == FLOOR:
+        theirs = ("plain_fill", "plain_consume", "plain")
     ours, peer = (
         bursts(
             messages,
-            messages.in_c(first, where, cell.cpus),
+            messages.in_c(first, there, cell.cpus),
             messages.in_bpf(second),
             counted,  # type: ignore[arg-type]
             cell.cpus,
         )
-        for first, second in ((produce, consume), (submit, "user_ringbuf_consume"))
+        for first, second, there in ((produce, consume, where), theirs)
     )
     empty = messages.in_c("empty", where)
     yield Sides(
@@ -324,6 +335,21 @@ def cells() -> Iterator[Cell]:
                     concurrent="consumer",
                     quick=quick and peer == WAKING,
                 )
+        for operation in _FLOORED:
+            yield cell(
+                f"bpf.{operation}",
+                FLOOR,
+                open_in if operation in IN else open_produce,
+                quick=plain,
+            )
+            yield cell(
+                f"c.{operation}",
+                FLOOR,
+                open_in if operation in _C_PRODUCERS else open_consume,
+                quick=plain,
+            )
+        yield cell("bpf.ring.out", FLOOR, open_out, quick=plain)
+        yield cell("bpf.ring.in", FLOOR, open_in, quick=plain)
         for operation in IN:
             quick = plain and operation == "ring.consume"
             yield cell(f"bpf.{operation}", USER, open_in, quick=quick)
