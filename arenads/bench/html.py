@@ -577,7 +577,8 @@ def _reading(report: Report) -> Iterator[str]:
         f" {100 * report.confidence:g} %; where it holds 1, or is within what two copies of one"
         " loop differ by, nobody is named as ahead. ± is half of the distance between the first"
         " and the third quarter of the rounds. Axes of ratios and times are logarithmic. key/value"
-        f" are bytes. {ABOUT_FLOORS} A point says its figures when it is pointed at; all are in the tables.</p>"
+        f" are bytes. {ABOUT_FLOORS} A point says its figures when it is pointed at; all are in"
+        " the tables.</p>"
     )
 
 
