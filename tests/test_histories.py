@@ -39,8 +39,8 @@ from history_checker import (
     SORTED,
     Checker,
 )
-from test_interleaving_mistakes import MISTAKES as EXPLORED
-from test_interleaving_mistakes import Mistake, headers_with
+from mistakes import MISTAKES as EXPLORED
+from mistakes import Mistake, headers_with
 
 import arenads
 from arenads import Array, Node, compiler, u64

@@ -1,7 +1,7 @@
 """Every interleaving of the shipped operations, and a death at every point; see interleave.c.
 
 The headers are compiled as they are, with ADS_POINTS. That the explorer finds mistakes is shown in
-test_interleaving_mistakes.py.
+test_mistakes_in_maps.py and test_mistakes_in_queues.py.
 """
 
 from __future__ import annotations
