@@ -505,7 +505,9 @@ def show_top(request: Request, output: TextIO) -> bool:
                 from arenads.arrow_file import write_frames
 
                 first = _timed(frames.take())
-                write_frames(request.arrow, arena, first, _record_frames(request, frames, keys))
+                with Live(output, screen=True) as live:
+                    recorded = _record_frames(arena, request, frames, keys, live)
+                    write_frames(request.arrow, arena, first, recorded)
             elif request.form == "text":
                 with Live(output, screen=True) as live:
                     if live.size is None:
@@ -544,13 +546,20 @@ def _print_frames(
         shown += 1
 
 
-def _record_frames(request: Request, frames: _Frames, keys: Keys) -> Iterator[TimedFrame]:
-    shown = 0
-    while request.count is None or shown < request.count:
+def _record_frames(
+    arena: Arena, request: Request, frames: _Frames, keys: Keys, live: Live
+) -> Iterator[TimedFrame]:
+    """Yield the frames of a file, and show each where there is a terminal."""
+    recorded = 0
+    while request.count is None or recorded < request.count:
         if _pause(keys, request.interval):
             return
-        yield _timed(frames.take())
-        shown += 1
+        frame = frames.take()
+        yield _timed(frame)
+        recorded += 1
+        if live.size is not None:
+            heading = [*_heading(arena, request), f"{recorded:,} frames recorded; q ends it"]
+            live.update(_table(frame, heading, request.sort, live.size))
 
 
 def _pause(keys: Keys, seconds: float) -> bool:
