@@ -8,13 +8,14 @@ import re
 import subprocess
 import sys
 import time
+import tomllib
 from collections import Counter
 from html.parser import HTMLParser
 from pathlib import Path
 
 import msgspec
 import pytest
-from conftest import child_environment
+from conftest import TESTS, child_environment
 
 from arenads.bench import goals, groups, html, latency, machine, markdown, saved
 from arenads.bench.cell import Sides
@@ -327,6 +328,30 @@ def test_markdown_tables_show_both_sides_and_losses_in_bold() -> None:
     assert "**7.00 / 10.0 = 0.70**" in rest
     assert "| lookup_hit | hash | 8/8 2 CPUs | 0.50 | 0.50 | 0.50 | **1 of 1** |" in rest
     assert "50.0 MiB / 1.00 MiB = 50.0" in rest
+
+
+def test_the_page_and_the_tables_miss_the_same_goals() -> None:
+    cells = [
+        result("bpf.hashmap.lookup_hit", 3.0, entries=10_000),
+        result("bpf.hashmap.lookup_hit", 2.5, entries=10_000, cpus=2),
+        result("bpf.hashmap.insert", 1.4),
+        result("bpf.hashmap.insert", 1.6, value_size=64),
+    ]
+    missed = re.findall(r"<td>([\d.]+) MISSED</td>", html.page(report(cells)))
+    wanted = [goal for _, goal in goals.shortfalls(cells)]
+    assert sorted(map(float, missed)) == sorted(wanted) == [1.5, pytest.approx(2.7)]
+    text = markdown.markdown(report(cells))
+    assert text[text.index("Ahead, but") : text.index("### Hash map")].count("bpf.hashmap") == 2
+
+
+def test_who_reproduces_a_run_is_told_to_install_what_cells_need(text: str) -> None:
+    told = re.search(r"pip install '\.\[(.*)\]'", text)
+    assert told
+    declared = tomllib.loads((TESTS.parent / "pyproject.toml").read_text())["project"]
+    extras = declared["optional-dependencies"]
+    installed = " ".join(each for name in told[1].split(",") for each in extras[name])
+    for package in ("ziglang", "lmdb", "UltraDict2", "arenads[numpy]", "matplotlib", "rich"):
+        assert package in installed
 
 
 def test_who_is_slower_than_a_floor_has_not_lost() -> None:

@@ -9,7 +9,7 @@ import msgspec
 
 from arenads.bench.report import Result
 
-__all__ = ["Goal", "goal_of", "shortfalls"]
+__all__ = ["Goal", "Goals", "goal_of", "shortfalls"]
 
 # Of a ratio with one CPU, what is to be left of it with two.
 _WITH_TWO = 0.9
@@ -77,21 +77,34 @@ _GOALS = (
 
 
 def goal_of(each: Result) -> float | None:
-    """Return the least ratio that a cell should reach, None where nothing is asked for."""
+    """Return the goal of a cell by itself, None where nothing is asked for; see `Goals`."""
     return next((goal.ratio for goal in _GOALS if goal.means(each)), None)
 
 
-def shortfalls(results: Sequence[Result]) -> Iterator[tuple[Result, float]]:
-    """Yield the cells that miss a goal, each with the ratio that it should reach.
+class Goals:
+    """What the cells of one run should reach.
 
-    In BPF that is also nine tenths of the same cell's ratio with one CPU.
+    In BPF, with two CPUs, that is also nine tenths of the same cell's ratio with one.
     """
-    alone = {_without_cpus(each): each.ratio for each in results if each.cpus == 1}
+
+    def __init__(self, results: Sequence[Result]) -> None:
+        self._alone = {_without_cpus(each): each.ratio for each in results if each.cpus == 1}
+
+    def of(self, each: Result) -> float | None:
+        """Return the least ratio that a cell should reach, None where nothing is asked for."""
+        goal = goal_of(each)
+        if each.cpus == 1 or not each.name.startswith("bpf."):
+            return goal
+        alone = self._alone.get(_without_cpus(each), 0.0)
+        return max(goal or 0.0, _WITH_TWO * alone) or None
+
+
+def shortfalls(results: Sequence[Result]) -> Iterator[tuple[Result, float]]:
+    """Yield the cells that miss a goal, each with the ratio that it should reach."""
+    goals = Goals(results)
     for each in results:
-        wanted = goal_of(each) or 0.0
-        if each.cpus > 1 and each.name.startswith("bpf."):
-            wanted = max(wanted, _WITH_TWO * alone.get(_without_cpus(each), 0.0))
-        if each.ratio < wanted:
+        wanted = goals.of(each)
+        if wanted is not None and each.ratio < wanted:
             yield each, wanted
 
 

@@ -10,7 +10,7 @@ import math
 import statistics
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
-from arenads.bench.goals import goal_of
+from arenads.bench.goals import Goals
 from arenads.bench.groups import (
     ABOUT_FLOORS,
     Group,
@@ -67,13 +67,13 @@ def page(report: Report) -> str:
     ------
     PlotsMissingError
     """
-    groups = sections(report.cells)
+    groups, goals = sections(report.cells), Goals(report.cells)
     names = [f"section-{number}" for number in range(len(groups))]
     parts = [
         *_head(report),
         _contents(groups, names),
         *_overview(groups),
-        *_losses(report.cells),
+        *_losses(report.cells, goals),
     ]
     for name, group in zip(names, groups, strict=True):
         parts.append(f'<h2 id="{name}">{_text(group.title)}</h2>')
@@ -81,9 +81,9 @@ def page(report: Report) -> str:
         if all(place(each).where == "memory" for each in group.cells):
             parts += _memory(group)
         else:
-            parts += _ratios(group)
+            parts += _ratios(group, goals)
             parts += _latencies(group)
-        parts += _tables(group)
+        parts += _tables(group, goals)
     parts += _missed(report)
     parts += _reading(report)
     parts += _reproduce(report)
@@ -124,8 +124,8 @@ def _machine(report: Report) -> str:
         "Kernel": f"Linux {machine.kernel}",
         "Compilers": f"BPF: {machine.bpf_compiler or 'absent'}; host:"
         f" {machine.host_compiler or 'absent'}",
-        "Libraries": f"arenads {machine.arenads}, libbpf {machine.libbpf or 'absent'},"
-        f" Python {machine.python}",
+        "Libraries": f"arenads {machine.of_arenads()}, libbpf {machine.libbpf or 'absent'},"
+        f" Python {machine.python}; {machine.of_libraries() or 'no others'}",
         "Run": f"{report.started or 'at an unknown time'}; {report.rounds} rounds of each side,"
         f" {report.seconds:,.0f} seconds",
         "Mitigations": "; ".join(
@@ -162,7 +162,7 @@ def _overview(groups: Sequence[Group]) -> Iterator[str]:
     )
 
 
-def _losses(results: Sequence[Result]) -> Iterator[str]:
+def _losses(results: Sequence[Result], goals: Goals) -> Iterator[str]:
     lost = losses(results)
     yield '<h2 id="losses">Where the peer is faster</h2>'
     if not lost:
@@ -175,7 +175,7 @@ def _losses(results: Sequence[Result]) -> Iterator[str]:
         x_label="peer / ours",
         alt=f"The {len(shown)} lowest ratios, from {short(shown[0].ratio)}.",
     )
-    yield _details("All of them as a table", _table(lost))
+    yield _details("All of them as a table", _table(lost, goals))
 
 
 def _title(each: Result) -> str:
@@ -211,10 +211,10 @@ def _amount(each: Result, nanoseconds: float | None, count: int | None) -> str:
 # --- plots of one structure ---------------------------------------------------------------------
 
 
-def _ratios(group: Group) -> Iterator[str]:
+def _ratios(group: Group, goals: Goals) -> Iterator[str]:
     yield "<h3>Ratio by size</h3>"
     if group.plain:
-        yield _by_size(group, group.plain, lambda each: each.peer, "ratio by size")
+        yield _by_size(group, group.plain, lambda each: each.peer, "ratio by size", goals)
     varied = grouped(group.varied, lambda each: each.peer)
     for peer, cells in varied.items():
         kinds = {
@@ -233,7 +233,7 @@ def _ratios(group: Group) -> Iterator[str]:
             label = sizes if "sizes" in kind else _company
             yield _details(
                 f"Against {peer}: by {kind}",
-                _by_size(group, beside + some, label, title),
+                _by_size(group, beside + some, label, title, goals),
                 opened=False,
             )
 
@@ -243,7 +243,11 @@ def _company(each: Result) -> str:
 
 
 def _by_size(
-    group: Group, cells: Sequence[Result], label: Callable[[Result], str], alt: str
+    group: Group,
+    cells: Sequence[Result],
+    label: Callable[[Result], str],
+    alt: str,
+    goals: Goals,
 ) -> str:
     labels = list(dict.fromkeys(label(each) for each in cells))
     counts = sorted(set(map(group.at, cells)))
@@ -252,12 +256,12 @@ def _by_size(
         series = []
         for which, same in grouped(some, label).items():
             ordered = sorted(same, key=group.at)
-            goals = [(group.at(each) or 1, goal_of(each)) for each in ordered]
+            wanted = [(group.at(each) or 1, goals.of(each)) for each in ordered]
             series.append(
                 Series(
                     which,
                     [_point(each, group.at(each) or 1) for each in ordered],
-                    [(x, y) for x, y in goals if y is not None],
+                    [(x, y) for x, y in wanted if y is not None],
                     labels.index(which),
                 )
             )
@@ -467,9 +471,9 @@ def _html_table(titles: Sequence[str], rows: Iterable[tuple[str, Sequence[str]]]
     return f"<table><thead><tr>{head}</tr></thead><tbody>\n{body}</tbody></table>"
 
 
-def _table(cells: Sequence[Result]) -> str:
+def _table(cells: Sequence[Result], goals: Goals) -> str:
     def row(each: Result) -> Sequence[str]:
-        goal = goal_of(each)
+        goal = goals.of(each)
         return (
             each.name,
             _count(each.entries),
@@ -480,7 +484,7 @@ def _table(cells: Sequence[Result]) -> str:
             _side(each, each.peer_ns, each.peer_spread_ns, each.peer_bytes),
             short(each.ratio),
             f"{short(each.low)} to {short(each.high)}" if each.unit == "ns" else "",
-            "" if goal is None else f"{goal:g} {'met' if each.ratio >= goal else 'MISSED'}",
+            "" if goal is None else f"{short(goal)} {'met' if each.ratio >= goal else 'MISSED'}",
             {"ours": "ours", "peer": "peer", "none": "-"}[each.winner],
         )
 
@@ -508,8 +512,10 @@ def _side(each: Result, median: float | None, apart: float | None, count: int | 
     return f"{short(median or 0.0)} ±{short((apart or 0.0) / 2)} ns"
 
 
-def _tables(group: Group) -> Iterator[str]:
-    yield _details(f"All {len(group.cells)} cells as a table", _table(group.cells), opened=False)
+def _tables(group: Group, goals: Goals) -> Iterator[str]:
+    yield _details(
+        f"All {len(group.cells)} cells as a table", _table(group.cells, goals), opened=False
+    )
     timed = [(each, each.latency) for each in group.cells if each.latency is not None]
     if not timed:
         return
@@ -584,11 +590,11 @@ def _reading(report: Report) -> Iterator[str]:
 
 def _reproduce(report: Report) -> Iterator[str]:
     command = report.command or "arenads bench --json results.json"
-    version = report.machine.arenads
+    version = report.machine.of_arenads()
     yield (
         '<h2 id="reproduce">How to reproduce</h2>\n'
         f"<p>As root, on an idle machine with BPF arenas, in a checkout of arenads"
         f" {_text(version)}:</p>\n"
-        "<pre>pip install '.[cli,compiler,plots]'\n"
+        "<pre>pip install '.[cli,compiler,plots,bench]'\n"
         f"{_text(command)}</pre>"
     )

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import platform
 import re
+import subprocess
+from collections.abc import Iterator
+from importlib import metadata
 from pathlib import Path
 
 import msgspec
@@ -14,6 +18,9 @@ from arenads.bench.measure import allowed_cpus
 from arenads.errors import ArenadsError
 
 __all__ = ["Machine", "describe"]
+
+# Of ours, and of the peers'.
+_LIBRARIES = ("cffi", "msgspec", "numpy", "lmdb", "UltraDict2")
 
 
 class Machine(msgspec.Struct, frozen=True, kw_only=True):
@@ -38,6 +45,10 @@ class Machine(msgspec.Struct, frozen=True, kw_only=True):
         What the kernel does about each weakness of the CPU that it knows of.
     bpf_compiler, host_compiler, libbpf, python, arenads : str
         Versions.
+    revision : str
+        Of the checkout that arenads is run from, with a + if files were changed since.
+    libraries : dict of str
+        Versions of the packages that either side is made of, by name.
     """
 
     cpu: str
@@ -53,6 +64,16 @@ class Machine(msgspec.Struct, frozen=True, kw_only=True):
     libbpf: str
     python: str
     arenads: str
+    revision: str = ""
+    libraries: dict[str, str] = {}
+
+    def of_arenads(self) -> str:
+        """Return the version with the revision: "0.1.0 1f2e3d4"."""
+        return f"{self.arenads} {self.revision}".rstrip()
+
+    def of_libraries(self) -> str:
+        """Return the libraries as text: "cffi 2.1.1, numpy 2.3.0"."""
+        return ", ".join(f"{name} {version}" for name, version in self.libraries.items())
 
     def lines(self) -> tuple[str, ...]:
         """Return what belongs above a table."""
@@ -60,9 +81,9 @@ class Machine(msgspec.Struct, frozen=True, kw_only=True):
         governor = f", governor {self.governor}" if self.governor else ""
         return (
             f"{self.cpu}{virtual}, {self.cpus} CPUs{governor}; Linux {self.kernel}",
-            f"arenads {self.arenads}, libbpf {self.libbpf or 'absent'}, BPF compiler"
+            f"arenads {self.of_arenads()}, libbpf {self.libbpf or 'absent'}, BPF compiler"
             f" {self.bpf_compiler or 'absent'}, host compiler {self.host_compiler or 'absent'},"
-            f" Python {self.python}",
+            f" Python {self.python}" + (f", {self.of_libraries()}" if self.libraries else ""),
         )
 
 
@@ -90,6 +111,8 @@ def describe() -> Machine:
         libbpf=_libbpf(),
         python=platform.python_version(),
         arenads=__version__,
+        revision=_revision(),
+        libraries=dict(_libraries()),
     )
 
 
@@ -105,6 +128,26 @@ def _compiler(target: str) -> str:
     try:
         return str(find())
     except ArenadsError:
+        return ""
+
+
+def _libraries() -> Iterator[tuple[str, str]]:
+    for name in _LIBRARIES:
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            yield name, metadata.version(name)
+
+
+def _revision() -> str:
+    """Of the repository that has this package, not of one that it was installed into."""
+    top = Path(__file__).parents[2]
+    if not (top / ".git").exists():
+        return ""
+    words = ["git", "-C", str(top), "describe", "--always", "--dirty=+", "--exclude=*"]
+    try:
+        return subprocess.run(
+            words, capture_output=True, text=True, timeout=10, check=True
+        ).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
         return ""
 
 
