@@ -5,7 +5,11 @@ Cells run here with few entries and short rounds: what is looked at is that both
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
+import pty
+import re
 import signal
 import subprocess
 import sys
@@ -366,6 +370,29 @@ def bench(*arguments: object, **more: object) -> subprocess.CompletedProcess[str
         timeout=300,
         check=False,
         **more,  # type: ignore[call-overload]
+    )
+
+
+def test_a_terminal_shows_how_far_a_run_is_and_what_is_left() -> None:
+    pytest.importorskip("rich")
+    ours, theirs = pty.openpty()
+    words = ["bench", "--quick", "--only", "python.sharedarray.get"]
+    with subprocess.Popen(
+        [sys.executable, "-m", "arenads", *words],
+        env=child_environment(TERM="xterm"),
+        stdout=subprocess.DEVNULL,
+        stderr=theirs,
+    ) as child:
+        os.close(theirs)
+        drawn = b""
+        with contextlib.suppress(OSError):  # the end: nobody has the terminal any more
+            while part := os.read(ours, 65536):
+                drawn += part
+    os.close(ours)
+    assert child.returncode == 0, drawn
+    lines = re.sub(r"\x1b\[[\d;?]*[A-Za-z]", "", drawn.decode()).splitlines()
+    assert any(
+        re.search(r"━ 1/1 \d:\d\d:\d\d python\.sharedarray\.get.*…$", line) for line in lines
     )
 
 

@@ -236,7 +236,8 @@ def test_a_report_without_cells_is_a_page_that_says_why() -> None:
         ("bpf.mpmc.push", "ring buffer", 1, 2),
         ("bpf.queue.out", "ring buffer", 1, 8),
         ("bpf.ring.in", "user ring buffer", 1, 5),
-        ("bpf.ring.out", "perf buffer", 1, None),
+        ("bpf.ring.out", "perf buffer", 1, 8),
+        ("bpf.ring.out", "floor: plain memory", 1, None),
     ],
 )
 def test_goals_of_messages_are_those_of_their_producers(

@@ -69,6 +69,7 @@ _GOALS = (
     Goal(2, "bpf.mpmc.*", peer="ring buffer*"),
     Goal(2, "bpf.rings.*", peer="ring buffer*"),
     Goal(8, "bpf.ring.*", peer="ring buffer*", cpus=1),
+    Goal(8, "bpf.ring.*", peer="perf buffer", cpus=1),
     Goal(8, "bpf.queue.*", peer="ring buffer*"),
     Goal(2, "bpf.ring.*", peer="ring buffer*"),
     Goal(50, "python.sharedmap.*", peer="*manager*"),

@@ -23,6 +23,7 @@ class Progress:
         try:
             from rich import progress
             from rich.console import Console
+            from rich.table import Column
         except ImportError:
             return self
         self._progress = progress.Progress(
@@ -30,8 +31,14 @@ class Progress:
             progress.MofNCompleteColumn(),
             # Over all cells so far, which take unlike times.
             progress.TimeRemainingColumn(elapsed_when_finished=True),
-            progress.TextColumn("{task.description}", markup=False),
+            # The rest of the line: a long title must not push the others out of it.
+            progress.TextColumn(
+                "{task.description}",
+                markup=False,
+                table_column=Column(ratio=1, no_wrap=True, overflow="ellipsis"),
+            ),
             console=Console(file=sys.stderr),
+            expand=True,
             transient=True,
             speed_estimate_period=3600,
         )
