@@ -85,6 +85,7 @@ from .schema import (
     StrType,
     c_name,
     check_schema,
+    keep_one,
     refuse,
     spell,
     spell_path,
@@ -363,7 +364,10 @@ def pointed_to(hint: object) -> dict[str, tuple[Record, Shape]]:
     """Return the records that pointers lead to for which a class was given, by their names."""
     reader = _HintReader()
     reader.pointed_to(reader.read(hint, "", {})[0])
-    return {name: reader.record(cls) for name, cls in reader.pointees.items()}
+    found: dict[str, tuple[Record, Shape]] = {}
+    for cls in reader.pointees:
+        found.setdefault(_record_name(cls), reader.record(cls))
+    return found
 
 
 def _is_record_class(hint: object) -> bool:
@@ -375,22 +379,19 @@ class _HintReader:
 
     def __init__(self) -> None:
         self.classes: dict[type, tuple[type, Record, Shape]] = {}
-        self.pointees: dict[str, type] = {}
-        self.extra: dict[str, Record] = {}
+        self.pointees: list[type] = []
+        self.extra: list[Record] = []
         self.open: list[type] = []
 
     def pointed_to(self, ctype: CType) -> tuple[Record, ...]:
-        found: dict[str, Record] = {}
-        own = ctype.name if isinstance(ctype, Record) else ""
-        while True:
-            waiting = [name for name in self.pointees if name not in found and name != own]
-            if not waiting:
-                break
-            found[waiting[0]] = self.record(self.pointees[waiting[0]])[0]
-        for name, record in self.extra.items():
-            if name != own:
-                found.setdefault(name, record)
-        return tuple(found.values())
+        """Return the records that pointers lead to, one for each name."""
+        own = {ctype.name: ctype} if isinstance(ctype, Record) else {}
+        found = dict(own)
+        for cls in self.pointees:  # grows meanwhile
+            keep_one(found, self.record(cls)[0])
+        for record in self.extra:
+            keep_one(found, record)
+        return tuple(record for name, record in found.items() if name not in own)
 
     def read(
         self, hint: Any, path: str, names: Mapping[str, object]
@@ -493,9 +494,9 @@ class _HintReader:
             # A name that is not known (yet) still names a record.
             target = names.get(target, target)
         if _is_record_class(target):
-            name = _record_name(target)
-            self.pointees.setdefault(name, target)
-            return name
+            if target not in self.pointees:
+                self.pointees.append(target)
+            return _record_name(target)
         if target is None or target is type(None):
             return ""
         if isinstance(target, str):
@@ -509,7 +510,7 @@ class _HintReader:
         generated = cls.__dict__.get("__arenads_schema__")
         if generated is not None:
             schema, shape = generated
-            self.extra.update((record.name, record) for record in schema.records)
+            self.extra += schema.records
             self.classes[cls] = (cls, schema.type, shape)
             return schema.type, shape
         if cls in self.open or len(self.open) > MAX_DEPTH:

@@ -35,6 +35,7 @@ from .schema import (
     Scalar,
     Schema,
     StrType,
+    keep_one,
     members,
     refuse,
     spell,
@@ -221,7 +222,7 @@ class _Writer:
             if known == ctype:
                 return
             if known is not None:
-                refuse(f"two records with different members are called {ctype.name!r}")
+                keep_one(self.records, ctype)
             if ctype.name:
                 _check_name(ctype.name, "a record")
             for field in ctype.fields:

@@ -51,6 +51,8 @@ MAX_RECORDS: Final = 64
 MAX_TAGGED_NODES: Final = 2048
 MAX_UNTAGGED_NODES: Final = 256
 MAX_NAME: Final = 255
+# Members of a record that a message shows.
+MAX_SHOWN: Final = 8
 
 _IDENTIFIER: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 
@@ -348,6 +350,7 @@ class _Checker:
 
     def __init__(self) -> None:
         self.nodes = 0
+        self.named: dict[str, Record] = {}
 
     def schema(self, schema: Schema) -> None:
         if len(schema.records) > MAX_RECORDS:
@@ -472,6 +475,8 @@ class _Checker:
             if leaf.name in names:
                 refuse(f"{path}: two members are called {leaf.name!r}")
             names.add(leaf.name)
+        if record.name:
+            keep_one(self.named, record)
         return record.size
 
     def _bit_field(self, field: Field, path: str, size: int) -> tuple[int, int]:
@@ -495,6 +500,50 @@ class _Checker:
 def refuse(message: str) -> NoReturn:
     """Raise `SchemaError`, without the separator that an empty path left at the front."""
     raise SchemaError(message.removeprefix(": "))
+
+
+def keep_one(known: dict[str, Record], record: Record) -> None:
+    """Note a record by its name, by which pointers and C find it; refuse a second one.
+
+    >>> known = {"p": Record("p", 4, 4, (Field("a", Scalar("u32"), 0),))}
+    >>> keep_one(known, Record("p", 8, 8, (Field("a", Scalar("u64"), 0),)))
+    Traceback (most recent call last):
+        ...
+    arenads.errors.SchemaError: two records with different members are called 'p': expected one of \
+that name, found {u32 a} of 4 bytes and {u64 a} of 8 bytes; rename one, or use one for both
+    """
+    first = known.setdefault(record.name, record)
+    if first is not record and first != record:
+        _refuse_two(first, record)
+
+
+def _refuse_two(first: Record, second: Record) -> NoReturn:
+    for one, two in zip(first.fields, second.fields, strict=False):
+        inner, other = _innermost(one.type), _innermost(two.type)
+        if isinstance(inner, Record) and isinstance(other, Record) and inner != other:
+            if inner.name == other.name != "":
+                _refuse_two(inner, other)  # what the two differ in, which has a name of its own
+    refuse(
+        f"two records with different members are called {first.name!r}: expected one of"
+        f" that name, found {_brief(first)} and {_brief(second)}; rename one, or use one for both"
+    )
+
+
+def _innermost(ctype: CType) -> CType:
+    while isinstance(ctype, ArrayType):
+        ctype = ctype.element
+    return ctype
+
+
+def _brief(record: Record) -> str:
+    shown = [
+        f"{spell(field.type)} {field.name}".rstrip()
+        + (f" : {field.bit_size}" if field.bit_size else "")
+        for field in record.fields[:MAX_SHOWN]
+    ]
+    if len(record.fields) > MAX_SHOWN:
+        shown.append("...")
+    return f"{'union ' * record.is_union}{{{'; '.join(shown)}}} of {record.size} bytes"
 
 
 def _check_name(name: str, path: str) -> None:

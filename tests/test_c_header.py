@@ -385,6 +385,10 @@ Enumerated = enum.IntEnum("Point", ["ONE"])
         ([msgspec.defstruct("double", [("a", u32)])], "a record: 'double' is a keyword of C;"),
         ([msgspec.defstruct("naïve", [("a", u32)])], "a record: expected a name that C allows"),
         ([Point, Imposter], "two records with different members are called 'Point'"),
+        (
+            [msgspec.defstruct("Pair", [("one", Ptr[Point]), ("two", Ptr[Imposter])])],
+            "two records with different members are called 'Point'",
+        ),
         ([Point, Enumerated], "an enum and a record are both called 'Point'"),
         (
             [with_member("a", Color), with_member("b", Other)],

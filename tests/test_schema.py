@@ -325,6 +325,58 @@ def test_a_trailing_underscore_frees_a_keyword() -> None:
     assert record.fields[0].name == "class"
 
 
+SHORT = msgspec.defstruct("Part", [("a", u32)])
+LONG = msgspec.defstruct("Part", [("a", u64), ("b", u64)])
+# Of a C program, with what its pointer leads to.
+MADE = python_class(
+    Schema(
+        Record("made", 8, 8, (Field("part", PointerType("Part"), 0),)), (from_class(SHORT).type,)
+    )
+)
+
+
+@pytest.mark.parametrize(
+    "members",
+    [
+        [Ptr[SHORT], Ptr[LONG]],
+        [SHORT, LONG],
+        [SHORT, Ptr[LONG]],
+        [Array[SHORT, 2], Array[Ptr[LONG], 2]],
+        [Ptr[msgspec.defstruct("Outer", [("part", SHORT)])], Ptr[LONG]],
+        [Ptr[msgspec.defstruct("Outer", [("part", Ptr[SHORT])])], LONG],
+        [MADE, Ptr[LONG]],
+        [MADE, LONG],
+        [
+            Ptr[msgspec.defstruct("Outer", [("part", SHORT)])],
+            Ptr[msgspec.defstruct("Outer", [("part", LONG)])],
+        ],
+    ],
+)
+def test_two_records_of_one_name_are_refused(members: list[Any]) -> None:
+    both = msgspec.defstruct("Both", [(f"m{at}", hint) for at, hint in enumerate(members)])
+    for hint in (both, Array[both, 2]):
+        with pytest.raises(SchemaError, match="different members are called 'Part'") as refused:
+            from_type(hint)
+        said = str(refused.value)
+        assert "{u32 a} of 4 bytes" in said and "{u64 a; u64 b} of 16 bytes" in said
+        assert said.endswith("; rename one, or use one for both")
+
+
+def test_a_record_and_what_it_points_to_do_not_share_a_name() -> None:
+    with pytest.raises(SchemaError, match="are called 'Part'"):
+        from_class(msgspec.defstruct("Part", [("next", Ptr[LONG])]))
+
+
+def test_a_schema_with_two_records_of_one_name_makes_no_class_and_is_not_stored() -> None:
+    inner, other = from_class(SHORT).type, from_class(LONG).type
+    schema = Schema(Record("both", 4, 4, (Field("part", inner, 0),)), (other,))
+    for use in (python_class, encode_schema, Codec):
+        with pytest.raises(SchemaError, match="are called 'Part'"):
+            use(schema)
+    with pytest.raises(SchemaError, match="are called 'Part'"):
+        decode_schema(msgspec.json.encode(schema))
+
+
 def test_a_schema_stands_for_itself() -> None:
     schema = from_type(u32)
     assert schema_of(schema) is schema

@@ -142,6 +142,11 @@ def item(arena: arenads.Arena) -> Any:
     return items.view(items.alloc(Item(7)))
 
 
+SHORT = msgspec.defstruct("Part", [("a", u32)])
+LONG = msgspec.defstruct("Part", [("a", u64), ("b", u64)])
+PARTED = msgspec.defstruct("Parted", [("p", Ptr[SHORT]), ("q", Ptr[LONG])])
+
+
 def memory(arena: arenads.Arena) -> bytes:
     """Everything that is populated, to see that nothing was written."""
     return bytes(ffi.buffer(arena._core.base, arena.populated))
@@ -549,6 +554,31 @@ def test_an_index_beyond_an_array_is_refused(arena: arenads.Arena, item: Any, in
     with pytest.raises(arenads.RangeError):
         item.numbers[index] = 1
     assert memory(arena) == before
+
+
+def test_two_pointees_of_one_name_make_no_pool(arena: arenads.Arena) -> None:
+    before = memory(arena)
+    with pytest.raises(arenads.SchemaError, match="are called 'Part'"):
+        arena.pool("parted", value=PARTED)
+    assert memory(arena) == before
+    assert "parted" not in arena.structures
+
+
+def test_two_pointees_of_one_name_make_no_view(arena: arenads.Arena, item: Any) -> None:
+    with pytest.raises(arenads.SchemaError, match="are called 'Part'"):
+        arena.view(item.address, PARTED)
+    with pytest.raises(arenads.SchemaError, match="are called 'Part'"):
+        item.cast(PARTED)
+
+
+def test_two_classes_of_one_name_with_the_same_members_are_one_record(
+    arena: arenads.Arena,
+) -> None:
+    again = msgspec.defstruct("Part", [("a", u32)])
+    both = msgspec.defstruct("Both", [("p", Ptr[SHORT]), ("q", Ptr[again])])
+    parts, pairs = arena.pool("parts", value=again), arena.pool("pairs", value=both)
+    pair = pairs.view(pairs.alloc(both(parts.alloc(again(7)), parts.alloc(again(8)))))
+    assert (pair.p.a, pair.q.a) == (7, 8)
 
 
 def test_a_slice_of_another_length_is_refused(arena: arenads.Arena, item: Any) -> None:
