@@ -43,6 +43,7 @@ __all__ = ["Access", "misplaced"]
 
 Load: TypeAlias = Callable[[Any, int], Any]
 Store: TypeAlias = Callable[[Any, int, Any], None]
+Ready: TypeAlias = Callable[[Any, Any], Any]
 Getter: TypeAlias = Callable[[Any], Any]
 Setter: TypeAlias = Callable[[Any, Any], None]
 # Raises SchemaError for a value that does not fit, given the error of trying.
@@ -65,16 +66,31 @@ class Access:
     ----------
     load, store : callable
         `load(view, at)` and `store(view, at, value)`.
+    ready, put : callable
+        `store` in two steps: `ready(view, value)` checks and packs and changes nothing,
+        `put(view, at, packed)` writes what it returned.
     getter, setter : callable
         Make functions for a property out of an offset: `getter(at)(view)`.
     """
 
-    __slots__ = ("getter", "load", "setter", "store")
+    __slots__ = ("getter", "load", "put", "ready", "setter", "store")
 
     def __init__(
-        self, load: Load, store: Store, getter: Callable[[int], Getter] | None = None
+        self,
+        load: Load,
+        ready: Ready,
+        put: Store,
+        getter: Callable[[int], Getter] | None = None,
+        store: Store | None = None,  # faster than both steps
     ) -> None:
+        if store is None:
+
+            def store(view: Any, at: int, value: Any) -> None:
+                put(view, at, ready(view, value))
+
         self.load = load
+        self.ready = ready
+        self.put = put
         self.store = store
         self.getter = getter or (lambda at: lambda view: load(view, at))
         self.setter: Callable[[int], Setter] = lambda at: lambda view, value: store(view, at, value)
@@ -180,7 +196,8 @@ def _integer(
     misfit: Misfit,
     convert: Callable[[int], Any] | None = None,
 ) -> Access:
-    read, write, size = _READ[name], _WRITE[name], SCALARS[name][1]
+    read, write = _READ[name], _WRITE[name]
+    _code, size, low, high = SCALARS[name]
     unread = _UNREAD if name == "u64" else _UNREAD_SIGNED
     prepare = _checked(prepare, checks)
 
@@ -207,7 +224,26 @@ def _integer(
         if code:
             fail(view, code, at)
 
-    return Access(load, store, getter if convert is None else None)
+    def ready(view: Any, value: Any) -> int:
+        try:
+            number = int(prepare(value))
+            if not low <= number <= high:
+                raise ValueError
+        except Exception as error:
+            misfit(value, error)
+        return number
+
+    put = _word_put(write)
+    return Access(load, ready, put, getter if convert is None else None, store)
+
+
+def _word_put(write: Callable[..., int]) -> Store:
+    def put(view: Any, at: int, number: int) -> None:
+        code = write(view.__core__, view.__address__, at, number)
+        if code:
+            fail(view, code, at)
+
+    return put
 
 
 def _float(name: str, checks: tuple[Check, ...], misfit: Misfit) -> Access:
@@ -230,7 +266,13 @@ def _float(name: str, checks: tuple[Check, ...], misfit: Misfit) -> Access:
         if code:
             fail(view, code, at)
 
-    return Access(load, store)
+    def ready(view: Any, value: Any) -> int:
+        try:
+            return int(prepare(value))
+        except Exception as error:
+            misfit(value, error)
+
+    return Access(load, ready, _word_put(write), store=store)
 
 
 def bits_access(field: Field, shape: Shape, misfit: Misfit) -> Access:
@@ -255,16 +297,18 @@ def bits_access(field: Field, shape: Shape, misfit: Misfit) -> Access:
             value = (value ^ sign) - sign
         return value if convert is None else convert(value)
 
-    def store(view: Any, at: int, value: Any) -> None:
+    def ready(view: Any, value: Any) -> int:
         try:
-            number = pack(value)
+            return pack(value)
         except Exception as error:
             misfit(value, error)
+
+    def put(view: Any, at: int, number: int) -> None:
         code = _WRITE_BITS(view.__core__, view.__address__, at, shift, width, number)
         if code:
             fail(view, code, at)
 
-    return Access(load, store)
+    return Access(load, ready, put)
 
 
 # --- bytes ----------------------------------------------------------------------------------
@@ -299,18 +343,18 @@ def text_access(ctype: BytesType | StrType, shape: Shape, misfit: Misfit) -> Acc
     plain = (lambda value: fitting_text(value, size).raw) if text else bytes_packer(size)
     pack = _checked(plain, shape.checks)
 
-    def store(view: Any, at: int, value: Any) -> None:
+    def ready(view: Any, value: Any) -> bytes:
         try:
-            raw = pack(value)
+            raw: bytes = pack(value)
         except Exception as error:
             if text or not isinstance(value, (list, tuple)):
                 misfit(value, error)
             # What C calls an array of `unsigned char` may be given as numbers.
             raw = fit(ctype, shape, value, "")
-        write_bytes(view, at, raw.ljust(size, NUL))
+        return raw.ljust(size, NUL)
 
     if not text:
-        return Access(reader(size), store)
+        return Access(reader(size), ready, write_bytes)
     memory_of = ffi.typeof(f"char[{size}]")
     new, string = ffi.new, ffi.string
 
@@ -325,4 +369,4 @@ def text_access(ctype: BytesType | StrType, shape: Shape, misfit: Misfit) -> Acc
 
         return get
 
-    return Access(lambda view, at: getter(at)(view), store, getter)
+    return Access(lambda view, at: getter(at)(view), ready, write_bytes, getter)

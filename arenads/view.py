@@ -351,7 +351,8 @@ class ArrayView(View[T], Sequence[Any]):
 
     Elements are what attributes of a `View` are: numbers as such, records as views. An index,
     assigning to one, and each step of an iteration is one access; a slice of numbers is copied by
-    one call, and `copy()` is the whole as a list.
+    one call, and `copy()` is the whole as a list. Values for a slice are all checked before the
+    first is written.
 
     >>> import arenads, msgspec
     >>> from arenads import Array, u32
@@ -388,8 +389,8 @@ class ArrayView(View[T], Sequence[Any]):
 
         Raises
         ------
-        RangeError, SchemaError
-            Nothing was written; of a slice, the elements before the one that does not fit were.
+        RangeError, SchemaError, AddressError
+            Nothing was written, of a slice neither; the message names the index.
         """
         kind = self.__view__
         try:
@@ -405,8 +406,9 @@ class ArrayView(View[T], Sequence[Any]):
                 f"expected {len(at)} values for a slice of {kind.name}, which cannot change its"
                 f" length; found {len(values)}"
             )
-        for place, item in zip(at, values, strict=True):
-            kind.store(self, place, item)
+        put = kind.element.put
+        for place, packed in zip(at, kind.ready_all(self, at, values), strict=True):
+            put(self, place, packed)
 
     def __iter__(self) -> Iterator[Any]:
         load = self.__view__.load

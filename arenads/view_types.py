@@ -26,7 +26,7 @@ from arenads.access import (
 from arenads.annotations import described, pointed_to
 from arenads.codec import Codec, field_of
 from arenads.compiled import compile_codec
-from arenads.errors import ArenadsError, RangeError, SchemaError
+from arenads.errors import AddressError, ArenadsError, RangeError, SchemaError
 from arenads.node import NODE_RECORD, NODE_SIZE, nodes_in
 from arenads.packers import enforcer
 from arenads.python_class import generated
@@ -198,7 +198,8 @@ class Kinds:
 
             return get
 
-        return Access(load, cls.__view__.write, getter)
+        kind = cls.__view__
+        return Access(load, kind.ready, kind.put, getter, kind.write)
 
     def _pointer(self, ctype: PointerType, shape: Shape, misfit: Misfit, path: str) -> Access:
         # Found at the first use: a target may be of the type whose class is being made.
@@ -233,7 +234,7 @@ class Kinds:
         def load(view: Any, at: int) -> Any:
             return getter(at)(view)
 
-        def store(view: Any, at: int, value: Any) -> None:
+        def ready(view: Any, value: Any) -> int:
             number = value
             if value is None or isinstance(value, View):
                 number = _address_for(view, value, target(), path)
@@ -247,11 +248,14 @@ class Kinds:
             if number and kind.size:
                 if _PLACE(view.__core__, number, kind.size, kind.align) < 0:
                     raise misplaced(view.__arena__, number, kind.size, kind.align, kind.name)
+            return number
+
+        def put(view: Any, at: int, number: int) -> None:
             code = _WRITE_WORD(view.__core__, view.__address__, at, number)
             if code:
                 fail(view, code, at)
 
-        return Access(load, store, getter)
+        return Access(load, ready, put, getter)
 
 
 def _unknown(view: Any, at: int, cls: type[View[Any]]) -> View[Any] | None:
@@ -345,15 +349,23 @@ class Kind:
 
     def write(self, view: Any, at: int, value: Any) -> None:
         """Write a value of the type `at` bytes behind the address of a view."""
+        self.put(view, at, self.ready(view, value))
+
+    def ready(self, view: Any, value: Any) -> bytes:
+        """Return the bytes of a value; nothing is written."""
         if self.name == NODE_RECORD:
             refuse(_NODE_REFUSAL)
         if isinstance(value, View):
             kind = value.__view__
             if not self.same(kind):
                 refuse(f"expected a value of type {self.name}, found a view of {kind.name}")
-            raw = kind.read(value, 0)
-        else:
-            raw = self.codec.pack(value)
+            raw: bytes = kind.read(value, 0)
+            return raw
+        packed: bytes = self.codec.pack(value)
+        return packed
+
+    def put(self, view: Any, at: int, raw: bytes) -> None:
+        """Write the bytes of a value, all but the nodes of intrusive lists."""
         start = 0
         for node in self._nodes:
             write_bytes(view, at + start, raw[start:node])
@@ -414,6 +426,17 @@ class ArrayKind(Kind):
         self.plain = isinstance(ctype.element, (Scalar, EnumType, StrType, BytesType))
         element = kinds.access(ctype.element, shape.element or Shape(), "element")
         self.load, self.store = element.load, element.store
+        self.element = element
+
+    def ready_all(self, view: Any, at: range, values: list[Any]) -> list[Any]:
+        """Return what `element.put` writes at places; nothing is written."""
+        ready, packed = self.element.ready, []
+        for place, value in zip(at, values, strict=True):
+            try:
+                packed.append(ready(view, value))
+            except (SchemaError, AddressError) as error:
+                raise _at_index(error, place // self.places.step) from None
+        return packed
 
     def refuse(self, index: Any) -> NoReturn:
         """Raise what is wrong with an index."""
@@ -424,6 +447,19 @@ class ArrayKind(Kind):
             index=index,
             max_entries=self.count,
         )
+
+
+def _at_index(error: ArenadsError, index: int) -> ArenadsError:
+    """Return the error of an element with its index in place of the word."""
+    facts = error.facts
+    field = str(facts.get("field") or "").removeprefix("element")
+    message = error.message.removeprefix("element").removeprefix(": ")
+    inside = field and message.startswith(f"{field}: ")
+    joint = ": " if not inside else "" if field[0] == "[" else "."
+    if "field" in facts:
+        joined = "" if not field or field[0] == "[" else "."
+        facts = {**facts, "field": f"[{index}]{joined}{field}"}
+    return type(error)(f"[{index}]{joint}{message}", errno=error.errno, **facts)
 
 
 def _shown(ctype: CType, value: Any) -> str:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import msgspec
+import numpy
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -554,6 +555,128 @@ def test_an_index_beyond_an_array_is_refused(arena: arenads.Arena, item: Any, in
     with pytest.raises(arenads.RangeError):
         item.numbers[index] = 1
     assert memory(arena) == before
+
+
+class Slots(msgspec.Struct):
+    numbers: Array[u32, 4]
+    ratios: Array[f32, 4]
+    flags: Array[bool, 4]
+    letters: Array[char, 4]
+    colors: Array[Color, 4]
+    names: Array[Str[4], 4]
+    digests: Array[Bytes[2], 4]
+    points: Array[Point, 4]
+    rows: Array[u16, 4, 2]
+    links: Array[Ptr[Item], 4]
+    percents: Array[Annotated[u8, msgspec.Meta(le=100)], 4]
+
+
+@pytest.fixture
+def slots(arena: arenads.Arena) -> Any:
+    pool = arena.pool("slots", value=Slots)
+    return pool.view(
+        pool.alloc(
+            Slots(
+                [1, 2, 3, 4],
+                [0.5] * 4,
+                [True] * 4,
+                [b"a"] * 4,
+                [Color.GREEN] * 4,
+                ["four"] * 4,
+                [b"ab"] * 4,
+                [Point(1, 2)] * 4,
+                [[1, 2]] * 4,
+                [0] * 4,
+                [50] * 4,
+            )
+        )
+    )
+
+
+REFUSED_SLICES = [
+    ("numbers", [9, 8, 7, -1], "[3]: expected an integer from 0 to 4294967295 (u32), found -1"),
+    ("numbers", numpy.array([9.0, 8.0, 7.0, 6.0]), "[0]: expected an integer from 0"),
+    ("numbers", [numpy.uint32(9), numpy.float32(8), 7, 6], "[1]: expected an integer from 0"),
+    ("ratios", [9.5, numpy.float64(8.5), 7.5, 1e300], "[3]: expected a number (f32), found 1e+300"),
+    ("ratios", [9.5, 8.5, 7.5, "6.5"], "[3]: expected a number (f32), found '6.5'"),
+    ("flags", [False, False, False, 2], "[3]: expected a bool, found 2"),
+    ("letters", [b"b", b"c", b"d", b"ef"], "[3]: expected bytes of length 1, found b'ef'"),
+    ("colors", [Color.RED, Color.RED, 0, "RED"], "[3]: expected an integer from 0"),
+    ("names", ["a", "b", "c", "5 long"], "[3]: expected text of at most 4 bytes"),
+    ("digests", [b"12", [3, 4], b"56", [7, 256]], "[3][1]: expected an integer from 0 to 255"),
+    ("digests", [b"12", b"34", b"5", b"78"], "[2]: expected 2 bytes, found b'5'"),
+    ("points", [(9, 9), (8, 8), {"x": 7, "y": 7}, (6, 1 << 31)], "[3].y: expected an integer"),
+    ("points", [(9, 9), (8, 8), 7, (6, 6)], "[2]: Point: expected a Point, a mapping or a tuple"),
+    ("rows", [[9, 9], [8, 8], [7, 7], [6, -6]], "[3][1]: expected an integer from 0 to 65535"),
+    ("links", [0, None, 0, 4096], "[3]: no Item can be at 0x1000: "),
+    ("links", [0, None, 0, -1], "[3]: expected an integer from 0 to 18446744073709551615"),
+    ("percents", [1, 2, 3, 101], "[3]: expected a value at most 100, found 101"),
+]
+
+
+@pytest.mark.parametrize(("member", "values", "complaint"), REFUSED_SLICES)
+def test_a_slice_with_a_value_that_does_not_fit_writes_nothing(
+    arena: arenads.Arena, slots: Any, member: str, values: Any, complaint: str
+) -> None:
+    before = memory(arena)
+    with pytest.raises((arenads.SchemaError, arenads.AddressError)) as refused:
+        getattr(slots, member)[:] = values
+    assert str(refused.value).startswith(complaint)
+    assert memory(arena) == before
+
+
+def test_a_slice_with_a_view_of_another_type_writes_nothing(
+    arena: arenads.Arena, slots: Any, item: Any
+) -> None:
+    before = memory(arena)
+    with pytest.raises(arenads.SchemaError, match=r"^\[3\]: expected a view of Item, found one of"):
+        slots.links[2:4] = [item, item.point]
+    with pytest.raises(arenads.SchemaError, match=r"^\[0\]: expected a value of type Point"):
+        slots.points[2::-2] = [(1, 1), item]
+    assert memory(arena) == before
+
+
+@pytest.mark.parametrize(
+    ("member", "values", "complaint"),
+    [
+        (member, values, complaint)
+        for member, values, complaint in REFUSED_SLICES
+        if not complaint.startswith("[3]: no Item")  # a copy has addresses, which are not followed
+    ],
+)
+def test_an_array_or_a_record_with_a_value_that_does_not_fit_writes_nothing(
+    arena: arenads.Arena, slots: Any, member: str, values: Any, complaint: str
+) -> None:
+    before = memory(arena)
+    with pytest.raises(arenads.SchemaError):
+        setattr(slots, member, values)
+    with pytest.raises(arenads.SchemaError, match=member):
+        slots.assign({**msgspec.structs.asdict(slots.copy()), "numbers": [9] * 4, member: values})
+    assert memory(arena) == before
+
+
+def test_a_slice_takes_all_that_its_elements_take(slots: Any, item: Any) -> None:
+    slots.numbers[1:3] = numpy.array([8, 7], dtype=numpy.uint32)
+    slots.ratios[:2] = [numpy.float32(1.5), numpy.float64(2.5)]
+    slots.letters[:2] = ["b", 99]
+    slots.flags[::2] = (False, 0)
+    slots.colors[:2] = [Color.RED, 0]
+    slots.names[2:] = ["a", b"bc"]
+    slots.links[1:3] = [item, item.address]
+    slots.percents[:] = [100] * 4
+    assert slots.numbers[:] == [1, 8, 7, 4]
+    assert slots.ratios[:] == [1.5, 2.5, 0.5, 0.5]
+    assert slots.letters[:] == [b"b", b"c", b"a", b"a"]
+    assert slots.flags[:] == [False, True, False, True]
+    assert slots.colors[:] == [Color.RED, Color.RED, Color.GREEN, Color.GREEN]
+    assert slots.names[:] == ["four", "four", "a", "bc"]
+    assert slots.links[:] == [None, item, item, None]
+
+
+def test_a_slice_may_be_assigned_to_one_that_it_overlaps(slots: Any) -> None:
+    slots.points[:] = [(0, 0), (1, 1), (2, 2), (3, 3)]
+    slots.points[1:4] = slots.points[0:3]
+    assert slots.points.copy() == [Point(0, 0), Point(0, 0), Point(1, 1), Point(2, 2)]
 
 
 def test_two_pointees_of_one_name_make_no_pool(arena: arenads.Arena) -> None:
