@@ -47,8 +47,9 @@ the same thing with `Size`:
 
 ``Annotated[u32, Bits(3)]`` is a bit field, ``Annotated[u64, Align(64)]`` an aligned
 member, ``Annotated[Color, u8]`` an enum stored in a byte, and `packed` removes the
-padding of a class. `msgspec.Meta` constraints (ranges, lengths, patterns) are enforced
-when a record is packed.
+padding of a class. `msgspec.Meta` constraints are enforced when a record is packed: ranges and
+`multiple_of` of numbers, lengths of text, bytes and arrays, patterns of text. One that a type
+cannot meet is refused when the class is read.
 """
 
 from __future__ import annotations
@@ -62,7 +63,7 @@ import re
 import sys
 import typing
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Annotated, Any, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Final, TypeAlias, TypeVar
 
 import msgspec
 
@@ -431,9 +432,10 @@ class _HintReader:
                     refuse(f"{path}: expected an alignment that is a power of two, found {align}")
             elif isinstance(item, _PointsTo):
                 explicit = PointerType(self._target(item.target, names))
-            elif isinstance(item, msgspec.Meta):
-                shape.checks += _constraints(item, path)
         ctype = self._type(hint, explicit, size, shape, path, names)
+        for item in flat:
+            if isinstance(item, msgspec.Meta):
+                shape.checks += _constraints(item, ctype, path)
         return ctype, shape, bits, align
 
     def _type(
@@ -632,7 +634,28 @@ def _enum_type(cls: type[enum.Enum], explicit: CType | None, path: str) -> EnumT
     return EnumType(cls.__name__, base, members)
 
 
-def _constraints(meta: msgspec.Meta, path: str) -> tuple[Check, ...]:
+_BOUNDS: Final = ("ge", "gt", "le", "lt", "multiple_of")
+_LENGTHS: Final = ("min_length", "max_length")
+
+
+def _applicable(ctype: CType) -> tuple[str, ...]:
+    """Return the constraints that values of a type can meet."""
+    if isinstance(ctype, StrType):
+        return (*_LENGTHS, "pattern")
+    if isinstance(ctype, BytesType | ArrayType) or ctype == Scalar("char"):
+        return _LENGTHS
+    return () if isinstance(ctype, Record) else _BOUNDS
+
+
+def _constraints(meta: msgspec.Meta, ctype: CType, path: str) -> tuple[Check, ...]:
+    fitting = _applicable(ctype)
+    for name in (*_BOUNDS, *_LENGTHS, "pattern", "tz"):
+        given = getattr(meta, name)
+        if given is not None and name not in fitting:
+            refuse(
+                f"{path}: expected of {spell(ctype)} {' or '.join(fitting) or 'no constraint'},"
+                f" found {name}={given!r}, which no value of that type can meet; remove it"
+            )
     found: list[Check] = []
     for bound, test, words in (
         (meta.ge, operator.le, "at least"),

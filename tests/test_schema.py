@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import enum
 import math
+import re
 import struct
 import subprocess
 import sys
@@ -360,6 +361,41 @@ def test_two_records_of_one_name_are_refused(members: list[Any]) -> None:
         said = str(refused.value)
         assert "{u32 a} of 4 bytes" in said and "{u64 a; u64 b} of 16 bytes" in said
         assert said.endswith("; rename one, or use one for both")
+
+
+@pytest.mark.parametrize(
+    ("hint", "meta", "found"),
+    [
+        (u32, {"pattern": "^a"}, "pattern='^a'"),
+        (u32, {"min_length": 2}, "min_length=2"),
+        (f64, {"max_length": 2}, "max_length=2"),
+        (bool, {"min_length": 1}, "min_length=1"),
+        (Color, {"pattern": "RED"}, "pattern='RED'"),
+        (Ptr[None], {"max_length": 8}, "max_length=8"),
+        (Annotated[u32, Bits(3)], {"min_length": 2}, "min_length=2"),
+        (Str[4], {"ge": 1}, "ge=1"),
+        (Str[4], {"multiple_of": 2}, "multiple_of=2"),
+        (Bytes[4], {"lt": 9}, "lt=9"),
+        (Bytes[4], {"pattern": "^a"}, "pattern='^a'"),
+        (char, {"le": 9}, "le=9"),
+        (Array[u32, 2], {"gt": 1}, "gt=1"),
+        (Point, {"min_length": 2}, "min_length=2"),
+        (Point, {"ge": 2}, "ge=2"),
+        (u64, {"tz": True}, "tz=True"),
+    ],
+)
+def test_a_constraint_that_no_value_can_meet_is_refused_with_the_name_of_the_member(
+    hint: Any, meta: dict[str, Any], found: str
+) -> None:
+    limited = Annotated[hint, msgspec.Meta(**meta)]
+    complaint = f"expected of .*, found {re.escape(found)}, which no value of that type can meet"
+    cls = msgspec.defstruct("Bounded", [("first", u8), ("member", limited)])
+    with pytest.raises(SchemaError, match=f"^Bounded.member: {complaint}"):
+        from_class(cls)
+    if "Bits" not in str(hint):
+        cls = msgspec.defstruct("Bounded", [("members", Array[limited, 2])])
+        with pytest.raises(SchemaError, match=rf"^Bounded.members\[\]: {complaint}"):
+            from_class(cls)
 
 
 def test_a_record_and_what_it_points_to_do_not_share_a_name() -> None:
