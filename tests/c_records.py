@@ -7,10 +7,12 @@ that value. Where members share their place, one of them is the one that is writ
 
 from __future__ import annotations
 
+import copy
+import itertools
 import math
 import random
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 INTEGERS = {
@@ -158,7 +160,7 @@ class Enum(Node):
 class Float(Node):
     def __init__(self, bits: int, attribute: str = "") -> None:
         self.bits, self.attribute = bits, attribute
-        self.form = struct.Struct("<f" if bits == 32 else "<d")
+        self.form = "<f" if bits == 32 else "<d"
 
     def declare(self, name: str) -> str:
         return f"{'float' if self.bits == 32 else 'double'} {name}{self.attribute}"
@@ -171,7 +173,7 @@ class Float(Node):
         return source.choice([0.0, -0.5, math.inf, source.randrange(-(1 << 20), 1 << 20) / 64])
 
     def check(self, words: Iterator[int], value: Any, path: str, *, written: bool) -> None:
-        (number,) = self.form.unpack(next(words).to_bytes(self.bits // 8, "little"))
+        (number,) = struct.unpack(self.form, next(words).to_bytes(self.bits // 8, "little"))
         assert number == value or (math.isnan(number) and math.isnan(value)), path
 
 
@@ -336,7 +338,6 @@ class Corpus:
     def __init__(self, seed: int, count: int) -> None:
         self.random = random.Random(seed)
         self.numbers = iter(range(1 << 30))
-        self.definitions: list[str] = []
         self.records = [self.record(0, named=True) for _ in range(count)]
 
     def aligned(self) -> str:
@@ -380,11 +381,11 @@ class Corpus:
             element = self.node(depth + 1, in_union)
             while (
                 (
-                    isinstance(element, BitField | Unnamed | Bool | Text | Octets | Letter)
+                    isinstance(element, BitField | Unnamed | Text | Octets | Letter)
                     and not (isinstance(element, Text) and element.size < 5)
                 )
                 or getattr(element, "attribute", "")
-                or (isinstance(element, Enum) and element.bits)
+                or (isinstance(element, Enum | Bool) and element.bits)
                 or (isinstance(element, Integer) and element.ctype == "__u8")
             ):
                 element = self.node(depth + 1, in_union)
@@ -417,38 +418,132 @@ class Corpus:
             attributes = " __attribute__((packed))"
         elif self.random.random() < 0.15:
             attributes = f" __attribute__((aligned({1 << self.random.randint(0, 6)})))"
-        record = Record(
+        return Record(
             f"record_{next(self.numbers)}" if named else "",
             members,
             is_union,
             attributes,
             self.random.choice(named_ones),
         )
-        if named:
-            self.definitions.append(record.definition())
-        return record
 
     def source(self) -> str:
-        text = [PRELUDE, *self.definitions]
-        # What an array is made of is described in the BTF, whether or not a program uses it.
-        known = "".join(f"    struct {each.name} (*{each.name})[1];\n" for each in self.records)
-        text.append(f"const volatile struct {{\n{known}}} known __attribute__((used)) = {{}};\n")
-        for record in self.records:
-            name = record.name
-            text.append(f'\nSEC("syscall") int read_{name}(struct request *request)\n{{\n')
-            text.append(f"    BEGIN({name});\n")
-            for number, (get, _put) in enumerate(record.leaves("(*r)", written=False)):
-                text.append(f"    w[{number}] = {get};\n")
-            text.append("    return 0;\n}\n")
-            text.append(f'\nSEC("syscall") int write_{name}(struct request *request)\n{{\n')
-            text.append(f"    BEGIN({name});\n")
-            for number, (_get, put) in enumerate(record.leaves("(*r)", written=True)):
-                text.append(f"    {put.format(f'w[{number}]')};\n")
-            text.append("    return 0;\n}\n")
-            text.append(f'\nSEC("syscall") int layout_{name}(struct request *request)\n{{\n')
-            text.append(f"    BEGIN({name});\n    (void)r;\n    w[0] = sizeof(*r);\n")
-            for number, (_path, place) in enumerate(record.places("")):
-                offset = f"__builtin_offsetof(struct {name}, {place})"
-                text.append(f"    w[{number + 1}] = {offset};\n")
-            text.append("    return 0;\n}\n")
-        return "".join(text)
+        return source_of(self.records)
+
+
+def named_in(node: Node) -> Iterator[Record]:
+    """Yield the records of a node that have names, each after those that it is made of."""
+    if isinstance(node, Array):
+        yield from named_in(node.element)
+    elif isinstance(node, Record):
+        for _name, member in node.members:
+            yield from named_in(member)
+        if node.name:
+            yield node
+
+
+def source_of(records: list[Record]) -> str:
+    """Return the source of the programs that copy records."""
+    text = [PRELUDE]
+    text += [each.definition() for record in records for each in named_in(record)]
+    # What an array is made of is described in the BTF, whether or not a program uses it.
+    known = "".join(f"    struct {each.name} (*{each.name})[1];\n" for each in records)
+    text.append(f"const volatile struct {{\n{known}}} known __attribute__((used)) = {{}};\n")
+    for record in records:
+        name = record.name
+        text.append(f'\nSEC("syscall") int read_{name}(struct request *request)\n{{\n')
+        text.append(f"    BEGIN({name});\n")
+        for number, (get, _put) in enumerate(record.leaves("(*r)", written=False)):
+            text.append(f"    w[{number}] = {get};\n")
+        text.append("    return 0;\n}\n")
+        text.append(f'\nSEC("syscall") int write_{name}(struct request *request)\n{{\n')
+        text.append(f"    BEGIN({name});\n")
+        for number, (_get, put) in enumerate(record.leaves("(*r)", written=True)):
+            text.append(f"    {put.format(f'w[{number}]')};\n")
+        text.append("    return 0;\n}\n")
+        text.append(f'\nSEC("syscall") int layout_{name}(struct request *request)\n{{\n')
+        text.append(f"    BEGIN({name});\n    (void)r;\n    w[0] = sizeof(*r);\n")
+        for number, (_path, place) in enumerate(record.places("")):
+            offset = f"__builtin_offsetof(struct {name}, {place})"
+            text.append(f"    w[{number + 1}] = {offset};\n")
+        text.append("    return 0;\n}\n")
+    return "".join(text)
+
+
+# --- smaller records --------------------------------------------------------------------------
+
+
+def weight(node: Node) -> int:
+    """Return how much there is to read in a declaration."""
+    if isinstance(node, Array):
+        return node.count + weight(node.element)
+    if isinstance(node, Text | Octets):
+        return 1 + node.size
+    if isinstance(node, Record):
+        return 1 + 2 * bool(node.attributes) + sum(1 + weight(each) for _, each in node.members)
+    return 1 + 2 * bool(getattr(node, "attribute", ""))
+
+
+def reduced(node: Node) -> Iterator[Node]:
+    """Yield what is one step smaller than a node, and can stand in its place."""
+    if isinstance(node, Array):
+        yield node.element
+        if node.count > 1:
+            yield Array(node.element, 1)
+        for element in reduced(node.element):
+            yield Array(element, node.count)
+    elif isinstance(node, Text | Octets) and node.size > 1:
+        yield type(node)(1)
+    elif isinstance(node, Record):
+        yield from _reduced_record(node)
+    elif getattr(node, "attribute", ""):
+        plain = copy.copy(node)
+        plain.attribute = ""  # type: ignore[attr-defined]
+        yield plain
+
+
+def _reduced_record(record: Record) -> Iterator[Record]:
+    members, kept = record.members, record.members[record.keep][1]
+
+    def with_members(chosen: list[tuple[str, Node]]) -> Iterator[Record]:
+        own = [at for at, (_name, node) in enumerate(chosen) if not isinstance(node, Unnamed)]
+        if own:
+            keep = next((at for at in own if chosen[at][1] is kept), own[0])
+            yield Record(record.name, chosen, record.is_union, record.attributes, keep)
+
+    middle = len(members) // 2
+    if middle > 1:
+        yield from with_members(members[:middle])
+        yield from with_members(members[middle:])
+    if record.attributes:
+        yield Record(record.name, members, record.is_union, "", record.keep)
+    for at, (name, node) in enumerate(members):
+        before, after = members[:at], members[at + 1 :]
+        yield from with_members(before + after)
+        if isinstance(node, Record):
+            yield from with_members(before + node.members + after)
+        for smaller in reduced(node):
+            yield from with_members([*before, (name, smaller), *after])
+
+
+def smallest(
+    record: Record, failing: Callable[[list[Record]], list[Record]], most: int = 60
+) -> Record:
+    """Return the smallest record that still fails, given what says which of some records do.
+
+    Steps are tried in batches, of `most` at a time: what says it compiles them.
+    """
+    numbers = itertools.count()
+    while True:
+        steps = sorted(_reduced_record(record), key=weight)
+        steps = [each for each in steps if weight(each) < weight(record)]
+        for start in range(0, len(steps), most):
+            # Records of one source have names of their own.
+            batch = [copy.deepcopy(each) for each in steps[start : start + most]]
+            for each in itertools.chain.from_iterable(map(named_in, batch)):
+                each.name = f"smaller_{next(numbers)}"
+            found = failing(batch)
+            if found:
+                record = min(found, key=weight)
+                break
+        else:
+            return record
