@@ -24,6 +24,7 @@ from .schema import (
     members,
     python_name,
     refuse,
+    schema_within,
     union_members,
 )
 from .shape import Shape
@@ -66,6 +67,9 @@ class _Generator:
     def __init__(self, schema: Schema, frozen: bool) -> None:
         self.schema = schema
         self.frozen = frozen
+        self.named = {each.name: each for each in schema.records}
+        if isinstance(schema.type, Record) and schema.type.name:
+            self.named[schema.type.name] = schema.type
         self.records: dict[Record, tuple[Shape, Any]] = {}
         self.enums: dict[EnumType, Any] = {}
 
@@ -134,7 +138,10 @@ class _Generator:
             shape.children[field.name] = child
             shape.attributes[field.name] = attribute
             fields.append((attribute, hint, default))
-        own = Schema(record, self.schema.records if record is self.schema.type else ())
+        own = self.schema
+        if record is not self.schema.type:
+            # With what its pointers lead to, by whose names another class may have others.
+            own = schema_within(record, self.named)
         cls = msgspec.defstruct(
             title,
             fields,

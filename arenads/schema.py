@@ -13,7 +13,7 @@ import itertools
 import keyword
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Final, NoReturn, TypeAlias
 
 import msgspec
@@ -305,6 +305,39 @@ def spell(ctype: CType) -> str:
         counts += f"[{element.size}]"
         return ("char" if isinstance(element, StrType) else "u8") + counts
     return spell(element) + counts
+
+
+def pointed_to(ctype: CType) -> dict[str, None]:
+    """Return the names that pointers in a type have, in order and once."""
+    found: dict[str, None] = {}
+    if isinstance(ctype, PointerType):
+        found[ctype.target] = None
+    elif isinstance(ctype, ArrayType):
+        found = pointed_to(ctype.element)
+    elif isinstance(ctype, Record):
+        for field in ctype.fields:
+            found.update(pointed_to(field.type))
+    return found
+
+
+def schema_within(ctype: CType, records: Mapping[str, Record]) -> Schema:
+    """Return a type with those of some records that pointers in it lead to, and in those, ...
+
+    In the order in which a reader of the type comes upon them, so that the schema is the
+    same as that of a structure with such records.
+
+    >>> node = Record("node", 8, 8, (Field("next", PointerType("node"), 0),))
+    >>> schema_within(PointerType("node"), {"node": node}).records == (node,)
+    True
+    """
+    own = ctype.name if isinstance(ctype, Record) else ""
+    names = list(pointed_to(ctype))
+    for name in names:  # grows meanwhile
+        record = records.get(name)
+        if record is not None:
+            names += [each for each in pointed_to(record) if each not in names]
+    found = [records[name] for name in names if name != own and name in records]
+    return Schema(ctype, tuple(found[:MAX_RECORDS]))
 
 
 def python_name(name: str) -> str:

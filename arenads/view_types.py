@@ -32,7 +32,6 @@ from arenads.packers import enforcer
 from arenads.python_class import generated
 from arenads.schema import (
     CTYPES,
-    MAX_RECORDS,
     ArrayType,
     BytesType,
     CType,
@@ -47,6 +46,7 @@ from arenads.schema import (
     class_name,
     members,
     refuse,
+    schema_within,
     spell,
 )
 from arenads.shape import Shape
@@ -110,19 +110,8 @@ class Kinds:
         self._targets: dict[str, type[View[Any]]] = {}
 
     def schema(self, ctype: CType) -> Schema:
-        """Return a type with the records that its pointers lead to, and theirs, and so on.
-
-        In the order in which a reader of the type comes upon them, so that the schema is the
-        same as that of a structure with such records.
-        """
-        own = ctype.name if isinstance(ctype, Record) else ""
-        names = list(_pointed_to(ctype))
-        for name in names:  # grows meanwhile
-            record = self.records.get(name)
-            if record is not None:
-                names += [each for each in _pointed_to(record) if each not in names]
-        found = [self.records[name] for name in names if name != own and name in self.records]
-        return Schema(ctype, tuple(found[:MAX_RECORDS]))
+        """Return a type with the records that its pointers lead to, and theirs, and so on."""
+        return schema_within(ctype, self.records)
 
     def first(self, shape: Shape) -> type[View[Any]]:
         """Return the view class of the schema's own type, given its shape."""
@@ -526,19 +515,6 @@ def _make_class(kinds: Kinds, ctype: CType, shape: Shape) -> type[View[Any]]:
 
 def _refuse_node(view: Any, value: Any) -> NoReturn:
     refuse(_NODE_REFUSAL)
-
-
-def _pointed_to(ctype: CType) -> dict[str, None]:
-    """Return the names that pointers in a type have, in order and once."""
-    found: dict[str, None] = {}
-    if isinstance(ctype, PointerType):
-        found[ctype.target] = None
-    elif isinstance(ctype, ArrayType):
-        found = _pointed_to(ctype.element)
-    elif isinstance(ctype, Record):
-        for field in ctype.fields:
-            found.update(_pointed_to(field.type))
-    return found
 
 
 def _type_named(name: str) -> CType | None:

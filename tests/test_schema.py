@@ -334,6 +334,12 @@ MADE = python_class(
         Record("made", 8, 8, (Field("part", PointerType("Part"), 0),)), (from_class(SHORT).type,)
     )
 )
+OUTER: Any = python_class(
+    Schema(
+        Record("outer", 8, 8, (Field("inner", from_class(MADE).type, 0),)),
+        (from_class(SHORT).type,),
+    )
+)
 
 
 @pytest.mark.parametrize(
@@ -347,6 +353,7 @@ MADE = python_class(
         [Ptr[msgspec.defstruct("Outer", [("part", Ptr[SHORT])])], LONG],
         [MADE, Ptr[LONG]],
         [MADE, LONG],
+        [type(OUTER().inner), Ptr[LONG]],
         [
             Ptr[msgspec.defstruct("Outer", [("part", SHORT)])],
             Ptr[msgspec.defstruct("Outer", [("part", LONG)])],
@@ -396,6 +403,10 @@ def test_a_constraint_that_no_value_can_meet_is_refused_with_the_name_of_the_mem
         cls = msgspec.defstruct("Bounded", [("members", Array[limited, 2])])
         with pytest.raises(SchemaError, match=rf"^Bounded.members\[\]: {complaint}"):
             from_class(cls)
+
+
+def test_the_class_of_a_record_within_another_knows_what_its_pointers_lead_to() -> None:
+    assert from_class(type(OUTER().inner)).records == (from_class(SHORT).type,)
 
 
 def test_a_record_and_what_it_points_to_do_not_share_a_name() -> None:
