@@ -52,6 +52,21 @@ def test_the_demo_command_sets_up_everything_and_needs_no_root(text: str) -> Non
     )
 
 
+def test_the_command_that_measures_finds_its_tests(text: str) -> None:
+    (command,) = re.findall(r"`(python -m pytest tests/bench [^`]*)`", text)
+    done = subprocess.run(
+        [sys.executable, *command.split()[1:], "--collect-only", "-q"],
+        cwd=README.parent,
+        env=child_environment(),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    for name in ("test_bulk.py", "test_cells.py", "test_codec.py", "test_view.py"):
+        assert f"tests/bench/{name}::" in done.stdout
+
+
 def test_every_command_of_the_tool_is_documented_and_no_other(text: str) -> None:
     section = text.split("## Command line")[1].split("\n## ")[0]
     documented = {match.split()[0] for match in re.findall(r"^\| `([^`]+)` \|", section, re.M)}

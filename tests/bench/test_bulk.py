@@ -1,35 +1,35 @@
-"""Bulk verbs and snapshots against the system-call interface and its batch operations.
+"""Bulk verbs with NumPy arrays, and snapshots as Arrow data, against the quickest there is besides.
 
-Both sides in one run; see test_lookup.py. Time is that of the processor, the kernel's included, so
-that what else runs on the machine counts less. What the kernel map gives is decoded to the same
-arrays or objects. BPF_MAP_LOOKUP_BATCH takes no keys: it walks the whole map, in one call here,
-its best case. To get the values of given keys by it, NumPy sorts what it gave; or each key
-costs a call.
+Run with `pytest tests/bench -n0 -s`. Both sides run in turn on one pinned CPU; what is printed is
+the median of each and their ratio. Time is that of this thread, the kernel's included, so that what
+else runs on the machine counts less. Nothing here fails because something took long.
+
+BPF_MAP_LOOKUP_BATCH takes no keys: it walks the whole map, in one call here, its best case. To get
+the values of given keys by it, NumPy sorts what it gave.
 """
 
 from __future__ import annotations
 
 import ctypes
 import os
-import struct
+import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import msgspec
 import numpy
 import pytest
-from test_lookup import compare, filled, kernel_map
 
 import arenads
 from arenads import u64
-from arenads.program import Program
+from arenads.libbpf import create_map
 
-__all__ = ["filled"]
-
+HASH = 1  # BPF_MAP_TYPE_HASH
 SYS_BPF = 321  # x86-64
-LOOKUP_BATCH = 24
-SAMPLE = 20_000
+LOOKUP_BATCH, UPDATE_BATCH = 24, 26
+ROUNDS = 7
+FEWEST = 100_000  # operations that are timed at once
 
 pytestmark = pytest.mark.kernel
 
@@ -49,28 +49,39 @@ class Batch(ctypes.Structure):
     )
 
 
+def batch(command: int, attr: Batch) -> int:
+    """Run a batch command; 0, or the error's number."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    code = libc.syscall(SYS_BPF, command, ctypes.byref(attr), ctypes.sizeof(attr))
+    return ctypes.get_errno() if code else 0
+
+
+def fill(fd: int, keys: Any) -> None:
+    """Store each key, under itself."""
+    attr = Batch(keys=keys.ctypes.data, values=keys.ctypes.data, count=len(keys), fd=fd)
+    code = batch(UPDATE_BATCH, attr)
+    assert not code, os.strerror(code)
+
+
 def everything(fd: int, entries: int) -> tuple[Any, Any]:
     """All keys and values of a kernel map of 8-byte ones."""
-    libc = ctypes.CDLL(None, use_errno=True)
     keys, values = numpy.empty(entries, "u8"), numpy.empty(entries, "u8")
     position = ctypes.create_string_buffer(8)
     attr = Batch(out_batch=ctypes.addressof(position), fd=fd)
-    done = 0
-    while done < entries:
+    done = code = 0
+    while done < entries and not code:
         attr.keys, attr.values = keys[done:].ctypes.data, values[done:].ctypes.data
         attr.count = entries - done
-        code = libc.syscall(SYS_BPF, LOOKUP_BATCH, ctypes.byref(attr), ctypes.sizeof(attr))
+        code = batch(LOOKUP_BATCH, attr)
         done += attr.count
-        if code:
-            break
         attr.in_batch = attr.out_batch
-    assert done == entries, os.strerror(ctypes.get_errno())
+    assert done == entries, os.strerror(code)
     return keys, values
 
 
-def timed(what: Callable[[], Any], count: int) -> Callable[[], float]:
-    """Nanoseconds of this thread's processor time an entry, over 100 000 of them or more."""
-    repeats = max(1, 100_000 // count)
+def timed(what: Callable[[], object], count: int) -> Callable[[], float]:
+    """Nanoseconds of this thread's processor time an entry, over so many entries or more."""
+    repeats = max(1, FEWEST // count)
 
     def run() -> float:
         start = time.thread_time_ns()
@@ -81,89 +92,56 @@ def timed(what: Callable[[], Any], count: int) -> Callable[[], float]:
     return run
 
 
-def test_single_get_and_put(filled: tuple[Program, int]) -> None:
-    program, entries = filled
-    ours: Any = program["map"]
-    word = struct.Struct("<Q")
-    keys = [index * 7919 % entries for index in range(SAMPLE)]
-
-    def each(act: Callable[[int], Any]) -> Callable[[], float]:
-        def run() -> None:
-            for key in keys:
-                act(key)
-
-        return timed(run, len(keys))
-
-    with kernel_map(program) as theirs:
-        assert ours[keys[0]] == keys[0]  # the first use of a map makes its methods
-        compare(
-            f"python.hashmap.get {entries}",
-            each(ours.__getitem__),
-            each(lambda key: word.unpack(theirs.lookup(word.pack(key)))[0]),  # type: ignore[arg-type]
-        )
-        compare(
-            f"python.hashmap.put {entries}",
-            each(lambda key: ours.__setitem__(key, key)),
-            each(lambda key: theirs.update(word.pack(key), word.pack(key))),
-        )
+def compare(name: str, ours: Callable[[], float], peer: Callable[[], float]) -> None:
+    """Run both in turn and print nanoseconds an entry and the ratio."""
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {max(before)})
+    try:
+        pairs = [(ours(), peer()) for _ in range(ROUNDS)]
+    finally:
+        os.sched_setaffinity(0, before)
+    mine = statistics.median(first for first, _ in pairs)
+    theirs = statistics.median(second for _, second in pairs)
+    ratios = sorted(second / first for first, second in pairs)
+    print(
+        f"\n{name:40} ours {mine:8.1f} ns  peer {theirs:8.1f} ns  ratio"
+        f" {theirs / mine:6.2f}  ({ratios[0]:.2f} to {ratios[-1]:.2f})",
+        end="",
+    )
 
 
-def test_get_many(filled: tuple[Program, int]) -> None:
-    program, entries = filled
-    ours: Any = program["map"]
+@pytest.fixture(scope="module", params=[10_000, 1_000_000])
+def filled(request: pytest.FixtureRequest) -> Iterator[tuple[Any, int, Any]]:
+    """Both maps with the same entries: ours, the peer's descriptor, and the keys, shuffled."""
+    entries: int = request.param
     keys = numpy.random.default_rng(1).permutation(numpy.arange(entries, dtype="u8"))
-    with kernel_map(program) as theirs:
+    with (
+        create_map(HASH, 8, 8, entries, name="bench") as peer,
+        arenads.create("512MiB", engine="kernel", populate="128MiB") as arena,
+    ):
+        ours = arena.hashmap(
+            "map", key=u64, value=u64, max_entries=entries, initial_entries=entries
+        )
+        ours.update_many(keys, keys)
+        fill(peer.fd, keys)
+        yield ours, peer.fd, keys
 
-        def picked() -> Any:
-            found, values = everything(theirs.fd, entries)
-            order = numpy.argsort(found)
-            return values[order[numpy.searchsorted(found, keys, sorter=order)]]
 
-        def listed() -> list[int]:
-            return [
-                struct.unpack("<Q", theirs.lookup(struct.pack("<Q", key)) or b"")[0] for key in few
-            ]
+def test_get_many(filled: tuple[Any, int, Any]) -> None:
+    ours, fd, keys = filled
+    entries = len(keys)
 
-        few = keys[:SAMPLE].tolist()
-        assert numpy.array_equal(ours.get_many(keys)[0], picked())
+    def picked() -> Any:
+        found, values = everything(fd, entries)
+        order = numpy.argsort(found)
+        return values[order[numpy.searchsorted(found, keys, sorter=order)]]
+
+    assert numpy.array_equal(ours.get_many(keys)[0], picked())
+    for what, peer in (("sorted", picked), ("alone", lambda: everything(fd, entries))):
         compare(
-            f"python.hashmap.get_many {entries}, a batch sorted",
+            f"python.hashmap.get_many {entries}, a batch {what}",
             timed(lambda: ours.get_many(keys), entries),
-            timed(picked, entries),
-        )
-        compare(
-            f"python.hashmap.get_many {entries}, a batch alone",
-            timed(lambda: ours.get_many(keys), entries),
-            timed(lambda: everything(theirs.fd, entries), entries),
-        )
-        compare(
-            f"python.hashmap.get_many {entries}, call by call",
-            timed(lambda: ours.get_many(few), len(few)),
-            timed(listed, len(few)),
-        )
-
-
-def test_snapshot(filled: tuple[Program, int]) -> None:
-    program, entries = filled
-    ours: Any = program["map"]
-    with kernel_map(program) as theirs:
-        assert numpy.array_equal(
-            numpy.sort(ours.snapshot().array["key"]), numpy.sort(everything(theirs.fd, entries)[0])
-        )
-        compare(
-            f"python.hashmap.snapshot {entries}, arrays",
-            timed(lambda: ours.snapshot().array, entries),
-            timed(lambda: everything(theirs.fd, entries), entries),
-        )
-
-        def objects() -> list[tuple[int, int]]:
-            keys, values = everything(theirs.fd, entries)
-            return list(zip(keys.tolist(), values.tolist(), strict=True))
-
-        compare(
-            f"python.hashmap.snapshot {entries}, objects",
-            timed(lambda: list(ours.snapshot()), entries),
-            timed(objects, entries),
+            timed(peer, entries),
         )
 
 

@@ -1,6 +1,6 @@
 """The hot operations of maps, arrays, rings and queues against their peers, for who works on them.
 
-Run with `pytest tests/bench/test_cells.py -n0`. The cells are those of `arenads bench`; here
+Run with `pytest tests/bench/test_cells.py -n0 -s`. The cells are those of `arenads bench`; here
 pytest-benchmark times our side, so that two revisions can be compared (--benchmark-compare), and
 the ratio to the peer, of the same run, is printed and kept with it. Nothing here fails because
 something took long.
