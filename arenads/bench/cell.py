@@ -14,7 +14,16 @@ if TYPE_CHECKING:
 __all__ = ["Amounts", "Cell", "Concurrent", "Distribution", "Need", "Side", "Sides"]
 
 Need = Literal[
-    "kernel", "bpf compiler", "host compiler", "bpf_rbtree", "glib", "lmdb", "numpy", "UltraDict2"
+    "kernel",
+    "bpf compiler",
+    "host compiler",
+    "python headers",
+    "bpf_rbtree",
+    "glib",
+    "lmdb",
+    "numpy",
+    "pyarrow",
+    "UltraDict2",
 ]
 Distribution = Literal["", "uniform", "zipf", "sequential"]
 Concurrent = Literal["", "reader", "writer", "consumer"]

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import importlib
+import importlib.util
+import io
 import shutil
+import sysconfig
 import tempfile
 from array import array
 from collections.abc import Callable, Sequence
@@ -12,6 +16,8 @@ from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
+
+import cffi
 
 from arenads import compiler
 from arenads.arena import choose_engine
@@ -36,6 +42,7 @@ class Workshop:
         self._directory = Path(tempfile.mkdtemp(prefix="arenads-bench-"))
         self._built: dict[tuple[object, ...], Path] = {}
         self._libraries: dict[Path, ctypes.CDLL] = {}
+        self._extensions: dict[str, Any] = {}
         self._orders: dict[tuple[object, ...], array[int]] = {}
         self._shared_key: object = None
         self._shared: Any = None
@@ -68,6 +75,33 @@ class Workshop:
         if path not in self._libraries:
             self._libraries[path] = ctypes.CDLL(str(path))
         return self._libraries[path]
+
+    def extension(self, name: str, declarations: str) -> Any:
+        """Return arenads/bench/NAME.c as a module made by cffi, as our own extension is.
+
+        `declarations` are those of its functions. The module has `lib` and `ffi`.
+        """
+        if name not in self._extensions:
+            source = Path(__file__).with_name(f"{name}.c")
+            full = f"arenads_bench_{name}"
+            builder = cffi.FFI()
+            builder.cdef(declarations)
+            builder.set_source(full, source.read_text())
+            written = self._directory / f"{full}.c"
+            with contextlib.redirect_stdout(io.StringIO()):  # cffi says which file it writes
+                builder.emit_c_code(str(written))
+            built = compiler.compile_shared(
+                written,
+                self._directory / f"{full}.so",
+                include_dirs=[source.parent, *python_headers()],
+                flags=["-fvisibility=hidden"],
+            )
+            spec = importlib.util.spec_from_file_location(full, built)
+            assert spec is not None and spec.loader is not None
+            module = importlib.util.module_from_spec(spec)
+            spec.loader.exec_module(module)
+            self._extensions[name] = module
+        return self._extensions[name]
 
     # --- data ---------------------------------------------------------------------------
 
@@ -125,6 +159,12 @@ class Workshop:
         self.close()
 
 
+def python_headers() -> list[Path]:
+    """Return where C code finds the headers of this Python."""
+    names = ("include", "platinclude")
+    return list(dict.fromkeys(Path(sysconfig.get_path(name)) for name in names))
+
+
 def why_not(cell: Cell, found: dict[Need, str]) -> str:
     """Return why a cell cannot run here; empty if it can.
 
@@ -177,12 +217,22 @@ def _why_no_tree() -> str:
     return f"this kernel has no {' and '.join(missing)}" if missing else ""
 
 
-def _why_no_module(name: str, package: str) -> Callable[[], str]:
+def _why_no_headers() -> str:
+    places = python_headers()
+    if any((place / "Python.h").is_file() for place in places):
+        return ""
+    return (
+        f"it needs the C headers of Python: expected Python.h in {places[0]}, found none"
+        " (Debian and Ubuntu: apt install python3-dev)"
+    )
+
+
+def _why_no_module(name: str, package: str, extra: str = "bench") -> Callable[[], str]:
     def why() -> str:
         try:
             importlib.import_module(name)
         except ImportError as error:
-            return f"it needs {package}: pip install 'arenads[bench]' ({error})"
+            return f"it needs {package}: pip install 'arenads[{extra}]' ({error})"
         return ""
 
     return why
@@ -193,8 +243,10 @@ _PROBES: dict[Need, Callable[[], str]] = {
     "bpf_rbtree": _why_no_tree,
     "bpf compiler": _why_no_compiler(compiler.find_bpf_compiler),
     "host compiler": _why_no_compiler(compiler.find_host_compiler),
+    "python headers": _why_no_headers,
     "lmdb": _why_no_module("lmdb", "lmdb"),
     "UltraDict2": _why_no_module("UltraDict2", "UltraDict2"),
-    "numpy": _why_no_module("numpy", "numpy"),
+    "numpy": _why_no_module("numpy", "numpy", "numpy"),
+    "pyarrow": _why_no_module("pyarrow", "pyarrow", "arrow"),
     "glib": floor.why_not,
 }

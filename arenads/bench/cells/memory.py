@@ -7,6 +7,7 @@ kernel's maps in what the kernel says of them (`memlock` in the fdinfo of the ma
 from __future__ import annotations
 
 import re
+import sys
 import time
 from array import array
 from collections.abc import Callable, Iterator
@@ -18,8 +19,8 @@ from arenads.annotations import Array, u64
 from arenads.arena import Arena
 from arenads.bench.cell import Amounts, Cell, Side, Sides
 from arenads.bench.order import key_of
-from arenads.bench.syscalls import PythonMap
 from arenads.bench.workshop import Workshop
+from arenads.codec import Codec
 from arenads.errors import ArenadsError
 from arenads.libbpf import KernelMap, create_map
 
@@ -68,10 +69,10 @@ def open_bytes(cell: Cell, workshop: Workshop) -> Iterator[Amounts]:
     key = ("memory.hashmap", cell.entries, count)
     ours = workshop.shared(key, lambda: filled(cell.entries, indexes))
     with PEERS[cell.peer](cell.entries) as peer:
-        width, of_index = ("uint32_t", int) if cell.peer == "array" else ("uint64_t", key_of)
-        put = PythonMap(peer.fd, VALUE_SIZE, VALUE_TYPE, width).putter()
+        packed = Codec(VALUE_TYPE).pack(VALUE)
+        width, of_index = (4, int) if cell.peer == "array" else (8, key_of)
         for index in indexes:
-            put(of_index(index), VALUE)
+            peer.update(of_index(index).to_bytes(width, sys.byteorder), packed)
         yield Amounts(ours=ours, peer=kernel_bytes(peer.fd))
 
 

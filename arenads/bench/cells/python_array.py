@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
-from arenads.annotations import u64
+from arenads.annotations import u32, u64
 from arenads.arena import Arena
 from arenads.bench.cell import Cell, Sides
-from arenads.bench.cells.python_hashmap import for_each
+from arenads.bench.cells.python_hashmap import NEEDS, for_each
 from arenads.bench.loops import expect_equal
 from arenads.bench.syscalls import PythonMap
 from arenads.bench.workshop import Workshop
@@ -48,7 +48,7 @@ def filled(cell: Cell, workshop: Workshop) -> Iterator[Both]:
         ours[:] = range(entries)
         for index in indexes:
             mapped[index] = index
-        yield Both(ours, PythonMap(peer.fd, 8, key="uint32_t"), mapped, indexes)
+        yield Both(ours, PythonMap(workshop, peer.fd, key=u32), mapped, indexes)
 
 
 def shared(cell: Cell, workshop: Workshop) -> Both:
@@ -97,6 +97,6 @@ def cells() -> Iterator[Cell]:
                     key_size=4,
                     value_size=8,
                     distribution="uniform",
-                    needs=frozenset({"kernel"}),
+                    needs=NEEDS,
                     quick=entries == 10_000,
                 )

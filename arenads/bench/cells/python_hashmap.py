@@ -1,4 +1,4 @@
-"""From Python: the hash map against bpf() by cffi, one by one and in batches.
+"""From Python: the hash map against bpf() by a module of cffi, one by one and in batches.
 
 Both sides get the same keys and give the same objects: integers, or records of eight fields.
 """
@@ -15,7 +15,7 @@ import msgspec
 
 from arenads.annotations import u64
 from arenads.arena import Arena
-from arenads.bench.cell import Cell, Side, Sides
+from arenads.bench.cell import Cell, Need, Side, Sides
 from arenads.bench.loops import expect_equal
 from arenads.bench.order import key_of
 from arenads.bench.syscalls import PythonMap
@@ -79,7 +79,7 @@ def filled(cell: Cell, workshop: Workshop) -> Iterator[Both]:
         keys = [key_of(index) for index in workshop.order(entries, "uniform")]
         both = Both(
             ours,
-            PythonMap(peer.fd, size, None if size == 8 else value),
+            PythonMap(workshop, peer.fd, value=value),
             keys,
             values_of(keys, size),
         )
@@ -219,12 +219,8 @@ def open_get_many(cell: Cell, workshop: Workshop) -> Iterator[Sides]:
     """A list of a thousand values in one call; the kernel has no batch of keys to look up."""
     both = shared(cell, workshop)
     many = min(MANY, cell.entries)
-    get = both.peer.getter()
-
-    def each(keys: list[int]) -> list[Any]:
-        return [get(key) for key in keys]
-
-    expect_equal(cell.title, both.ours.get_many(both.keys[:many]), each(both.keys[:many]))
+    theirs = both.peer.get_many
+    expect_equal(cell.title, both.ours.get_many(both.keys[:many]), theirs(both.keys[:many]))
 
     def lists(function: Callable[[list[int]], list[Any]]) -> Side:
         place = 0
@@ -242,7 +238,7 @@ def open_get_many(cell: Cell, workshop: Workshop) -> Iterator[Sides]:
 
         return run
 
-    yield Sides(ours=lists(both.ours.get_many), peer=lists(each), step=many)
+    yield Sides(ours=lists(both.ours.get_many), peer=lists(theirs), step=many)
 
 
 @contextmanager
@@ -252,7 +248,8 @@ def open_snapshot(cell: Cell, workshop: Workshop) -> Iterator[Sides]:
     theirs = both.peer.snapshot if cell.peer == SINGLE else both.peer.batched_snapshot
     keys, _, count = theirs(cell.entries)
     mine = both.ours.snapshot()
-    expect_equal(cell.title, sorted(key for key, _ in mine), sorted(keys[0:count]))
+    found = memoryview(keys)[: 8 * count].cast("Q").tolist()
+    expect_equal(cell.title, sorted(key for key, _ in mine), sorted(found))
 
     def whole(take: Callable[[], object]) -> Side:
         def run(operations: int) -> int:
@@ -320,6 +317,7 @@ def open_bulk(cell: Cell, workshop: Workshop) -> Iterator[Sides]:
     )
 
 
+NEEDS: frozenset[Need] = frozenset({"kernel", "host compiler", "python headers"})
 OPERATIONS = {
     "get": (open_get, (SINGLE,)),
     "get_many": (open_get_many, (SINGLE,)),
@@ -345,7 +343,7 @@ def cells() -> Iterator[Cell]:
                         key_size=8,
                         value_size=value_size,
                         distribution="" if operation in ("items", "snapshot") else "uniform",
-                        needs=frozenset({"kernel", "numpy"} if opener is open_bulk else {"kernel"}),
+                        needs=NEEDS | {"numpy"} if opener is open_bulk else NEEDS,
                         quick=entries == 10_000,
                     )
                     yield made

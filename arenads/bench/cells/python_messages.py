@@ -1,18 +1,23 @@
 """Messages in Python: rings and queues of an arena against libbpf's buffers through cffi.
 
 The other side is BPF, off the clock. What is taken becomes bytes, or records of eight words where
-the structure is one of records; the peer's callback appends the same to a list.
+the structure is one of records. buffers.c is compiled into a module as our own extension is. The
+ring buffer calls back into Python, which appends the same to a list; or into C, which copies all
+that waits into one buffer, of which Python then makes the same. What Python sends is one call into
+C a message, or one for all where ours is that too.
 """
 
 from __future__ import annotations
 
+import ctypes
+import itertools
 import multiprocessing
+import struct
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import cffi
 import msgspec
 
 from arenads.annotations import Array, u64
@@ -37,15 +42,20 @@ class Words(msgspec.Struct):
 CODEC: Codec[Words] = Codec(Words)
 
 _DECLARATIONS = """
-typedef int (*ring_buffer_sample_fn)(void *context, void *data, size_t size);
+typedef int (*ring_buffer_sample_fn)(void *context, char *data, size_t size);
+struct copies { char *memory; size_t used, room; };
 void *ring_buffer__new(int map_fd, ring_buffer_sample_fn function, void *context, void *options);
 void ring_buffer__free(void *ring);
 int ring_buffer__consume(void *ring);
 void *user_ring_buffer__new(int map_fd, void *options);
 void user_ring_buffer__free(void *ring);
-void *user_ring_buffer__reserve(void *ring, uint32_t size);
-void user_ring_buffer__submit(void *ring, void *sample);
+int copy_sample(void *context, char *data, size_t size);
+uint32_t send_each(void *ring, const char *messages, uint32_t size, uint32_t count);
+extern "Python" int call_python(void *context, char *data, size_t size);
 """
+
+CALLBACK, COPIED = "ring buffer, cffi callback", "ring buffer, copied by C"
+SENT = "user ring buffer, cffi"
 
 # How messages leave BPF, and what is called for one, or for all of a burst.
 TAKERS = {
@@ -105,11 +115,66 @@ def _one_by_one(pop: Callable[[], Any]) -> Callable[[int], list[Any]]:
     return take
 
 
-def _opened(ffi: Any, libbpf: Any, name: str, *arguments: object) -> Any:
-    made = getattr(libbpf, f"{name}__new")(*arguments)
+def _compiled(workshop: Workshop) -> Any:
+    ctypes.CDLL("libbpf.so.1", ctypes.RTLD_GLOBAL)  # where the module finds its functions
+    return workshop.extension("buffers", _DECLARATIONS)
+
+
+def _opened(module: Any, name: str, *arguments: object) -> Any:
+    made = getattr(module.lib, f"{name}__new")(*arguments)
     if not made:
         raise ArenadsError(f"libbpf could not make a {name}")
-    return ffi.gc(made, getattr(libbpf, f"{name}__free"))
+    return module.ffi.gc(made, getattr(module.lib, f"{name}__free"))
+
+
+def _by_callback(module: Any, fd: int, records: bool) -> Callable[[int], list[Any]]:
+    """Return what takes all that waits by a callback in Python."""
+    ffi, consume = module.ffi, module.lib.ring_buffer__consume
+    taken: list[Any] = []
+    append, raw, buffer, unpack = taken.append, ffi.unpack, ffi.buffer, CODEC.unpack
+
+    def sample_bytes(context: Any, data: Any, size: int) -> int:
+        append(raw(data, size))
+        return 0
+
+    def sample_record(context: Any, data: Any, size: int) -> int:
+        append(unpack(buffer(data, size)))
+        return 0
+
+    # Until the next cell sets another one.
+    sample = sample_record if records else sample_bytes
+    ffi.def_extern(name="call_python", error=-1)(sample)
+    ring = _opened(module, "ring_buffer", fd, module.lib.call_python, ffi.NULL, ffi.NULL)
+
+    def take(operations: int) -> list[Any]:
+        taken.clear()
+        consume(ring)
+        return taken
+
+    return take
+
+
+def _by_copies(module: Any, fd: int, room: int, records: bool) -> Callable[[int], list[Any]]:
+    """Return what takes all that waits by a callback in C, into one buffer."""
+    ffi, consume = module.ffi, module.lib.ring_buffer__consume
+    memory = ffi.new("char[]", room)
+    copies = ffi.new("struct copies *", {"memory": memory, "room": room})
+    function = ffi.addressof(module.lib, "copy_sample")
+    ring = _opened(module, "ring_buffer", fd, function, copies, ffi.NULL)
+    view = memoryview(ffi.buffer(memory))
+    cut, chain = struct.Struct(f"{SIZE}s").iter_unpack, itertools.chain.from_iterable
+
+    def take_bytes(operations: int) -> list[Any]:
+        copies.used = 0
+        consume(ring)
+        return list(chain(cut(view[: copies.used])))
+
+    def take_records(operations: int) -> list[Any]:
+        copies.used = 0
+        consume(ring)
+        return CODEC.unpack_many(view, SIZE, 0, copies.used // SIZE)
+
+    return take_records if records else take_bytes
 
 
 @contextmanager
@@ -119,33 +184,11 @@ def open_take(cell: Cell, workshop: Workshop) -> Iterator[Sides]:
     produce, name = TAKERS[cell.name]
     ours: Any = messages.program[name]
     take = ours.drain if cell.name.endswith("drain") else _one_by_one(ours.pop)
-    ffi = cffi.FFI()
-    ffi.cdef(_DECLARATIONS)
-    libbpf = ffi.dlopen("libbpf.so.1")
-    taken: list[Any] = []
-    append, buffer, unpack = taken.append, ffi.buffer, CODEC.unpack
-
-    if name == "out":
-
-        def sample(context: Any, data: Any, size: int) -> int:
-            append(buffer(data, size)[:])
-            return 0
+    module, fd = _compiled(workshop), messages.fds["ringbuf"]
+    if cell.peer == CALLBACK:
+        take_peer = _by_callback(module, fd, name != "out")
     else:
-
-        def sample(context: Any, data: Any, size: int) -> int:
-            append(unpack(buffer(data, size)))
-            return 0
-
-    callback = ffi.callback("ring_buffer_sample_fn", sample, error=-1)
-    ring = _opened(
-        ffi, libbpf, "ring_buffer", messages.fds["ringbuf"], callback, ffi.NULL, ffi.NULL
-    )
-
-    def take_peer(operations: int) -> list[Any]:
-        taken.clear()
-        libbpf.ring_buffer__consume(ring)
-        return taken
-
+        take_peer = _by_copies(module, fd, messages.burst * SIZE, name != "out")
     yield Sides(
         ours=bursts(messages, messages.in_bpf(produce), _taking(take), "consume"),
         peer=bursts(messages, messages.in_bpf("ringbuf_silent"), _taking(take_peer), "consume"),
@@ -185,12 +228,9 @@ def open_give(cell: Cell, workshop: Workshop) -> Iterator[Sides]:
     messages: Messages = shared(cell, workshop)
     consume, name = GIVERS[cell.name]
     ours: Any = messages.program[name]
-    ffi = cffi.FFI()
-    ffi.cdef(_DECLARATIONS)
-    libbpf = ffi.dlopen("libbpf.so.1")
-    ring = _opened(ffi, libbpf, "user_ring_buffer", messages.fds["user_ringbuf"], ffi.NULL)
-    reserve, submit = libbpf.user_ring_buffer__reserve, libbpf.user_ring_buffer__submit
-    move, null, pack = ffi.memmove, ffi.NULL, CODEC.pack
+    module = _compiled(workshop)
+    ring = _opened(module, "user_ring_buffer", messages.fds["user_ringbuf"], module.ffi.NULL)
+    send, pack = module.lib.send_each, CODEC.pack
     records = name != "in"
 
     def make(operations: int) -> list[Any]:
@@ -202,15 +242,18 @@ def open_give(cell: Cell, workshop: Workshop) -> Iterator[Sides]:
         for one in made:
             push(one)
 
-    def give_peer(made: list[Any]) -> None:
+    def give_each(made: list[Any]) -> None:
         for one in made:
-            place = reserve(ring, SIZE)
-            if place == null:
+            if not send(ring, pack(one) if records else one, SIZE, 1):
                 raise ArenadsError("the user ring buffer is full")
-            move(place, pack(one) if records else one, SIZE)
-            submit(ring, place)
 
-    give = ours.push_many if cell.name.endswith("push_many") else give_ours
+    def give_all(made: list[Any]) -> None:
+        packed = b"".join(map(pack, made) if records else made)
+        if send(ring, packed, SIZE, len(made)) != len(made):
+            raise ArenadsError("the user ring buffer is full")
+
+    many = cell.name.endswith("push_many")
+    give, give_peer = (ours.push_many, give_all) if many else (give_ours, give_each)
     yield Sides(
         ours=bursts(messages, _giving(make, give), messages.in_bpf(consume), "produce"),
         peer=bursts(
@@ -225,10 +268,12 @@ def open_give(cell: Cell, workshop: Workshop) -> Iterator[Sides]:
 
 def cells() -> Iterator[Cell]:
     """Yield the cells."""
-    needs: frozenset[Need] = frozenset({"kernel", "host compiler"})
+    needs: frozenset[Need] = frozenset({"kernel", "host compiler", "python headers"})
+    drains = [name for name in TAKERS if name.endswith("drain")]
     for names, peer, opener in (
-        (TAKERS, "ring buffer, cffi callback", open_take),
-        (GIVERS, "user ring buffer, cffi", open_give),
+        (TAKERS, CALLBACK, open_take),
+        (drains, COPIED, open_take),
+        (GIVERS, SENT, open_give),
     ):
         for name in names:
             yield Cell(
