@@ -63,7 +63,7 @@ def test_the_command_that_measures_finds_its_tests(text: str) -> None:
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    for name in ("test_bulk.py", "test_cells.py", "test_codec.py", "test_view.py"):
+    for name in ("test_cells.py", "test_codec.py", "test_view.py"):
         assert f"tests/bench/{name}::" in done.stdout
 
 

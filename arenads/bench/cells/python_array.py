@@ -1,16 +1,19 @@
-"""From Python: the array against the kernel's, by bpf() and mapped into the process."""
+"""From Python: the array against the kernel's, by bpf() and mapped into the process.
+
+Many elements are arrays of NumPy, and so is the mapped array where they are meant.
+"""
 
 from __future__ import annotations
 
 import mmap
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 from arenads.annotations import u32, u64
 from arenads.arena import Arena
 from arenads.bench.cell import Cell, Sides
-from arenads.bench.cells.python_hashmap import NEEDS, for_each
+from arenads.bench.cells.python_hashmap import MANY, NEEDS, for_each, portions, repeated
 from arenads.bench.loops import expect_equal
 from arenads.bench.syscalls import PythonMap
 from arenads.bench.workshop import Workshop
@@ -21,7 +24,7 @@ __all__ = ["cells"]
 ARRAY = 2  # BPF_MAP_TYPE_ARRAY
 MMAPABLE = 1024
 ENTRIES = (10_000, 1_000_000)
-MAPPED = "mapped array"
+SINGLE, BATCHES, MAPPED = "bpf()", "bpf(), batches", "mapped array"
 
 
 class Both(NamedTuple):
@@ -84,11 +87,90 @@ def open_put(cell: Cell, workshop: Workshop) -> Iterator[Sides]:
     )
 
 
+@contextmanager
+def open_get_many(cell: Cell, workshop: Workshop) -> Iterator[Sides]:
+    """A thousand elements in one call. In batches the kernel gives all, of which NumPy picks."""
+    import numpy
+
+    both = shared(cell, workshop)
+    many = cell.entries if cell.peer == BATCHES else min(MANY, cell.entries)
+    indexes = numpy.array(both.indexes, numpy.uint32)
+    mapped = numpy.frombuffer(both.mapped, numpy.uint64)
+
+    def batched(wanted: Any) -> Any:
+        _, values, count = both.peer.batched_snapshot(cell.entries)
+        return numpy.frombuffer(values, numpy.uint64, count)[wanted]
+
+    theirs: Any = {
+        SINGLE: lambda wanted: both.peer.get_arrays(wanted, numpy.uint64),
+        BATCHES: batched,
+        MAPPED: mapped.__getitem__,
+    }[cell.peer]
+    some = indexes[:many]
+    expect_equal(cell.title, both.ours.get_many(some).tolist(), theirs(some).tolist())
+    yield Sides(
+        ours=portions(both.ours.get_many, many, indexes),
+        peer=portions(theirs, many, indexes),
+        step=many,
+    )
+
+
+@contextmanager
+def open_update_many(cell: Cell, workshop: Workshop) -> Iterator[Sides]:
+    """A thousand elements in one call."""
+    import numpy
+
+    both = shared(cell, workshop)
+    many = min(MANY, cell.entries)
+    indexes = numpy.array(both.indexes, numpy.uint32)
+    mapped = numpy.frombuffer(both.mapped, numpy.uint64)
+    update, _ = both.peer.batches()
+    values = indexes.astype(numpy.uint64)
+    theirs: Any = update if cell.peer == BATCHES else mapped.__setitem__
+    yield Sides(
+        ours=portions(both.ours.update_many, many, indexes, values),
+        peer=portions(theirs, many, indexes, values),
+        step=many,
+    )
+
+
+@contextmanager
+def open_snapshot(cell: Cell, workshop: Workshop) -> Iterator[Sides]:
+    """Every index and element in memory of one's own; of a mapped array the elements alone."""
+    import numpy
+
+    both = shared(cell, workshop)
+    mapped = numpy.frombuffer(both.mapped, numpy.uint64)
+    theirs: Callable[[], Any] = (
+        mapped.copy if cell.peer == MAPPED else lambda: both.peer.batched_snapshot(cell.entries)
+    )
+    mine = both.ours.snapshot().array
+    expect_equal(cell.title, mine["value"].tolist(), mapped.tolist())
+    if cell.peer == BATCHES:
+        _, values, count = theirs()
+        found = numpy.frombuffer(values, numpy.uint64, count)
+        expect_equal(cell.title, found.tolist(), mapped.tolist())
+    yield Sides(
+        ours=repeated(both.ours.snapshot, cell.entries),
+        peer=repeated(theirs, cell.entries),
+        step=cell.entries,
+    )
+
+
+OPERATIONS: dict[str, tuple[Any, tuple[str, ...]]] = {
+    "get": (open_get, (SINGLE, MAPPED)),
+    "put": (open_put, (SINGLE, MAPPED)),
+    "get_many": (open_get_many, (SINGLE, BATCHES, MAPPED)),
+    "update_many": (open_update_many, (BATCHES, MAPPED)),
+    "snapshot": (open_snapshot, (BATCHES, MAPPED)),
+}
+
+
 def cells() -> Iterator[Cell]:
     """Yield the cells: those of the same arrays follow each other."""
     for entries in ENTRIES:
-        for operation, opener in (("get", open_get), ("put", open_put)):
-            for peer in ("bpf()", MAPPED):
+        for operation, (opener, peers) in OPERATIONS.items():
+            for peer in peers:
                 yield Cell(
                     name=f"python.array.{operation}",
                     peer=peer,
@@ -96,7 +178,7 @@ def cells() -> Iterator[Cell]:
                     entries=entries,
                     key_size=4,
                     value_size=8,
-                    distribution="uniform",
-                    needs=NEEDS,
+                    distribution="" if operation == "snapshot" else "uniform",
+                    needs=NEEDS if operation in ("get", "put") else NEEDS | {"numpy"},
                     quick=entries == 10_000,
                 )

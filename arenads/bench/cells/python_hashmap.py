@@ -1,6 +1,8 @@
 """From Python: the hash map against bpf() by a module of cffi, one by one and in batches.
 
-Both sides get the same keys and give the same objects: integers, or records of eight fields.
+Both sides get the same keys and give the same objects. Keys are integers, or bytes if they are
+longer; values are integers, records of eight fields, or of an array. Keys and values are varied one
+at a time.
 """
 
 from __future__ import annotations
@@ -13,23 +15,43 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from arenads.annotations import u64
+from arenads.annotations import Array, Bytes, u64
 from arenads.arena import Arena
 from arenads.bench.cell import Cell, Need, Side, Sides
 from arenads.bench.loops import expect_equal
-from arenads.bench.order import key_of
-from arenads.bench.syscalls import PythonMap
+from arenads.bench.order import ABSENT, key_of
+from arenads.bench.syscalls import NEW, PythonMap
 from arenads.bench.workshop import Workshop
+from arenads.codec import Codec
 from arenads.libbpf import create_map
+from arenads.numpy_dtype import numpy_dtype
 
-__all__ = ["cells", "for_each", "rows", "timed", "values_of"]
+__all__ = [
+    "MANY",
+    "NEEDS",
+    "VALUES",
+    "cells",
+    "for_each",
+    "portions",
+    "repeated",
+    "rows",
+    "timed",
+    "values_of",
+    "whole",
+]
 
 HASH = 1  # BPF_MAP_TYPE_HASH
-ENTRIES = (10_000, 100_000, 1_000_000)
+ENTRIES = (1_000, 10_000, 100_000, 1_000_000)
+SIZES = ((8, 8), (16, 8), (40, 8), (8, 64), (8, 256))
 SINGLE, BATCHES = "bpf()", "bpf(), batches"
-
+MEMCPY = "floor: memcpy"
+NEEDS: frozenset[Need] = frozenset({"kernel", "host compiler", "python headers"})
 
 MANY = 1000  # keys of one call
+_PORTION = 1 << 12  # keys of a large map that are deleted and put back
+# Both sides' objects of a whole map are compared, which takes many times as much.
+_MOST_COMPARED = 64 << 20
+_RECORDS = 1_000_000  # of an export
 
 
 class Words(msgspec.Struct, frozen=True):
@@ -45,7 +67,23 @@ class Words(msgspec.Struct, frozen=True):
     h: u64
 
 
+class Block(msgspec.Struct, frozen=True):
+    """A value of 256 bytes."""
+
+    word: Array[u64, 32]
+
+
+class Three(msgspec.Struct):
+    """A value that makes a record of 32 bytes with its key."""
+
+    first: u64
+    second: u64
+    third: u64
+
+
 VALUES: dict[int, Any] = {8: u64, 64: Words}
+ALL_VALUES: dict[int, Any] = {**VALUES, 256: Block}
+KEYS: dict[int, Any] = {8: u64, 16: Bytes[16], 40: Bytes[40]}
 
 
 class Both(NamedTuple):
@@ -53,41 +91,51 @@ class Both(NamedTuple):
 
     ours: Any
     peer: PythonMap
-    keys: list[int]
+    keys: list[Any]
     values: list[Any]
 
 
-def values_of(numbers: list[int], size: int) -> list[Any]:
-    """Return what is stored under these keys."""
+def keys_of(numbers: list[int], size: int) -> list[Any]:
+    """Return keys of so many bytes."""
     if size == 8:
         return numbers
+    return [number.to_bytes(8, "little") * (size // 8) for number in numbers]
+
+
+def values_of(numbers: list[int], size: int) -> list[Any]:
+    """Return what is stored under the keys of these numbers."""
+    if size == 8:
+        return numbers
+    if size == 256:
+        # Few different ones: a million of them would be a gigabyte.
+        few = [Block([number, *range(1, 32)]) for number in range(MANY)]
+        return [few[number % MANY] for number in numbers]
     return [Words(number, 1, 2, 3, 4, 5, 6, 7) for number in numbers]
 
 
 @contextmanager
 def filled(cell: Cell, workshop: Workshop) -> Iterator[Both]:
     """Make both maps and fill them from Python."""
-    entries, size = cell.entries, cell.value_size
+    entries, sizes = cell.entries, (cell.key_size, cell.value_size)
     with (
-        create_map(HASH, 8, size, entries, name="bench") as peer,
+        create_map(HASH, *sizes, entries, name="bench") as peer,
         Arena.create("2GiB", engine="kernel") as arena,
     ):
-        value = VALUES[size]
+        key, value = KEYS[cell.key_size], ALL_VALUES[cell.value_size]
         ours = arena.hashmap(
-            "map", key=u64, value=value, max_entries=entries, initial_entries=entries
+            "map", key=key, value=value, max_entries=entries, initial_entries=entries
         )
-        keys = [key_of(index) for index in workshop.order(entries, "uniform")]
+        numbers = [key_of(index) for index in workshop.order(entries, "uniform")]
         both = Both(
             ours,
-            PythonMap(workshop, peer.fd, value=value),
-            keys,
-            values_of(keys, size),
+            PythonMap(workshop, peer.fd, key, value),
+            keys_of(numbers, cell.key_size),
+            values_of(numbers, cell.value_size),
         )
-        pairs = list(zip(both.keys, both.values, strict=True))
-        ours.update(pairs)
+        ours.update_many(both.keys, both.values)
         put = both.peer.putter()
-        for key, one in pairs:
-            put(key, one)
+        for one, stored in zip(both.keys, both.values, strict=True):
+            put(one, stored)
         yield both
 
 
@@ -105,6 +153,36 @@ def whole(items: Callable[[], Iterable[Any]], entries: int) -> Side:
         for _ in range(operations // entries):
             for _ in items():
                 pass
+        return time.perf_counter_ns() - start
+
+    return run
+
+
+def portions(function: Callable[..., object], many: int, *columns: Any) -> Side:
+    """Return a side that calls a function with the next `many` of each column, lists or arrays."""
+    place, length = 0, len(columns[0])
+
+    def run(operations: int) -> int:
+        nonlocal place
+        took = 0
+        for _ in range(operations // many):
+            parts = [column[place : place + many] for column in columns]
+            place = (place + many) % (length - many + 1)
+            start = time.perf_counter_ns()
+            function(*parts)
+            took += time.perf_counter_ns() - start
+        return took
+
+    return run
+
+
+def repeated(take: Callable[[], object], entries: int) -> Side:
+    """Return a side that takes all `entries` at once."""
+
+    def run(operations: int) -> int:
+        start = time.perf_counter_ns()
+        for _ in range(operations // entries):
+            take()
         return time.perf_counter_ns() - start
 
     return run
@@ -159,16 +237,16 @@ def _timed_two(
 
 def shared(cell: Cell, workshop: Workshop) -> Both:
     """Return what `filled` gives, of the cell before if that has the same maps."""
-    key = ("python.hashmap", cell.entries, cell.value_size)
+    key = ("python.hashmap", cell.entries, cell.key_size, cell.value_size)
     return workshop.shared(key, lambda: filled(cell, workshop))
 
 
-def columns_of(cell: Cell, workshop: Workshop, both: Both) -> tuple[list[int], list[Any]]:
+def columns_of(cell: Cell, workshop: Workshop, both: Both) -> tuple[list[Any], list[Any]]:
     """Return the keys and values in the cell's order."""
     if cell.distribution != "zipf":
         return both.keys, both.values
-    keys = [key_of(index) for index in workshop.order(cell.entries, "zipf")]
-    return keys, values_of(keys, cell.value_size)
+    numbers = [key_of(index) for index in workshop.order(cell.entries, "zipf")]
+    return keys_of(numbers, cell.key_size), values_of(numbers, cell.value_size)
 
 
 @contextmanager
@@ -201,6 +279,74 @@ def open_put(cell: Cell, workshop: Workshop) -> Iterator[Sides]:
 
 
 @contextmanager
+def open_contains(cell: Cell, workshop: Workshop) -> Iterator[Sides]:
+    """Whether a key is there; all are, or none."""
+    both = shared(cell, workshop)
+    keys, there = both.keys, cell.name.endswith("_hit")
+    if not there:
+        numbers = [ABSENT | key_of(index) for index in workshop.order(cell.entries, "uniform")]
+        keys = keys_of(numbers, cell.key_size)
+    contains = both.peer.contains()
+    for key in keys[:1000]:
+        expect_equal(cell.title, (key in both.ours, contains(key)), (there, there))
+    yield Sides(
+        ours=for_each(both.ours.__contains__, keys),
+        peer=for_each(contains, keys),
+        empty=for_each(None, keys),
+        most=cell.entries,
+    )
+
+
+@contextmanager
+def open_add(cell: Cell, workshop: Workshop) -> Iterator[Sides]:
+    """Add to a value in place; nothing, so that values stay what they are."""
+    both = shared(cell, workshop)
+    amounts = [0] * cell.entries
+    add = both.peer.adder()
+    for key in both.keys[:1000]:
+        expect_equal(cell.title, both.ours.add(key, 0), add(key, 0))
+    yield Sides(
+        ours=for_each(both.ours.add, both.keys, amounts),
+        peer=for_each(add, both.keys, amounts),
+        empty=for_each(None, both.keys, amounts),
+        most=cell.entries,
+    )
+
+
+@contextmanager
+def open_turns(cell: Cell, workshop: Workshop) -> Iterator[Sides]:
+    """Keys are deleted and inserted again, one by one; one of both is measured."""
+    both = shared(cell, workshop)
+    # At most so many that the maps stay nearly full.
+    portion = max(1, min(cell.entries // 16, _PORTION))
+    deleting = cell.name.endswith("delete")
+
+    def side(insert: Callable[[Any, Any], None], delete: Callable[[Any], None]) -> Side:
+        following = rows(both.keys, both.values)
+
+        def run(operations: int) -> int:
+            took = 0
+            for _ in range(operations // portion):
+                keys, values = following(portion)
+                deleted = timed(delete, [keys])
+                inserted = timed(insert, [keys, values])
+                took += deleted if deleting else inserted
+            return took
+
+        return run
+
+    columns = (both.keys,) if deleting else (both.keys, both.values)
+    yield Sides(
+        ours=side(both.ours.insert, both.ours.__delitem__),
+        peer=side(both.peer.putter(NEW), both.peer.deleter()),
+        empty=for_each(None, *columns),
+        step=portion,
+        most=max(cell.entries, portion),
+    )
+    expect_equal(cell.title, len(both.ours), cell.entries)
+
+
+@contextmanager
 def open_items(cell: Cell, workshop: Workshop) -> Iterator[Sides]:
     """Every key and value, as objects."""
     both = shared(cell, workshop)
@@ -222,23 +368,60 @@ def open_get_many(cell: Cell, workshop: Workshop) -> Iterator[Sides]:
     theirs = both.peer.get_many
     expect_equal(cell.title, both.ours.get_many(both.keys[:many]), theirs(both.keys[:many]))
 
-    def lists(function: Callable[[list[int]], list[Any]]) -> Side:
-        place = 0
+    yield Sides(
+        ours=portions(both.ours.get_many, many, both.keys),
+        peer=portions(theirs, many, both.keys),
+        step=many,
+    )
 
-        def run(operations: int) -> int:
-            nonlocal place
-            took = 0
-            for _ in range(operations // many):
-                keys = both.keys[place : place + many]
-                place = (place + many) % (len(both.keys) - many + 1)
-                start = time.perf_counter_ns()
-                function(keys)
-                took += time.perf_counter_ns() - start
-            return took
 
-        return run
+def arrays_of(cell: Cell, both: Both) -> tuple[Any, Any]:
+    """Return the keys and values as arrays."""
+    return (
+        packed_array(KEYS[cell.key_size], both.keys),
+        packed_array(ALL_VALUES[cell.value_size], both.values),
+    )
 
-    yield Sides(ours=lists(both.ours.get_many), peer=lists(theirs), step=many)
+
+def packed_array(hint: Any, objects: list[Any]) -> Any:
+    """Return objects of a type as an array."""
+    import numpy
+
+    return numpy.frombuffer(b"".join(map(Codec(hint).pack, objects)), numpy_dtype(hint))
+
+
+@contextmanager
+def open_array_get_many(cell: Cell, workshop: Workshop) -> Iterator[Sides]:
+    """An array of values for one of keys: a thousand of them by a system call each.
+
+    In batches the kernel walks the whole map, so that all of its keys are wanted, and NumPy sorts
+    what came, to find the values of keys.
+    """
+    import numpy
+
+    both = shared(cell, workshop)
+    keys, values = arrays_of(cell, both)
+    many = min(MANY, cell.entries) if cell.peer == SINGLE else cell.entries
+
+    def each(wanted: Any) -> Any:
+        return both.peer.get_arrays(wanted, values.dtype)
+
+    def sorted_batch(wanted: Any) -> Any:
+        found, those, count = both.peer.batched_snapshot(cell.entries)
+        there = numpy.frombuffer(found, keys.dtype, count)
+        order = numpy.argsort(there)
+        places = order[numpy.searchsorted(there, wanted, sorter=order)]
+        return numpy.frombuffer(those, values.dtype, count)[places]
+
+    theirs = each if cell.peer == SINGLE else sorted_batch
+    for found in (both.ours.get_many(keys[:many])[0], theirs(keys[:many])):
+        expect_equal(cell.title, found.tobytes(), values[:many].tobytes())
+
+    yield Sides(
+        ours=portions(both.ours.get_many, many, keys),
+        peer=portions(theirs, many, keys),
+        step=many,
+    )
 
 
 @contextmanager
@@ -247,42 +430,50 @@ def open_snapshot(cell: Cell, workshop: Workshop) -> Iterator[Sides]:
     both = shared(cell, workshop)
     theirs = both.peer.snapshot if cell.peer == SINGLE else both.peer.batched_snapshot
     keys, _, count = theirs(cell.entries)
-    mine = both.ours.snapshot()
-    found = memoryview(keys)[: 8 * count].cast("Q").tolist()
-    expect_equal(cell.title, sorted(key for key, _ in mine), sorted(found))
-
-    def whole(take: Callable[[], object]) -> Side:
-        def run(operations: int) -> int:
-            start = time.perf_counter_ns()
-            for _ in range(operations // cell.entries):
-                take()
-            return time.perf_counter_ns() - start
-
-        return run
-
+    found = Codec(KEYS[cell.key_size]).unpack_many(keys, cell.key_size, 0, count)
+    expect_equal(cell.title, sorted(key for key, _ in both.ours.snapshot()), sorted(found))
     yield Sides(
-        ours=whole(both.ours.snapshot),
-        peer=whole(lambda: theirs(cell.entries)),
+        ours=repeated(both.ours.snapshot, cell.entries),
+        peer=repeated(lambda: theirs(cell.entries), cell.entries),
         step=cell.entries,
     )
 
 
 @contextmanager
+def open_arrow(cell: Cell, workshop: Workshop) -> Iterator[Sides]:
+    """Records as an Arrow table, of a snapshot or with taking it; a copy of as many bytes."""
+    import numpy
+    import pyarrow
+
+    entries = cell.entries
+    with Arena.create("1GiB", engine="kernel") as arena:
+        records = arena.hashmap(
+            "records", key=u64, value=Three, max_entries=entries, initial_entries=entries
+        )
+        keys = numpy.arange(entries, dtype=numpy.uint64)
+        values = numpy.zeros(entries, numpy_dtype(Three))
+        values["first"] = keys
+        records.update_many(keys, values)
+        taken = records.snapshot()
+        source = numpy.frombuffer(taken.array, numpy.uint8)
+        expect_equal(cell.title, len(source), entries * (cell.key_size + cell.value_size))
+        expect_equal(cell.title, pyarrow.table(taken).num_rows, entries)
+        with_snapshot = cell.name.endswith("snapshot_and_arrow")
+        yield Sides(
+            ours=repeated(
+                lambda: pyarrow.table(records.snapshot() if with_snapshot else taken), entries
+            ),
+            peer=repeated(source.copy, entries),
+            step=entries,
+        )
+
+
+@contextmanager
 def open_bulk(cell: Cell, workshop: Workshop) -> Iterator[Sides]:
     """A thousand keys in one call, from the same arrays; what is deleted is put back unmeasured."""
-    import numpy
-
     both = shared(cell, workshop)
     many = min(MANY, cell.entries)
-    words = cell.value_size // 8
-    keys = numpy.array(both.keys, dtype=numpy.uint64)
-    values = numpy.zeros((len(keys), words), dtype=numpy.uint64)
-    values[:, 0] = keys
-    values[:, 1:] = numpy.arange(1, words)
-    records = values.reshape(-1)
-    if words > 1:
-        names = Words.__struct_fields__
-        records = records.view([(name, numpy.uint64) for name in names])
+    keys, records = arrays_of(cell, both)
     update, delete = both.peer.batches()
 
     def side(store: Callable[[Any, Any], object], remove: Callable[[Any], object]) -> Side:
@@ -317,35 +508,61 @@ def open_bulk(cell: Cell, workshop: Workshop) -> Iterator[Sides]:
     )
 
 
-NEEDS: frozenset[Need] = frozenset({"kernel", "host compiler", "python headers"})
-OPERATIONS = {
+OPERATIONS: dict[str, tuple[Any, tuple[str, ...]]] = {
     "get": (open_get, (SINGLE,)),
-    "get_many": (open_get_many, (SINGLE,)),
+    "contains_hit": (open_contains, (SINGLE,)),
+    "contains_miss": (open_contains, (SINGLE,)),
     "put": (open_put, (SINGLE,)),
+    "insert": (open_turns, (SINGLE,)),
+    "delete": (open_turns, (SINGLE,)),
+    "add": (open_add, (SINGLE,)),
+    "get_many": (open_get_many, (SINGLE,)),
+    "array_get_many": (open_array_get_many, (SINGLE, BATCHES)),
     "update_many": (open_bulk, (BATCHES,)),
     "delete_many": (open_bulk, (BATCHES,)),
     "items": (open_items, (SINGLE, BATCHES)),
     "snapshot": (open_snapshot, (SINGLE, BATCHES)),
 }
+_ARRAYS = ("array_get_many", "update_many", "delete_many")
+
+
+def _is_there(operation: str, peer: str, entries: int, key_size: int, value_size: int) -> bool:
+    if operation == "add":
+        return value_size == 8
+    if operation == "array_get_many" and peer == BATCHES:
+        return key_size == 8  # which NumPy sorts
+    return operation != "items" or entries * value_size <= _MOST_COMPARED
 
 
 def cells() -> Iterator[Cell]:
     """Yield the cells: those of the same maps follow each other."""
-    for entries in ENTRIES:
-        for value_size in VALUES:
-            for operation, (opener, peers) in OPERATIONS.items():
-                for peer in peers:
-                    made = Cell(
-                        name=f"python.hashmap.{operation}",
-                        peer=peer,
-                        open=opener,
-                        entries=entries,
-                        key_size=8,
-                        value_size=value_size,
-                        distribution="" if operation in ("items", "snapshot") else "uniform",
-                        needs=NEEDS | {"numpy"} if opener is open_bulk else NEEDS,
-                        quick=entries == 10_000,
-                    )
-                    yield made
-                    if operation in ("get", "put") and value_size == 8:
-                        yield msgspec.structs.replace(made, distribution="zipf", quick=False)
+    for entries, (key_size, value_size) in itertools.product(ENTRIES, SIZES):
+        for operation, (opener, peers) in OPERATIONS.items():
+            for peer in peers:
+                if not _is_there(operation, peer, entries, key_size, value_size):
+                    continue
+                made = Cell(
+                    name=f"python.hashmap.{operation}",
+                    peer=peer,
+                    open=opener,
+                    entries=entries,
+                    key_size=key_size,
+                    value_size=value_size,
+                    distribution="" if operation in ("items", "snapshot") else "uniform",
+                    needs=NEEDS | {"numpy"} if operation in _ARRAYS else NEEDS,
+                    quick=entries == 10_000 and key_size == 8 and value_size in VALUES,
+                )
+                yield made
+                if operation in ("get", "put") and (key_size, value_size) == (8, 8):
+                    yield msgspec.structs.replace(made, distribution="zipf", quick=False)
+    for name in ("snapshot_arrow", "snapshot_and_arrow"):
+        yield Cell(
+            name=f"python.hashmap.{name}",
+            peer=MEMCPY,
+            open=open_arrow,
+            entries=_RECORDS,
+            key_size=8,
+            value_size=24,
+            needs=frozenset({"kernel", "numpy", "pyarrow"}),
+            quick=True,
+        )
