@@ -254,6 +254,12 @@ def test_goals_are_those_of_the_cells_size_and_peer() -> None:
     assert goals.goal_of(result("c.array.lookup", peer="mapped array")) is None
 
 
+def test_a_goal_may_leave_time_to_spare() -> None:
+    # Twice the copy of a million records and 20 ms: 20 ns for each.
+    name = "python.hashmap.snapshot_arrow"
+    assert goals.goal_of(result(name, peer="floor: memcpy", peer_ns=10.0)) == 10 / (2 * 10 + 20)
+
+
 # --- groups -----------------------------------------------------------------------------
 
 

@@ -227,12 +227,12 @@ def _why_no_headers() -> str:
     )
 
 
-def _why_no_module(name: str, package: str, extra: str = "bench") -> Callable[[], str]:
+def _why_no_module(name: str, package: str) -> Callable[[], str]:
     def why() -> str:
         try:
             importlib.import_module(name)
         except ImportError as error:
-            return f"it needs {package}: pip install 'arenads[{extra}]' ({error})"
+            return f"it needs {package}: pip install 'arenads[bench]' ({error})"
         return ""
 
     return why
@@ -246,7 +246,7 @@ _PROBES: dict[Need, Callable[[], str]] = {
     "python headers": _why_no_headers,
     "lmdb": _why_no_module("lmdb", "lmdb"),
     "UltraDict2": _why_no_module("UltraDict2", "UltraDict2"),
-    "numpy": _why_no_module("numpy", "numpy", "numpy"),
-    "pyarrow": _why_no_module("pyarrow", "pyarrow", "arrow"),
+    "numpy": _why_no_module("numpy", "numpy"),
+    "pyarrow": _why_no_module("pyarrow", "pyarrow"),
     "glib": floor.why_not,
 }
