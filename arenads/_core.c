@@ -15,11 +15,14 @@
 /*
  * key_width: of a key that is stored as an order and not as its bytes: an ordered map's integer, a
  * list's order. A record is struct { key, value }: value_at and record_size as C lays it out.
+ * Of a pool: where in its records the nodes of intrusive lists are, in order; and for each page of the
+ * arena the first of the pool's chunks that reaches into it, 0 until somebody has looked.
  */
 typedef struct {
 	struct ads_arena *arena;
 	struct ads_ref ref;
 	__u32 kind, key_width, value_at, record_size;
+	__u32 *nodes, *chunks, node_count;
 } core_structure;
 typedef struct { char name[64]; char record[64]; __u32 size, offset; } core_layout;
 
@@ -31,6 +34,9 @@ static ADS_INLINE int core_is_closed(const struct ads_arena *a)
 {
 	return !!(__atomic_load_n(&a->flags, __ATOMIC_RELAXED) & ADS_CLOSED);
 }
+
+/* Pool chunks are noted by pages of this size. */
+#define CORE_PAGE 4096u
 
 #define CORE_MAPPED(s)                                                         \
 	do {                                                                   \
@@ -288,44 +294,6 @@ static int core_list_pop_first(const core_structure *s, __u64 *order, char *valu
 	return ads_list_pop_first(s->arena, s->ref, order, value);
 }
 
-/* Write an object but for its `count` nodes, whose offsets in it are given in order: those are
- * changed by intrusive lists only. */
-static void core_pool_write(const core_structure *s, __u32 object, const char *value, const __u32 *nodes,
-			    __u32 count)
-{
-	__u32 at = 0, i;
-
-	for (i = 0; i <= count; i++) {
-		__u32 end = i < count ? nodes[i] : s->ref.value_size;
-
-		ads_copy_in(s->arena, object + at, value + at, end - at);
-		at = end + (__u32)sizeof(struct ads_node);
-	}
-}
-
-static int core_pool_alloc(const core_structure *s, const char *value, const __u32 *nodes, __u32 count,
-			   __u32 *object)
-{
-	CORE_OPEN(s);
-	int rc = ads_pool_alloc(s->arena, s->ref, object);
-
-	if (!rc)
-		core_pool_write(s, *object, value, nodes, count);
-	return rc;
-}
-
-static int core_pool_store(const core_structure *s, __u32 object, const char *value, const __u32 *nodes,
-			   __u32 count)
-{
-	CORE_OPEN(s);
-	if (!ads_writable(s->arena))
-		return ADS_READ_ONLY;
-	if (ads_bad(s->arena, object, ads_round_up(s->ref.value_size, 8)))
-		return ADS_DAMAGED;
-	core_pool_write(s, object, value, nodes, count);
-	return ADS_OK;
-}
-
 /* Whether a node is in a list, or about to be. */
 static int core_node_is_taken(const core_structure *s, __u32 node)
 {
@@ -333,6 +301,127 @@ static int core_node_is_taken(const core_structure *s, __u32 node)
 	if (ads_bad(s->arena, node, sizeof(struct ads_node)))
 		return ADS_DAMAGED;
 	return ads_node_is_taken(ads_load_acquire(&ads_node_at(s->arena, node)->link));
+}
+
+/* Whether an object is in a chunk of the pool, in use or not. */
+static int core_pool_has(const core_structure *s, __u64 object)
+{
+	struct ads_arena *a = s->arena;
+	__u32 stride = ads_entry_stride(s->ref), pool = ads_pool_of(s->ref).offset;
+	__u64 page = object / CORE_PAGE + 1, at = 0, bytes, word;
+
+	/* As ads_pool_chunk_of(), but from the last chunk that is known to be before the object. */
+	while (page-- && (!at || at > object))
+		at = __atomic_load_n(&s->chunks[page], __ATOMIC_RELAXED);
+	for (at = at && at <= object ? at : ADS_HEAP_OFFSET; at <= object && ads_arena_reaches(a, at + 8); at += bytes) {
+		word = ads_load_acquire(ads_at(a, __u64, at));
+		bytes = ads_block_bytes(a, word);
+		if (!bytes || !ads_arena_reaches(a, at + bytes))
+			break;
+		if ((word & 3) != ADS_BLOCK_CHUNK || ((__u32)word & ~63u) != pool)
+			continue;
+		/* Chunks never change, so that whoever notes one notes the same. */
+		for (page = at / CORE_PAGE; page <= (at + bytes - 1) / CORE_PAGE; page++)
+			if (!__atomic_load_n(&s->chunks[page], __ATOMIC_RELAXED))
+				__atomic_store_n(&s->chunks[page], (__u32)at, __ATOMIC_RELAXED);
+		if (object < at + bytes) {
+			__u32 first = (__u32)at + 8 + ads_entry_value_offset(s->ref);
+			__u32 behind = (__u32)object - first;
+
+			return object >= first && !(behind % stride) && behind / stride < word >> 32;
+		}
+	}
+	return 0;
+}
+
+/* The offset of the object at an address, which must be in use if so wanted; ADS_ABSENT if it is none. */
+static ADS_INLINE __s64 core_pool_object(const core_structure *s, __u64 address, int used)
+{
+	struct ads_arena *a = s->arena;
+	__u64 object = address - (uintptr_t)a->base, link;
+	__u32 entry = (__u32)object - ads_entry_value_offset(s->ref);
+
+	CORE_OPEN(s);
+	if (!object || object >= a->size || !core_pool_has(s, object))
+		return ADS_ABSENT;
+	if (!used)
+		return (__s64)object;
+	if (ads_bad(a, entry, ads_entry_stride(s->ref)))
+		return ADS_ABSENT;
+	link = ads_load_acquire(ads_link_of(a, entry));
+	return link && !(link & ADS_LINK_MARK) ? (__s64)object : ADS_ABSENT;
+}
+
+static __s64 core_pool_place(const core_structure *s, __u64 address, int used)
+{
+	return core_pool_object(s, address, used);
+}
+
+static int core_pool_get(const core_structure *s, __u64 address, char *value)
+{
+	__s64 object = core_pool_object(s, address, 1);
+
+	if (object < 0)
+		return (int)object;
+	ads_copy_out(s->arena, value, (__u32)object, s->ref.value_size);
+	return ADS_OK;
+}
+
+/* Write an object but for its nodes, which intrusive lists alone change. */
+static ADS_INLINE void core_pool_write(const core_structure *s, __u32 object, const char *value)
+{
+	__u32 at = 0, i;
+
+	for (i = 0; i <= s->node_count; i++) {
+		__u32 end = i < s->node_count ? s->nodes[i] : s->ref.value_size;
+
+		ads_copy_in(s->arena, object + at, value + at, end - at);
+		at = end + (__u32)sizeof(struct ads_node);
+	}
+}
+
+static int core_pool_set(const core_structure *s, __u64 address, const char *value)
+{
+	__s64 object = core_pool_object(s, address, 1);
+
+	if (object < 0)
+		return (int)object;
+	if (!ads_writable(s->arena))
+		return ADS_READ_ONLY;
+	core_pool_write(s, (__u32)object, value);
+	return ADS_OK;
+}
+
+/* The address of a new object. */
+static __s64 core_pool_alloc(const core_structure *s, const char *value)
+{
+	__u32 object;
+	int rc;
+
+	CORE_OPEN(s);
+	rc = ads_pool_alloc(s->arena, s->ref, &object);
+	if (rc)
+		return rc;
+	core_pool_write(s, object, value);
+	return (__s64)((uintptr_t)s->arena->base + object);
+}
+
+/* ADS_LINKED: one of its nodes is in a list, or about to be. */
+static int core_pool_free(const core_structure *s, __u64 address)
+{
+	__s64 object = core_pool_object(s, address, 1);
+	__u32 i;
+	int rc;
+
+	if (object < 0)
+		return (int)object;
+	for (i = 0; i < s->node_count; i++) {
+		rc = core_node_is_taken(s, (__u32)object + s->nodes[i]);
+		if (rc)
+			return rc < 0 ? rc : ADS_LINKED;
+	}
+	rc = ads_pool_free(s->arena, s->ref, (__u32)object);
+	return rc == ADS_INVALID ? ADS_ABSENT : rc; /* freed since */
 }
 
 /* The list that a node is in or was in last; 0: none. */
@@ -435,32 +524,6 @@ static __s64 core_intrusive_scan(const core_structure *s, struct ads_scan *scan,
 static __u32 core_entry_stride(const core_structure *s)
 {
 	return ads_entry_stride(s->ref);
-}
-
-/* The chunk that an object of the pool is in; 0: it is none of the pool's. */
-static int core_pool_chunk_of(const core_structure *s, __u32 object, __u32 *chunk, __u32 *count)
-{
-	CORE_OPEN(s);
-	return ads_pool_chunk_of(s->arena, s->ref, object, chunk, count);
-}
-
-/* Whether an object of the pool is in use. */
-static int core_pool_used(const core_structure *s, __u32 object)
-{
-	__u32 entry = object - ads_entry_value_offset(s->ref);
-	__u64 link;
-
-	CORE_OPEN(s);
-	if (ads_bad(s->arena, entry, ads_entry_stride(s->ref)))
-		return 0;
-	link = ads_load_acquire(ads_link_of(s->arena, entry));
-	return link && !(link & ADS_LINK_MARK);
-}
-
-static int core_pool_free(const core_structure *s, __u32 object)
-{
-	CORE_OPEN(s);
-	return ads_pool_free(s->arena, s->ref, object);
 }
 
 /* Of a queue or an MPMC ring, as the functions below. */
@@ -1637,6 +1700,11 @@ static __u64 core_points(void)
 #define core_queue_read(s, ...) core_ended_by(s, core_queue_read(s, __VA_ARGS__))
 #define core_ring_drain(s, ...) core_ended_by(s, core_ring_drain(s, __VA_ARGS__))
 #define core_ring_read(s, ...) core_ended_by(s, core_ring_read(s, __VA_ARGS__))
+#define core_pool_place(s, ...) core_ended_by(s, core_pool_place(s, __VA_ARGS__))
+#define core_pool_get(s, ...) core_ended_by(s, core_pool_get(s, __VA_ARGS__))
+#define core_pool_set(s, ...) core_ended_by(s, core_pool_set(s, __VA_ARGS__))
+#define core_pool_alloc(s, ...) core_ended_by(s, core_pool_alloc(s, __VA_ARGS__))
+#define core_pool_free(s, ...) core_ended_by(s, core_pool_free(s, __VA_ARGS__))
 #define core_pool_walk(s, ...) core_ended_by(s, core_pool_walk(s, __VA_ARGS__))
 #define core_intrusive_scan(s, ...) core_ended_by(s, core_intrusive_scan(s, __VA_ARGS__))
 #define core_array_next(s, ...) core_ended_by(s, core_array_next(s, __VA_ARGS__))

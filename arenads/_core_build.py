@@ -58,6 +58,7 @@ typedef long long __s64;
 #define ADS_ANY ...
 #define CORE_CLOSED ...
 #define CORE_UNFIT ...
+#define CORE_PAGE ...
 #define ADS_INSERT ...
 #define ADS_REPLACE ...
 
@@ -138,6 +139,7 @@ int ads_heap_check(struct ads_arena *, struct ads_heap_report *);
 
 typedef struct {
     struct ads_arena *arena; struct ads_ref ref; __u32 kind, key_width, value_at, record_size;
+    __u32 *nodes, *chunks, node_count;
 } core_structure;
 typedef struct { char name[64]; char record[64]; __u32 size, offset; } core_layout;
 
@@ -172,10 +174,11 @@ int core_orderedmap_pop_first(const core_structure *, char *key, char *value);
 int core_orderedmap_scan_from(const core_structure *, struct ads_scan *, const char *key, int after);
 int core_list_first(const core_structure *, __u64 *order, char *value);
 int core_list_pop_first(const core_structure *, __u64 *order, char *value);
-int core_pool_alloc(const core_structure *, const char *value, const __u32 *nodes, __u32 count,
-                    __u32 *object);
-int core_pool_store(const core_structure *, __u32 object, const char *value, const __u32 *nodes,
-                    __u32 count);
+__s64 core_pool_place(const core_structure *, __u64 address, int used);
+int core_pool_get(const core_structure *, __u64 address, char *value);
+int core_pool_set(const core_structure *, __u64 address, const char *value);
+__s64 core_pool_alloc(const core_structure *, const char *value);
+int core_pool_free(const core_structure *, __u64 address);
 int core_node_is_taken(const core_structure *, __u32 node);
 __u32 core_node_list(const core_structure *, __u32 node);
 int core_intrusive_create(struct ads_arena *, struct ads_ref *, const core_structure *pool,
@@ -192,9 +195,6 @@ int core_intrusive_contains(const core_structure *, __u32 node, __u64 *order);
 __s64 core_intrusive_len(const core_structure *);
 __s64 core_intrusive_scan(const core_structure *, struct ads_scan *, __u64 *pairs, __u64 count);
 __u32 core_entry_stride(const core_structure *);
-int core_pool_chunk_of(const core_structure *, __u32 object, __u32 *chunk, __u32 *count);
-int core_pool_used(const core_structure *, __u32 object);
-int core_pool_free(const core_structure *, __u32 object);
 int core_queue_push(const core_structure *, const char *value);
 int core_queue_pop(const core_structure *, char *value);
 __s64 core_queue_push_many(const core_structure *, const char *values, __u64 count);

@@ -18,7 +18,7 @@ from arenads.bulk import (
 )
 from arenads.codec import Codec
 from arenads.errors import ArenadsError, RangeError, SchemaError
-from arenads.fused import fuse_array, specialize
+from arenads.fused import fuse_numbered, specialize
 from arenads.in_place import InPlace
 from arenads.schema import Scalar, Schema
 from arenads.snapshot import Layout, Records, Snapshot, take
@@ -125,7 +125,7 @@ class ArrayMap(InPlace[int, V], Checkable[V], Sequence[V]):
         codec = self._value_codec
 
         def make() -> dict[str, Any]:
-            return fuse_array(
+            return fuse_numbered(
                 codec.compiled,
                 handle=self._handle,
                 core_get=lib.core_array_get,

@@ -1,4 +1,4 @@
-"""One function for one operation of a map or array: packs, calls the C core once, unpacks.
+"""One function for one operation of a structure: packs, calls the C core once, unpacks.
 
 What `Codec.pack`, a method and `Codec.unpack` do in turn is here in one body, made for the types
 of one structure. A call of a Python function costs as much as a quarter of the C call, and looking
@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from .compiled import Compiled
 
-__all__ = ["fuse_array", "fuse_map", "specialize"]
+__all__ = ["fuse_map", "fuse_numbered", "fuse_taking", "specialize"]
 
 _TAKE: Final = """\
     try:
@@ -74,34 +74,47 @@ def __setitem__(self, key, value):
         refused(self, packed, data, code)
 """
 
-# Whatever is no index that the C core takes, a slice or one from the end, goes the other way.
-_ARRAY_SOURCE: Final = """\
-def __getitem__(self, index):
+# Whatever is no number that the C core takes, a slice or one from the end, goes the other way.
+_NUMBERED_SOURCE: Final = """\
+def __getitem__(self, number):
 {take}    try:
-        code = core_get(handle, index if type(index) is int else as_index(index), memory)
+        code = core_get(handle, number if type(number) is int else as_number(number), memory)
     except (OverflowError, TypeError):
         give(buffer)
-        return get_any(self, index)
+        return get_any(self, number)
     if code:
         give(buffer)
-        failed(self, index, code)
+        failed(self, number, code)
     {target} = read(view)
     give(buffer)
 {returned}
 
-def __setitem__(self, index, value):
+def __setitem__(self, number, value):
     try:
         code = core_set(
-            handle, index if type(index) is int else as_index(index), pack_value({data})
+            handle, number if type(number) is int else as_number(number), pack_value({data})
         )
     except Exception:
-        return set_any(self, index, value)
+        return set_any(self, number, value)
     if code:
-        failed(self, index, code)
+        failed(self, number, code)
+"""
+
+# What takes a value and finds the place for it.
+_TAKING_SOURCE: Final = """\
+def {name}(self, value):
+    try:
+        data = pack_value({data})
+    except Exception as error:
+        data = explain_value(value, error)
+    found = core_take(handle, data)
+    if found < 0:
+        refused(self, found)
+    return found or None
 """
 
 
-def fuse_array(
+def fuse_numbered(
     value: Compiled,
     *,
     handle: Any,
@@ -113,17 +126,18 @@ def fuse_array(
     set_any: Callable[[Any, Any, Any], None],
     failed: Callable[[Any, Any, int], None],
 ) -> dict[str, Any]:
-    """Return `__getitem__` and `__setitem__` for the elements of one array.
+    """Return `__getitem__` and `__setitem__` of an array, by index, or of a pool, by address.
 
     Parameters
     ----------
     value, handle, core_get, core_set, buffers, make
         See `fuse_map`.
     get_any, set_any : callable
-        `get_any(self, index)` and `set_any(self, index, value)` take slices and negative indexes
-        too, and say what is wrong with others and with values that do not fit.
+        `get_any(self, number)` and `set_any(self, number, value)` take whatever else there is,
+        such as slices and negative indexes, and say what is wrong with other numbers and with
+        values that do not fit.
     failed : callable
-        `failed(self, index, code)` raises what a code of the C core means.
+        `failed(self, number, code)` raises what a code of the C core means.
     """
     names = {
         **value.names,
@@ -132,7 +146,7 @@ def fuse_array(
         "handle": handle,
         "core_get": core_get,
         "core_set": core_set,
-        "as_index": operator.index,
+        "as_number": operator.index,
         "take": buffers.pop,
         "give": buffers.append,
         "make": make,
@@ -140,11 +154,43 @@ def fuse_array(
         "set_any": set_any,
         "failed": failed,
     }
-    source = _ARRAY_SOURCE.format(
+    source = _NUMBERED_SOURCE.format(
         take=_TAKE, data=value.arguments("value"), target=value.target, returned=value.returned
     )
-    exec(compile(source, "<operations of an array>", "exec"), names)
+    exec(compile(source, "<operations by number>", "exec"), names)
     return {name: names[name] for name in ("__getitem__", "__setitem__")}
+
+
+def fuse_taking(
+    name: str,
+    value: Compiled,
+    *,
+    handle: Any,
+    core_take: Any,
+    refused: Callable[[Any, int], None],
+) -> dict[str, Any]:
+    """Return what gives a structure a value, by its name: `alloc` of a pool, `push` of a queue.
+
+    Parameters
+    ----------
+    value, handle
+        See `fuse_map`.
+    core_take : function of the C core
+        Returns an error, which is negative, or what the method returns: 0 is None.
+    refused : callable
+        `refused(self, code)` raises what an error means.
+    """
+    names = {
+        **value.names,
+        "pack_value": value.form.pack,
+        "explain_value": value.explain,
+        "handle": handle,
+        "core_take": core_take,
+        "refused": refused,
+    }
+    source = _TAKING_SOURCE.format(name=name, data=value.arguments("value"))
+    exec(compile(source, f"<{name}>", "exec"), names)
+    return {name: names[name]}
 
 
 def fuse_map(

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right, insort
+import operator
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from arenads._core import ffi, lib
 from arenads.codec import Codec
 from arenads.errors import KeyAbsentError, LinkedError, SchemaError
+from arenads.fused import fuse_numbered, fuse_taking, specialize
 from arenads.node import node_members
 from arenads.schema import PointerType, Schema
 from arenads.snapshot import Layout, Snapshot, take
-from arenads.structure import Collection
+from arenads.structure import Collection, buffer_maker
 
 if TYPE_CHECKING:
     from arenads.view import View
@@ -51,10 +52,12 @@ class Pool(Collection[V]):
 
     def __init__(self, *arguments: Any) -> None:
         super().__init__(*arguments)
-        self._chunks: list[tuple[int, int]] = []
-        self._stride = int(lib.core_entry_stride(self._handle))
         self._node_paths = node_members(self.value_type)
+        # Kept here, for the C core keeps nothing that it is given.
         self._nodes = ffi.new("__u32[]", list(self._node_paths.values()))
+        self._chunks = ffi.new("__u32[]", self.arena.size // lib.CORE_PAGE + 1)
+        self._handle.nodes, self._handle.node_count = self._nodes, len(self._nodes)
+        self._handle.chunks = self._chunks
 
     def alloc(self, value: V) -> int:
         """Allocate an object with this value; return its address.
@@ -66,11 +69,8 @@ class Pool(Collection[V]):
             The value does not fit, or the pool is of a C program that did not say its types.
         """
         self._check_described()
-        packed = self._value_codec.pack(value)
-        offset = ffi.new("__u32 *")
-        count = len(self._nodes)
-        self._check(lib.core_pool_alloc(self._handle, packed, self._nodes, count, offset))
-        return self.arena.base + int(offset[0])
+        self._fuse()
+        return self.alloc(value)
 
     def free(self, address: int | View[Any]) -> None:
         """Give an object back.
@@ -82,35 +82,63 @@ class Pool(Collection[V]):
         LinkedError
             It is in an intrusive list: remove it there first.
         """
-        offset = self._offset(address)
-        for path, at in self._node_paths.items():
-            taken = lib.core_node_is_taken(self._handle, offset + at)
-            self._check(min(taken, 0))
-            if taken:
-                raise LinkedError(
-                    f"{int(address):#x} of pool {self.name!r} is in an intrusive list, by its"
-                    f" member {path!r}: remove it there before freeing it",
-                    address=int(address),
-                )
-        code = lib.core_pool_free(self._handle, offset)
-        if code == lib.ADS_INVALID:
-            raise self._absent(address)
+        code = self._in_core(lib.core_pool_free, address)
+        if code == lib.ADS_LINKED:
+            raise self._linked(address)
         self._check(code)
 
     def __getitem__(self, address: int | View[Any]) -> V:
         """Return a copy of an object. Its 8-byte words are whole; several may be of two writes."""
-        memory, view = buffer = self._take_buffer()
-        self._copy(address, memory)
-        value = self._value_codec.unpack(view)
-        self._buffers.append(buffer)
-        return value
+        self._fuse()
+        return self[address]
 
     def __setitem__(self, address: int | View[Any], value: V) -> None:
         """Store an object anew, 8-byte word by word, but for its nodes."""
         self._check_described()
+        self._fuse()
+        self[address] = value
+
+    def _fuse(self) -> None:
+        """Give the pool functions of its own for one object, at the first use of one."""
+        codec = self._value_codec
+
+        def make() -> dict[str, Any]:
+            methods = fuse_numbered(
+                codec.compiled,
+                handle=self._handle,
+                core_get=lib.core_pool_get,
+                core_set=lib.core_pool_set,
+                buffers=self._buffers,
+                make=buffer_maker(codec.size),
+                get_any=Pool._get_any,
+                set_any=Pool._set_any,
+                failed=Pool._failed,
+            )
+            if not self.described:  # the methods of the class refuse to write
+                return {"__getitem__": methods["__getitem__"]}
+            return methods | fuse_taking(
+                "alloc",
+                codec.compiled,
+                handle=self._handle,
+                core_take=lib.core_pool_alloc,
+                refused=Pool._check,
+            )
+
+        specialize(self, make)
+
+    def _failed(self, address: Any, code: int) -> NoReturn:
+        if code == lib.ADS_ABSENT:
+            raise self._absent(address)
+        self._check(code)
+        raise AssertionError(f"the C core returned {code}")
+
+    def _get_any(self, address: Any) -> NoReturn:
+        self.arena._open()
+        raise self._absent(address)
+
+    def _set_any(self, address: Any, value: V) -> None:
         packed = self._value_codec.pack(value)
-        offset, count = self._offset(address), len(self._nodes)
-        self._check(lib.core_pool_store(self._handle, offset, packed, self._nodes, count))
+        self._check(self._in_core(lib.core_pool_set, address, packed))
 
     def view(self, address: int | View[Any]) -> View[V]:
         """Return a view of an object: its fields, in place, and what its pointers lead to.
@@ -202,40 +230,46 @@ class Pool(Collection[V]):
 
     def _offset(self, address: object) -> int:
         """Return the offset of an object in use, KeyAbsentError if it is none of this pool's."""
-        offset = self._place(address)
-        used = lib.core_pool_used(self._handle, offset)
-        self._check(min(used, 0))
-        if used:
-            return offset
-        raise self._absent(address)
-
-    def _copy(self, address: object, to: Any) -> None:
-        """Copy the bytes of an object in use."""
-        offset = self._offset(address)
-        self._check(lib.core_read(self._core, offset, to, self._value_codec.size))
+        return self._placed(address, used=True)
 
     def _place(self, address: object) -> int:
         """Return the offset of an object, in use or not."""
-        self.arena._open()
-        offset = address.__index__() - self.arena.base if hasattr(address, "__index__") else -1
-        if 0 < offset < self.arena.size:
-            # Chunks never change: looking one up walks the heap, so they are remembered.
-            where = bisect_right(self._chunks, (offset, 1 << 33)) - 1
-            if where < 0 or not self._chunks[where][0] <= offset < self._chunks[where][1]:
-                where = self._find_chunk(offset)
-            if where >= 0 and (offset - self._chunks[where][0]) % self._stride == 0:
-                return offset
+        return self._placed(address, used=False)
+
+    def _placed(self, address: object, used: bool) -> int:
+        place = self._in_core(lib.core_pool_place, address, used)
+        self._check(place)
+        return place
+
+    def _copy(self, address: object, to: Any) -> None:
+        """Copy the bytes of an object in use."""
+        self._check(self._in_core(lib.core_pool_get, address, to))
+
+    def _in_core(self, function: Any, address: object, *others: Any) -> int:
+        """Call a function of the C core for an address; KeyAbsentError if it is of no object."""
+        try:
+            code = int(function(self._handle, operator.index(address), *others))  # type: ignore[arg-type]
+        except (OverflowError, TypeError):
+            self.arena._open()
+        else:
+            if code != lib.ADS_ABSENT:
+                return code
         raise self._absent(address)
 
-    def _find_chunk(self, offset: int) -> int:
-        chunk, count = ffi.new("__u32 *"), ffi.new("__u32 *")
-        found = lib.core_pool_chunk_of(self._handle, offset, chunk, count)
-        self._check(min(found, 0))
-        if not found:
-            return -1
-        first = int(chunk[0])
-        insort(self._chunks, (first, first + int(count[0]) * self._stride))
-        return bisect_right(self._chunks, (offset, 1 << 33)) - 1
+    def _linked(self, address: int | View[Any]) -> LinkedError:
+        """Return the error that says by which of its members an object is in a list."""
+        offset = self._place(address)
+        paths = [
+            path
+            for path, at in self._node_paths.items()
+            if lib.core_node_is_taken(self._handle, offset + at) == 1
+        ]
+        where = f", by its member {paths[0]!r}" if paths else ""  # removed there just now
+        return LinkedError(
+            f"{int(address):#x} of pool {self.name!r} is in an intrusive list{where}: remove it"
+            " there before freeing it",
+            address=int(address),
+        )
 
     def _absent(self, address: object) -> KeyAbsentError:
         shown = f"{address.__index__():#x}" if hasattr(address, "__index__") else repr(address)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import itertools
 import random
 import struct
@@ -179,9 +180,115 @@ def test_a_freed_object_can_be_neither_read_nor_stored_nor_freed_again(pool: Any
 def test_objects_of_another_pool_are_refused(arena: arenads.Arena, pool: Any) -> None:
     other = arena.pool("other", value=Node, max_entries=100)
     address = other.alloc(Node(1, 0))
-    with pytest.raises(arenads.KeyAbsentError):
-        pool.free(address)
+    for use in USES.values():
+        with pytest.raises(arenads.KeyAbsentError, match="is no object in use of pool 'nodes'"):
+            use(pool, address)
     assert other[address] == Node(1, 0)
+
+
+USES: dict[str, Callable[[Any, int], object]] = {
+    "read": lambda pool, address: pool[address],
+    "store": lambda pool, address: pool.__setitem__(address, Node(2, 0)),
+    "free": lambda pool, address: pool.free(address),
+    "view": lambda pool, address: pool.view(address),
+}
+
+
+@pytest.mark.parametrize("use", USES.values(), ids=USES)
+def test_a_closed_arena_has_its_own_error(pool: Any, use: Callable[[Any, int], object]) -> None:
+    address = pool.alloc(Node(1, 0))
+    use(pool, address)
+    pool.arena.close()
+    for place in (address, address + 1, -1):
+        with pytest.raises(arenads.ClosedError):
+            use(pool, place)
+    with pytest.raises(arenads.ClosedError):
+        pool.alloc(Node(1, 0))
+
+
+def test_a_view_is_taken_where_an_address_is(pool: Any) -> None:
+    view = pool.view(pool.alloc(Node(1, 0)))
+    pool[view] = Node(2, 0)
+    assert pool[view] == Node(2, 0)
+    pool.free(view)
+    with pytest.raises(arenads.KeyAbsentError):
+        pool[view]
+
+
+def test_a_value_that_does_not_fit_is_refused_before_anything_is_done(pool: Any) -> None:
+    address = pool.alloc(Node(1, 0))
+    for wrong in (Node(-1, 0), "a node"):
+        with pytest.raises(arenads.SchemaError):
+            pool[address] = wrong
+        with pytest.raises(arenads.SchemaError):
+            pool.alloc(wrong)
+    assert list(pool.items()) == [(address, Node(1, 0))]
+    pool[address] = {"value": 3, "next": 0}
+    assert pool[address] == Node(3, 0)
+
+
+@pytest.mark.parametrize("sizes", [(8, 8), (16, 3000), (40, 20_000)])
+def test_objects_are_told_from_those_of_a_pool_between_them(
+    arena: arenads.Arena, sizes: tuple[int, int]
+) -> None:
+    """Chunks of several pools lie in one page, and chunks of one pool over many."""
+    pools: list[Any] = [
+        arena.pool(f"pool {number}", value=Bytes[size], max_entries=60)
+        for number, size in enumerate(sizes)
+    ]
+    chosen = random.Random(5)
+    owners = {}
+    for number in range(100):
+        pool = chosen.choice(pools)
+        if len(pool) < 60:
+            data = bytes([number]) * pool.value_type.size
+            owners[pool.alloc(data)] = pool, data
+    addresses = list(owners)
+    chosen.shuffle(addresses)
+    for opened in (pools, [arena.structures[pool.name] for pool in pools]):
+        for address in addresses:
+            for pool in opened:
+                owner, data = owners[address]
+                if pool.name == owner.name:
+                    assert pool[address] == data
+                    with pytest.raises(arenads.KeyAbsentError):
+                        pool[address + 8]
+                else:
+                    with pytest.raises(arenads.KeyAbsentError):
+                        pool[address]
+
+
+def test_threads_find_objects_that_nobody_has_looked_for_yet(arena: arenads.Arena) -> None:
+    pool = arena.pool("pool", value=Bytes[500], max_entries=1000)
+    objects = {pool.alloc(bytes([number % 256]) * 500): number % 256 for number in range(1000)}
+    wrong: list[int] = []
+    begin = threading.Barrier(3)
+
+    def look(number: int) -> None:
+        addresses = list(objects)
+        random.Random(number).shuffle(addresses)
+        begin.wait()
+        wrong.extend(each for each in addresses if pool[each][0] != objects[each])
+
+    threads = [threading.Thread(target=look, args=(number,)) for number in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert wrong == []
+
+
+def test_a_chunk_that_claims_to_go_on_behind_the_arena_is_not_followed(
+    arena: arenads.Arena, pool: Any
+) -> None:
+    address = pool.alloc(Node(1, 0))
+    before = min(address for address, _ in pool.items()) - 16  # the link and hash of the first
+    word = ctypes.c_uint64.from_address(before - 8)
+    assert word.value & 3 == 2  # the header word of its chunk
+    word.value |= 0xFFFF_FFFF << 32
+    for use in USES.values():
+        with pytest.raises(arenads.KeyAbsentError):
+            use(pool, address)
 
 
 def test_it_is_not_iterated(pool: Any) -> None:
