@@ -1506,17 +1506,20 @@ static int core_view_set_bits(struct ads_arena *a, __u64 address, __u32 at, __u3
 	return rc;
 }
 
-/* Work on one 8-byte member, as core_map_field(); ADS_INVALID if it is not aligned. */
-static int core_view_word(struct ads_arena *a, __u64 address, __u32 at, int access, __u64 operand,
-			  __u64 expected, __u64 *before)
+/* Whether one 8-byte member can be worked on; ADS_INVALID if it is not aligned. */
+static ADS_INLINE int core_view_check_word(struct ads_arena *a, __u64 address, __u32 at, int access)
 {
 	int rc = access == CORE_LOAD ? core_view_check(a, address, at, 8) : core_view_check_write(a, address, at, 8);
 
-	if (!rc && (address + at) & 7)
-		rc = ADS_INVALID;
-	if (!rc)
-		*before = core_access_word((__u64 *)(uintptr_t)(address + at), access, operand, expected);
-	return rc;
+	return !rc && (address + at) & 7 ? ADS_INVALID : rc;
+}
+
+/* Work on it, as core_map_field(): what it was before, CORE_UNREAD if that cannot be done. */
+static __u64 core_view_word(struct ads_arena *a, __u64 address, __u32 at, int access, __u64 operand, __u64 expected)
+{
+	if (core_view_check_word(a, address, at, access))
+		return CORE_UNREAD;
+	return core_access_word((__u64 *)(uintptr_t)(address + at), access, operand, expected);
 }
 
 /* Where the value of a key is: its offset, or an error. */

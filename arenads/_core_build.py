@@ -307,8 +307,9 @@ __s64 core_view_place(struct ads_arena *, __u64 address, __u32 size, __u32 align
 __s64 core_view_follow(struct ads_arena *, __u64 address, __u32 at, __u32 size, __u32 align);
 int core_view_read(struct ads_arena *, __u64 address, __u32 at, char *to, __u32 size);
 int core_view_write(struct ads_arena *, __u64 address, __u32 at, const char *from, __u32 size);
-int core_view_word(struct ads_arena *, __u64 address, __u32 at, int access, __u64 operand,
-                   __u64 expected, __u64 *before);
+int core_view_check_word(struct ads_arena *, __u64 address, __u32 at, int access);
+__u64 core_view_word(struct ads_arena *, __u64 address, __u32 at, int access, __u64 operand,
+                     __u64 expected);
 #define CORE_UNREAD ...
 int core_array_next(const core_structure *, __u32 *index, __u32 *count);
 void *core_text_method(void);

@@ -18,11 +18,11 @@ from arenads.bulk import (
 )
 from arenads.codec import Codec
 from arenads.errors import ArenadsError, RangeError, SchemaError
-from arenads.fused import fuse_numbered, specialize
+from arenads.fused import buffer_maker, fuse_numbered, specialize
 from arenads.in_place import InPlace
 from arenads.schema import Scalar, Schema
 from arenads.snapshot import Layout, Records, Snapshot, take
-from arenads.structure import Checkable, buffer_maker
+from arenads.structure import Checkable
 
 if TYPE_CHECKING:
     import numpy

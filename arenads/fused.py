@@ -11,9 +11,10 @@ import operator
 from collections.abc import Callable
 from typing import Any, Final
 
+from ._core import ffi
 from .compiled import Compiled
 
-__all__ = ["fuse_map", "fuse_numbered", "fuse_taking", "specialize"]
+__all__ = ["buffer_maker", "fuse_copy", "fuse_map", "fuse_numbered", "fuse_taking", "specialize"]
 
 _TAKE: Final = """\
     try:
@@ -112,6 +113,39 @@ def {name}(self, value):
         refused(self, found)
     return found or None
 """
+
+# Of a view, whose class knows the type; the arena is the view's own.
+_COPY_SOURCE: Final = """\
+def copy(place):
+{take}    code = core_read(place.__core__, place.__address__, 0, memory, size)
+    if code:
+        give(buffer)
+        failed(place, code, 0)
+    {target} = read(view)
+    give(buffer)
+{returned}
+"""
+
+
+def fuse_copy(
+    value: Compiled, *, core_read: Any, failed: Callable[[Any, int, int], None]
+) -> Callable[[Any], Any]:
+    """Return what copies the record of a view."""
+    buffers: list[tuple[Any, Any]] = []
+    names = {
+        **value.names,
+        "read": value.form.unpack,
+        "core_read": core_read,
+        "size": value.form.size,
+        "take": buffers.pop,
+        "give": buffers.append,
+        "make": buffer_maker(value.form.size),
+        "failed": failed,
+    }
+    source = _COPY_SOURCE.format(take=_TAKE, target=value.target, returned=value.returned)
+    exec(compile(source, "<copy of a view>", "exec"), names)
+    copy: Callable[[Any], Any] = names["copy"]
+    return copy
 
 
 def fuse_numbered(
@@ -256,6 +290,16 @@ def fuse_map(
     )
     exec(compile(source, "<operations of a map>", "exec"), names)
     return {name: names[name] for name in ("__getitem__", "get", "__setitem__")}
+
+
+def buffer_maker(size: int) -> Callable[[], tuple[Any, Any]]:
+    """Return what makes a C buffer and the view of it."""
+
+    def make() -> tuple[Any, Any]:
+        memory = ffi.new("char[]", max(size, 1))
+        return memory, ffi.buffer(memory, size)
+
+    return make
 
 
 def specialize(instance: Any, make: Callable[[], dict[str, Any]]) -> None:

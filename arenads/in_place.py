@@ -28,11 +28,11 @@ class InPlace(Structure[V], Generic[K, V]):
 
     def _access(self, key: K, field: str, access: int, operand: int = 0, expected: int = 0) -> int:
         """Work on one field of a value; what it was before."""
-        offset, scalar = self._field(field)
+        offset, signed = self._field(field)
         before = ffi.new("__u64 *")
-        word = wrapped(operand) if access == _ADD else to_word(operand, scalar)
-        self._word(key, offset, access, word, to_word(expected, scalar), before)
-        return from_word(int(before[0]), scalar)
+        word = wrapped(operand) if access == _ADD else to_word(operand, signed)
+        self._word(key, offset, access, word, to_word(expected, signed), before)
+        return from_word(int(before[0]), signed)
 
     def add(self, key: K, amount: int, field: str = "") -> int:
         """Add to a 64-bit integer of a live value, atomically; return what it was before.

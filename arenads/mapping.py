@@ -8,12 +8,11 @@ from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar, overload
 from arenads._core import ffi, lib
 from arenads.bulk import pack_many, parts_of, same_length, unpacked_array
 from arenads.errors import KeyAbsentError, KeyExistsError
-from arenads.fused import fuse_map, specialize
+from arenads.fused import buffer_maker, fuse_map, specialize
 from arenads.in_place import InPlace
 from arenads.keyed import Keyed
 from arenads.schema import INTEGERS, Scalar
 from arenads.snapshot import Snapshot
-from arenads.structure import buffer_maker
 
 if TYPE_CHECKING:
     import numpy

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 from arenads._core import ffi, lib
 from arenads.codec import Codec
 from arenads.errors import KeyAbsentError, LinkedError, SchemaError
-from arenads.fused import fuse_numbered, fuse_taking, specialize
+from arenads.fused import buffer_maker, fuse_numbered, fuse_taking, specialize
 from arenads.node import node_members
 from arenads.schema import PointerType, Schema
 from arenads.snapshot import Layout, Snapshot, take
-from arenads.structure import Collection, buffer_maker
+from arenads.structure import Collection
 
 if TYPE_CHECKING:
     from arenads.view import View

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar
 
 import msgspec
@@ -21,9 +20,11 @@ from arenads.errors import (
     RemovedError,
     SchemaError,
 )
-from arenads.schema import ArrayType, Record, Scalar, Schema, members
+from arenads.fused import buffer_maker
+from arenads.schema import ArrayType, Record, Schema, members
 from arenads.view import View, view_at
 from arenads.view_types import view_class
+from arenads.words import keep_word
 
 if TYPE_CHECKING:
     from arenads.arena import Arena
@@ -164,7 +165,7 @@ class Structure(Generic[V]):
         arena._check(lib.ads_structure_check(self._core, self.kind, self._handle.ref))
         # Idle (C buffer, view of it) pairs; taking one from a list is atomic among threads.
         self._buffers: list[tuple[Any, Any]] = []
-        self._fields: dict[str, tuple[int, Scalar]] = {}
+        self._fields: dict[str, tuple[int, bool]] = {}
         self.described = True
         """Whether the types are known. A C program may have made it without: records are bytes."""
 
@@ -279,8 +280,8 @@ class Structure(Generic[V]):
     def _new_buffer(self) -> tuple[Any, Any]:
         return buffer_maker(self._value_codec.size)()
 
-    def _field(self, path: str) -> tuple[int, Scalar]:
-        """Return offset and type of an aligned 64-bit integer in the values."""
+    def _field(self, path: str) -> tuple[int, bool]:
+        """Return the offset of an aligned 64-bit integer in the values; whether it is signed."""
         try:
             return self._fields[path]
         except KeyError:
@@ -297,8 +298,7 @@ class Structure(Generic[V]):
                 f"atomic access needs an aligned 64-bit integer: {path or 'the value'!r} is a"
                 f" {scalar.name} at offset {offset}"
             )
-        self._fields[path] = offset, scalar
-        return offset, scalar
+        return keep_word(self._fields, path, offset, scalar)
 
     def _no_field(self, found: object) -> SchemaError:
         ctype = self._value_codec.schema.type
@@ -431,13 +431,3 @@ class Collection(Checkable[V]):
         given = int(lib.ads_collection_reclaim(self._core, self._handle.ref))
         self._check(given)
         return given
-
-
-def buffer_maker(size: int) -> Callable[[], tuple[Any, Any]]:
-    """Return what makes a C buffer and the view of it."""
-
-    def make() -> tuple[Any, Any]:
-        memory = ffi.new("char[]", max(size, 1))
-        return memory, ffi.buffer(memory, size)
-
-    return make

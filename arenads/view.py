@@ -26,11 +26,11 @@ import operator
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Final, Generic, NoReturn, TypeVar, cast, overload
 
-from arenads._core import ffi, lib
+from arenads._core import lib
 from arenads.access import fail, misplaced
 from arenads.codec import member_of
 from arenads.errors import SchemaError
-from arenads.schema import Scalar, Schema, refuse, spell
+from arenads.schema import Schema, refuse, spell
 from arenads.words import from_word, to_word, wrapped
 
 if TYPE_CHECKING:
@@ -47,7 +47,10 @@ U = TypeVar("U")
 LAST_ADDRESS: Final = (1 << 64) - 1
 
 _new = object.__new__
-_PLACE = lib.core_view_place
+# As globals: looking one up in the extension costs a third of an access.
+_WORD, _UNREAD = lib.core_view_word, int(lib.CORE_UNREAD)
+_LOAD, _STORE, _ADD = lib.CORE_LOAD, lib.CORE_STORE, lib.CORE_ADD
+_EXCHANGE, _CAS = lib.CORE_EXCHANGE, lib.CORE_CAS
 
 
 class View(Generic[T]):
@@ -183,8 +186,7 @@ class View(Generic[T]):
         ...     view.copy(), list(view)
         ([0, 7, 0], [0, 7, 0])
         """
-        kind = self.__view__
-        return cast(T, kind.codec.unpack(kind.read(self, 0)))
+        return cast(T, self.__view__.copy(self))
 
     def assign(self, value: object) -> None:
         """Write a whole record, which may be a view of another, but for its intrusive nodes.
@@ -270,8 +272,15 @@ class View(Generic[T]):
         SchemaError
             The member is no aligned 64-bit integer, or the number does not fit.
         """
-        offset, scalar = self.__view__.word(field, "add")
-        return from_word(_access(self, offset, lib.CORE_ADD, field, wrapped(amount)), scalar)
+        kind = self.__view__
+        try:
+            at, signed = kind.writable_words[field]  # type: ignore[index]
+        except (KeyError, TypeError):
+            at, signed = kind.find_word(field, kind.writable_words)
+        before = _WORD(self.__core__, self.__address__, at, _ADD, wrapped(amount), 0)
+        if before == _UNREAD:
+            _check_word(self, at, _ADD, field)
+        return from_word(before, signed)
 
     def load(self, field: str | int = "") -> int:
         """Read a 64-bit integer; of a pointer, the address, wherever it leads.
@@ -281,8 +290,15 @@ class View(Generic[T]):
         SchemaError
             As for `add`; so of the three below.
         """
-        offset, scalar = self.__view__.word(field)
-        return from_word(_access(self, offset, lib.CORE_LOAD, field), scalar)
+        kind = self.__view__
+        try:
+            at, signed = kind.words[field]  # type: ignore[index]
+        except (KeyError, TypeError):
+            at, signed = kind.find_word(field, kind.words)
+        word = _WORD(self.__core__, self.__address__, at, _LOAD, 0, 0)
+        if word == _UNREAD:
+            _check_word(self, at, _LOAD, field)
+        return from_word(word, signed)
 
     def store(self, value: int | View[Any] | None, field: str | int = "") -> None:
         """Write a 64-bit integer, or a pointer without a check of where it leads.
@@ -291,8 +307,14 @@ class View(Generic[T]):
         ------
         SchemaError
         """
-        offset, scalar = self.__view__.word(field, "store")
-        _access(self, offset, lib.CORE_STORE, field, _word_of(value, scalar))
+        kind = self.__view__
+        try:
+            at, signed = kind.writable_words[field]  # type: ignore[index]
+        except (KeyError, TypeError):
+            at, signed = kind.find_word(field, kind.writable_words)
+        word = _word_of(value, signed)
+        if _WORD(self.__core__, self.__address__, at, _STORE, word, 0) == _UNREAD:
+            _check_word(self, at, _STORE, field)
 
     def exchange(self, value: int | View[Any] | None, field: str | int = "") -> int:
         """Write a 64-bit integer, atomically; return what it was before.
@@ -301,9 +323,16 @@ class View(Generic[T]):
         ------
         SchemaError
         """
-        offset, scalar = self.__view__.word(field, "exchange")
-        operand = _word_of(value, scalar)
-        return from_word(_access(self, offset, lib.CORE_EXCHANGE, field, operand), scalar)
+        kind = self.__view__
+        try:
+            at, signed = kind.writable_words[field]  # type: ignore[index]
+        except (KeyError, TypeError):
+            at, signed = kind.find_word(field, kind.writable_words)
+        word = _word_of(value, signed)
+        before = _WORD(self.__core__, self.__address__, at, _EXCHANGE, word, 0)
+        if before == _UNREAD:
+            _check_word(self, at, _EXCHANGE, field)
+        return from_word(before, signed)
 
     def cas(
         self,
@@ -317,24 +346,29 @@ class View(Generic[T]):
         ------
         SchemaError
         """
-        offset, scalar = self.__view__.word(field, "cas")
-        old = _word_of(expected, scalar)
-        return _access(self, offset, lib.CORE_CAS, field, _word_of(wanted, scalar), old) == old
+        kind = self.__view__
+        try:
+            at, signed = kind.writable_words[field]  # type: ignore[index]
+        except (KeyError, TypeError):
+            at, signed = kind.find_word(field, kind.writable_words)
+        old, new = _word_of(expected, signed), _word_of(wanted, signed)
+        before = _WORD(self.__core__, self.__address__, at, _CAS, new, old)
+        if before == _UNREAD:
+            _check_word(self, at, _CAS, field)
+        return bool(before == old)
 
 
-def _word_of(value: Any, scalar: Scalar) -> int:
+def _word_of(value: Any, signed: bool) -> int:
+    if value.__class__ is int:
+        return to_word(value, signed)
     if value is None or isinstance(value, View):
         value = 0 if value is None else value.__address__
-    return to_word(value, scalar)
+    return to_word(value, signed)
 
 
-def _access(
-    view: View[Any], at: int, access: int, field: str | int, operand: int = 0, expected: int = 0
-) -> int:
-    before = ffi.new("__u64 *")
-    code = lib.core_view_word(
-        view.__core__, view.__address__, at, access, operand, expected, before
-    )
+def _check_word(view: View[Any], at: int, access: int, field: str | int) -> None:
+    """Raise if a word could not be worked on; else it had the value that says so."""
+    code = lib.core_view_check_word(view.__core__, view.__address__, at, access)
     if code == lib.ADS_INVALID:
         what = "the value" if field == "" else repr(field)
         raise SchemaError(
@@ -343,7 +377,6 @@ def _access(
         )
     if code:
         fail(view, code, at)
-    return int(before[0])
 
 
 class ArrayView(View[T], Sequence[Any]):

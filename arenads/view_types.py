@@ -27,6 +27,7 @@ from arenads.annotations import described, pointed_to
 from arenads.codec import Codec, field_of
 from arenads.compiled import compile_codec
 from arenads.errors import AddressError, ArenadsError, RangeError, SchemaError
+from arenads.fused import fuse_copy
 from arenads.node import NODE_RECORD, NODE_SIZE, nodes_in
 from arenads.packers import enforcer
 from arenads.python_class import generated
@@ -51,6 +52,7 @@ from arenads.schema import (
 )
 from arenads.shape import Shape
 from arenads.view import LAST_ADDRESS, ArrayView, View, VoidView, make_view
+from arenads.words import keep_word
 
 __all__ = ["ArrayKind", "Kind", "view_class"]
 
@@ -298,7 +300,9 @@ class Kind:
         self.unknown = False
         # No access is wider than 8 bytes, and nothing in an arena is aligned to more.
         self.align = min(max(ctype.align, 1), 8)
-        self._words: dict[tuple[str, str], tuple[int, Scalar]] = {}
+        # By path, see `find_word`.
+        self.words: dict[str, tuple[int, bool]] = {}
+        self.writable_words: dict[str, tuple[int, bool]] = {}
 
     @functools.cached_property
     def schema(self) -> Schema:
@@ -310,9 +314,17 @@ class Kind:
 
     @functools.cached_property
     def read(self) -> Callable[[Any, int], bytes]:
+        self._check_known()
+        return reader(self.size)
+
+    @functools.cached_property
+    def copy(self) -> Callable[[Any], Any]:
+        self._check_known()
+        return fuse_copy(self.codec, core_read=lib.core_view_read, failed=fail)
+
+    def _check_known(self) -> None:
         if self.unknown:
             refuse(f"what {self.name} is, is not known here: `cast` the view to a type")
-        return reader(self.size)
 
     def same(self, other: Kind) -> bool:
         """Whether two views of one address are of the same type."""
@@ -363,24 +375,27 @@ class Kind:
 
     # --- words ----------------------------------------------------------------------------
 
-    def word(self, field: object, change: str = "") -> tuple[int, Scalar]:
-        """Return offset and type of the 64-bit integer that a path names."""
+    def find_word(self, field: object, words: dict[str, tuple[int, bool]]) -> tuple[int, bool]:
+        """Return the offset of the 64-bit integer that a path names, and whether it is signed.
+
+        It is noted in `words`, which is `self.words` or, for changing it, `self.writable_words`.
+        """
         path = f"[{field}]" if isinstance(field, int) else field
         if not isinstance(path, str):
             refuse(f"expected a member such as 'name', 'a.b' or 'a[2]', found {field!r}")
-        try:
-            return self._words[path, change]
-        except KeyError:
-            offset, scalar = field_of(self.schema, path)
+        known = words.get(path)
+        if known is not None:
+            return known
+        offset, scalar = field_of(self.schema, path)
         if scalar.size != 8 or scalar.name[0] not in "ui":
             raise SchemaError(
                 f"atomic access needs an aligned 64-bit integer: {path or 'the value'!r} is a"
                 f" {scalar.name}"
             )
-        if change and any(node <= offset < node + NODE_SIZE for node in self._nodes):
-            refuse(_NODE_REFUSAL)
-        self._words[path, change] = offset, scalar
-        return offset, scalar
+        if words is self.writable_words:
+            if any(node <= offset < node + NODE_SIZE for node in self._nodes):
+                refuse(_NODE_REFUSAL)
+        return keep_word(words, path, offset, scalar)
 
     # --- showing --------------------------------------------------------------------------
 

@@ -5,16 +5,21 @@ from __future__ import annotations
 from arenads.errors import SchemaError
 from arenads.schema import Scalar
 
-__all__ = ["from_word", "to_word", "wrapped"]
+__all__ = ["from_word", "keep_word", "to_word", "wrapped"]
+
+# What paths mean is found out once for each, but for no more than this many of a large array.
+_MOST_PATHS = 1024
 
 _MASK = (1 << 64) - 1
+_HALF = (1 << 63) - 1
 
 
-def to_word(value: int, scalar: Scalar) -> int:
+def to_word(value: int, signed: bool) -> int:
     """Return the 64 bits of an integer, checked against its type."""
-    low, high = (-(1 << 63), (1 << 63) - 1) if scalar.name[0] == "i" else (0, _MASK)
+    low, high = (-_HALF - 1, _HALF) if signed else (0, _MASK)
     if not isinstance(value, int) or not low <= value <= high:
-        raise SchemaError(f"expected a {scalar.name} from {low} to {high}, found {value!r}")
+        name = "i64" if signed else "u64"
+        raise SchemaError(f"expected a {name} from {low} to {high}, found {value!r}")
     return value & _MASK
 
 
@@ -25,6 +30,16 @@ def wrapped(amount: int) -> int:
     return amount & _MASK
 
 
-def from_word(word: int, scalar: Scalar) -> int:
+def from_word(word: int, signed: bool) -> int:
     """Return the integer that 64 bits are in its type."""
-    return word - (1 << 64) if scalar.name[0] == "i" and word >> 63 else word
+    return word - (1 << 64) if signed and word > _HALF else word
+
+
+def keep_word(
+    words: dict[str, tuple[int, bool]], path: str, offset: int, scalar: Scalar
+) -> tuple[int, bool]:
+    """Note what a path means, for the next time: the offset, and whether it is signed."""
+    if len(words) >= _MOST_PATHS:
+        words.clear()
+    word = words[path] = offset, scalar.name[0] == "i"
+    return word

@@ -1184,6 +1184,27 @@ def test_atomics_on_what_is_no_word_are_refused(item: Any, field: Any, words: st
             use()
 
 
+def test_the_word_that_stands_for_an_error_is_a_value_too(arena: arenads.Arena, item: Any) -> None:
+    item.store(UNREAD, "value")
+    assert item.load("value") == item.add(1, "value") == UNREAD
+    item.store(UNREAD, "value")
+    assert item.cas(UNREAD, UNREAD, "value")
+    assert item.exchange(7, "value") == UNREAD
+    assert item.load("value") == 7
+
+
+def test_what_paths_mean_is_not_kept_without_end(arena: arenads.Arena) -> None:
+    many: Any = arena.view(
+        arena.pool("many", value=Array[u64, 3000]).alloc([0] * 3000), Array[u64, 3000]
+    )
+    for index in range(3000):
+        assert many.add(index, index) == 0
+    kind = type(many).__view__
+    assert 0 < len(kind.writable_words) <= 1024
+    assert all(many.load(f"[{index}]") == index for index in range(3000))
+    assert 0 < len(kind.words) <= 1024
+
+
 @pytest.mark.parametrize("number", [-1, 1 << 64, 1.5, "1"])
 def test_a_number_that_does_not_fit_a_word_is_refused(item: Any, number: Any) -> None:
     uses: list[Callable[[], object]] = [
