@@ -14,7 +14,15 @@ from typing import Any, Final
 from ._core import ffi
 from .compiled import Compiled
 
-__all__ = ["buffer_maker", "fuse_copy", "fuse_map", "fuse_numbered", "fuse_taking", "specialize"]
+__all__ = [
+    "buffer_maker",
+    "fuse_copy",
+    "fuse_giving",
+    "fuse_map",
+    "fuse_numbered",
+    "fuse_taking",
+    "specialize",
+]
 
 _TAKE: Final = """\
     try:
@@ -77,7 +85,7 @@ def __setitem__(self, key, value):
 
 # Whatever is no number that the C core takes, a slice or one from the end, goes the other way.
 _NUMBERED_SOURCE: Final = """\
-def __getitem__(self, number):
+def {get}(self, number):
 {take}    try:
         code = core_get(handle, number if type(number) is int else as_number(number), memory)
     except (OverflowError, TypeError):
@@ -90,10 +98,10 @@ def __getitem__(self, number):
     give(buffer)
 {returned}
 
-def __setitem__(self, number, value):
+def {set}(self, number, value):
     try:
         code = core_set(
-            handle, number if type(number) is int else as_number(number), pack_value({data})
+            handle, number if type(number) is int else as_number(number), pack_value({data}){mode}
         )
     except Exception:
         return set_any(self, number, value)
@@ -112,6 +120,51 @@ def {name}(self, value):
     if found < 0:
         refused(self, found)
     return found or None
+"""
+_PUSHING_SOURCE: Final = """\
+def {name}(self, value):
+    try:
+        data = pack_value({data})
+    except Exception as error:
+        data = explain_value(value, error)
+    try:
+        order = take_order()
+    except IndexError:
+        order = make_order()
+    code = core_take(handle, data, order)
+    number = order[0]
+    give_order(order)
+    if code:
+        refused(self, code)
+    return number
+"""
+
+# What gives out the value that is next.
+_GIVING_SOURCE: Final = """\
+def {name}(self):
+{take}    code = core_give(handle, memory)
+    if code:
+        give(buffer)
+        return failed(self, code)
+    {target} = read(view)
+    give(buffer)
+{returned}
+"""
+_POPPING_SOURCE: Final = """\
+def {name}(self):
+{take}    try:
+        order = take_order()
+    except IndexError:
+        order = make_order()
+    code = core_give(handle, order, memory)
+    number = order[0]
+    give_order(order)
+    if code:
+        give(buffer)
+        return failed(self, code)
+    {target} = read(view)
+    give(buffer)
+{returned}
 """
 
 # Of a view, whose class knows the type; the arena is the view's own.
@@ -159,8 +212,10 @@ def fuse_numbered(
     get_any: Callable[[Any, Any], Any],
     set_any: Callable[[Any, Any, Any], None],
     failed: Callable[[Any, Any, int], None],
+    methods: tuple[str, str] = ("__getitem__", "__setitem__"),
+    mode: int | None = None,
 ) -> dict[str, Any]:
-    """Return `__getitem__` and `__setitem__` of an array, by index, or of a pool, by address.
+    """Return what gets and sets by index of an array, address of a pool, or order of a list.
 
     Parameters
     ----------
@@ -172,6 +227,10 @@ def fuse_numbered(
         values that do not fit.
     failed : callable
         `failed(self, number, code)` raises what a code of the C core means.
+    methods : tuple of two str
+        Their names.
+    mode : int, optional
+        The last argument of `core_set`, if it takes one.
     """
     names = {
         **value.names,
@@ -189,10 +248,16 @@ def fuse_numbered(
         "failed": failed,
     }
     source = _NUMBERED_SOURCE.format(
-        take=_TAKE, data=value.arguments("value"), target=value.target, returned=value.returned
+        get=methods[0],
+        set=methods[1],
+        mode="" if mode is None else f", {mode}",
+        take=_TAKE,
+        data=value.arguments("value"),
+        target=value.target,
+        returned=value.returned,
     )
     exec(compile(source, "<operations by number>", "exec"), names)
-    return {name: names[name] for name in ("__getitem__", "__setitem__")}
+    return {name: names[name] for name in methods}
 
 
 def fuse_taking(
@@ -202,6 +267,7 @@ def fuse_taking(
     handle: Any,
     core_take: Any,
     refused: Callable[[Any, int], None],
+    ordered: bool = False,
 ) -> dict[str, Any]:
     """Return what gives a structure a value, by its name: `alloc` of a pool, `push` of a queue.
 
@@ -213,6 +279,8 @@ def fuse_taking(
         Returns an error, which is negative, or what the method returns: 0 is None.
     refused : callable
         `refused(self, code)` raises what an error means.
+    ordered : bool
+        `core_take` writes the order of the value, which the method returns.
     """
     names = {
         **value.names,
@@ -221,8 +289,55 @@ def fuse_taking(
         "handle": handle,
         "core_take": core_take,
         "refused": refused,
+        **_cells(),
     }
-    source = _TAKING_SOURCE.format(name=name, data=value.arguments("value"))
+    source = (_PUSHING_SOURCE if ordered else _TAKING_SOURCE).format(
+        name=name, data=value.arguments("value")
+    )
+    exec(compile(source, f"<{name}>", "exec"), names)
+    return {name: names[name]}
+
+
+def fuse_giving(
+    name: str,
+    value: Compiled,
+    *,
+    handle: Any,
+    core_give: Any,
+    buffers: list[tuple[Any, Any]],
+    make: Callable[[], tuple[Any, Any]],
+    failed: Callable[[Any, int], Any],
+    ordered: bool = False,
+) -> dict[str, Any]:
+    """Return what takes a value out of a structure, by its name: `pop` of a queue.
+
+    Parameters
+    ----------
+    value, handle, buffers, make
+        See `fuse_map`.
+    core_give : function of the C core
+    failed : callable
+        `failed(self, code)` raises what a code means, or returns what the method returns then.
+    ordered : bool
+        `core_give` writes the order of the value too, and the method returns a pair of both.
+    """
+    names = {
+        **value.names,
+        "read": value.form.unpack,
+        "handle": handle,
+        "core_give": core_give,
+        "take": buffers.pop,
+        "give": buffers.append,
+        "make": make,
+        "failed": failed,
+        **_cells(),
+    }
+    returned = value.returned
+    if ordered:
+        returned = returned.replace("return ", "return number, ", 1)
+    source = (_POPPING_SOURCE if ordered else _GIVING_SOURCE).format(
+        name=name, take=_TAKE, target=value.target, returned=returned
+    )
     exec(compile(source, f"<{name}>", "exec"), names)
     return {name: names[name]}
 
@@ -290,6 +405,16 @@ def fuse_map(
     )
     exec(compile(source, "<operations of a map>", "exec"), names)
     return {name: names[name] for name in ("__getitem__", "get", "__setitem__")}
+
+
+def _cells() -> dict[str, Any]:
+    """Return what takes and gives back the words that the C core writes orders to."""
+    cells: list[Any] = []
+    return {
+        "take_order": cells.pop,
+        "give_order": cells.append,
+        "make_order": lambda: ffi.new("__u64 *"),
+    }
 
 
 def buffer_maker(size: int) -> Callable[[], tuple[Any, Any]]:

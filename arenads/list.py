@@ -5,12 +5,13 @@ from __future__ import annotations
 import operator
 from collections.abc import Collection as AbstractCollection
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, Any, TypeVar, overload
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, overload
 
 from arenads._core import ffi, lib
 from arenads.bulk import PIECE, not_all, pack_many, parts_of, same_length, unpacked_array
 from arenads.entries import Entries
 from arenads.errors import ArenadsError, KeyAbsentError, KeyExistsError, SchemaError
+from arenads.fused import buffer_maker, fuse_giving, fuse_numbered, fuse_taking, specialize
 
 if TYPE_CHECKING:
     import numpy
@@ -73,9 +74,8 @@ class List(Entries[V], AbstractCollection[V]):
         ------
         CapacityError, ArenaFullError
         """
-        order = ffi.new("__u64 *")
-        self._check(lib.core_list_push(self._handle, self._value_codec.pack(value), order))
-        return int(order[0])
+        self._fuse()
+        return self.push(value)
 
     def insert(self, order: int, value: V) -> None:
         """Put a value where its order belongs.
@@ -108,7 +108,8 @@ class List(Entries[V], AbstractCollection[V]):
         ------
         CapacityError, ArenaFullError
         """
-        self._store(order, value, lib.ADS_ANY)
+        self._fuse()
+        self.update(order, value)
 
     def _absent(self, order: int) -> KeyAbsentError:
         return KeyAbsentError(f"order {order} is not in list {self.name!r}", key=order)
@@ -130,14 +131,8 @@ class List(Entries[V], AbstractCollection[V]):
         ------
         KeyAbsentError
         """
-        memory, view = buffer = self._take_buffer()
-        code = lib.core_list_get(self._handle, checked_order(self, order), memory)
-        if code == lib.ADS_ABSENT:
-            raise self._absent(order)
-        self._check(code)
-        value = self._value_codec.unpack(view)
-        self._buffers.append(buffer)
-        return value
+        self._fuse()
+        return self.get(order)
 
     def view(self, order: int) -> View[V]:
         """Return a view of the live value of an order; see `HashMap.view`.
@@ -175,7 +170,8 @@ class List(Entries[V], AbstractCollection[V]):
         KeyAbsentError
             The list is empty.
         """
-        return self._first(lib.core_list_first)
+        self._fuse()
+        return self.first()
 
     def pop_first(self) -> tuple[int, V]:
         """Delete the first entry; return its order and value.
@@ -195,18 +191,73 @@ class List(Entries[V], AbstractCollection[V]):
         KeyAbsentError
             The list is empty.
         """
-        return self._first(lib.core_list_pop_first)
+        self._fuse()
+        return self.pop_first()
 
-    def _first(self, operation: Any) -> tuple[int, V]:
-        order = ffi.new("__u64 *")
-        memory, view = buffer = self._take_buffer()
-        code = operation(self._handle, order, memory)
+    def _fuse(self) -> None:
+        """Give the list functions of its own for one value, at the first use of one."""
+        codec = self._value_codec
+        compiled, handle = codec.compiled, self._handle
+        buffers, make_buffer = self._buffers, buffer_maker(codec.size)
+
+        def make() -> dict[str, Any]:
+            methods = fuse_numbered(
+                compiled,
+                handle=handle,
+                core_get=lib.core_list_get,
+                core_set=lib.core_list_update,
+                buffers=buffers,
+                make=make_buffer,
+                get_any=List._get_any,
+                set_any=List._set_any,
+                failed=List._failed,
+                methods=("get", "update"),
+                mode=lib.ADS_ANY,
+            )
+            methods |= fuse_taking(
+                "push",
+                compiled,
+                handle=handle,
+                core_take=lib.core_list_push,
+                refused=List._check,
+                ordered=True,
+            )
+            for name, core in (
+                ("first", lib.core_list_first),
+                ("pop_first", lib.core_list_pop_first),
+            ):
+                methods |= fuse_giving(
+                    name,
+                    compiled,
+                    handle=handle,
+                    core_give=core,
+                    buffers=buffers,
+                    make=make_buffer,
+                    failed=List._no_first,
+                    ordered=True,
+                )
+            return methods
+
+        specialize(self, make)
+
+    def _failed(self, order: Any, code: int) -> NoReturn:
+        if code == lib.ADS_ABSENT:
+            raise self._absent(order)
+        self._check(code)
+        raise AssertionError(f"the C core returned {code}")
+
+    def _no_first(self, code: int) -> NoReturn:
         if code == lib.ADS_ABSENT:
             raise KeyAbsentError(f"list {self.name!r} is empty")
         self._check(code)
-        value = self._value_codec.unpack(view)
-        self._buffers.append(buffer)
-        return int(order[0]), value
+        raise AssertionError(f"the C core returned {code}")
+
+    def _get_any(self, order: Any) -> V:
+        """Return the value of what is an order but no plain integer; or say that it is none."""
+        return self.get(checked_order(self, order))
+
+    def _set_any(self, order: Any, value: V) -> None:
+        self._store(order, value, lib.ADS_ANY)
 
     def delete(self, order: int) -> None:
         """Delete an order.

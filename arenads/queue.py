@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from arenads._core import ffi, lib
 from arenads.errors import CapacityError
+from arenads.fused import buffer_maker, fuse_giving, fuse_taking, specialize
 from arenads.snapshot import Layout, Snapshot, take
 from arenads.structure import Structure
 
@@ -31,7 +32,8 @@ class Fifo(Structure[V]):
         CapacityError
             No slot is free; counted in `counters().full`.
         """
-        self._check(lib.core_queue_push(self._handle, self._value_codec.pack(value)))
+        self._fuse()
+        self.push(value)
 
     def push_many(self, values: Iterable[V]) -> int:
         """Append records in one call; return how many were taken before it was full."""
@@ -47,14 +49,36 @@ class Fifo(Structure[V]):
 
     def pop(self) -> V | None:
         """Take the oldest record, None if there is none."""
-        memory, view = buffer = self._take_buffer()
-        code = lib.core_queue_pop(self._handle, memory)
-        if code == lib.ADS_ABSENT:
-            return None
-        self._check(code)
-        value = self._value_codec.unpack(view)
-        self._buffers.append(buffer)
-        return value
+        self._fuse()
+        return self.pop()
+
+    def _fuse(self) -> None:
+        """Give the queue functions of its own for one record, at the first use of one."""
+        codec = self._value_codec
+
+        def make() -> dict[str, Any]:
+            push = fuse_taking(
+                "push",
+                codec.compiled,
+                handle=self._handle,
+                core_take=lib.core_queue_push,
+                refused=Fifo._check,
+            )
+            return push | fuse_giving(
+                "pop",
+                codec.compiled,
+                handle=self._handle,
+                core_give=lib.core_queue_pop,
+                buffers=self._buffers,
+                make=buffer_maker(codec.size),
+                failed=Fifo._nothing,
+            )
+
+        specialize(self, make)
+
+    def _nothing(self, code: int) -> None:
+        if code != lib.ADS_ABSENT:
+            self._check(code)
 
     def drain(self, most: int | None = None) -> list[V]:
         """Take all records that wait, at most `most`, in one call."""

@@ -192,3 +192,104 @@ def test_the_constraints_of_integer_keys_are_enforced() -> None:
         for use in (few.__getitem__, few.get, lambda key: few.update({key: 7})):
             with pytest.raises(SchemaError, match="at most 9"):
                 use(10)
+
+
+# --- lists, queues and pools --------------------------------------------------------------
+
+
+@pytest.fixture
+def arena() -> Iterator[arenads.Arena]:
+    with arenads.create("1MiB", engine="native") as arena:
+        yield arena
+
+
+def test_an_order_may_be_any_integer_that_fits(arena: arenads.Arena) -> None:
+    values: Any = arena.list("values", value=u64)
+    values.update(numpy.uint64(7), 70)
+    values.update(True, 10)
+    values.update((1 << 64) - 1, 99)
+    assert values.get(numpy.int8(7)) == values.get(7) == 70
+    assert values.get(True) == values.get(1) == 10
+    assert list(values.items()) == [(1, 10), (7, 70), ((1 << 64) - 1, 99)]
+
+
+@pytest.mark.parametrize("order", [-1, 1 << 64, "a", None, 1.0])
+def test_what_is_no_order_is_refused(arena: arenads.Arena, order: Any) -> None:
+    values: Any = arena.list("values", value=u64)
+    for use in (lambda: values.get(order), lambda: values.update(order, 1)):
+        with pytest.raises(SchemaError, match="expected an order from 0 to"):
+            use()
+    assert len(values) == 0
+
+
+def test_an_order_that_is_absent_and_an_empty_list_have_their_errors(arena: arenads.Arena) -> None:
+    values: Any = arena.list("values", value=u64)
+    with pytest.raises(KeyAbsentError, match="order 7 is not in list 'values'") as caught:
+        values.get(7)
+    assert caught.value.facts["key"] == 7
+    for use in (values.first, values.pop_first):
+        with pytest.raises(KeyAbsentError, match="list 'values' is empty"):
+            use()
+
+
+def made(arena: arenads.Arena, maker: str) -> Any:
+    return getattr(arena, maker)("records", value=Record, max_entries=4)
+
+
+PUSHED = {"list": "push", "queue": "push", "mpmc": "push", "pool": "alloc"}
+
+
+@pytest.mark.parametrize(("maker", "name"), PUSHED.items())
+def test_a_value_is_pushed_as_it_is_stored_in_a_map(
+    arena: arenads.Arena, maker: str, name: str
+) -> None:
+    records = made(arena, maker)
+    kept = getattr(records, name)  # of the class, from before the first use
+    for push in (kept, lambda value: getattr(records, name)(value), kept):
+        push({"number": 2, "text": "größe"})  # the patient way
+    with pytest.raises(SchemaError, match="number: expected an integer from 0"):
+        kept(Record(-1, ""))
+    with pytest.raises(SchemaError, match="percent: expected a value at most 100"):
+        getattr(records, name)(Record(1, "", 101))
+    assert len(records) == 3
+    kept(Record(3, "last"))
+    with pytest.raises(arenads.CapacityError):
+        getattr(records, name)(Record(4, ""))
+    assert getattr(type(records), name).__doc__ == kept.__func__.__doc__
+    arena.close()
+    with pytest.raises(arenads.ClosedError):
+        getattr(records, name)(Record(5, ""))
+
+
+@pytest.mark.parametrize("maker", ["queue", "mpmc"])
+def test_a_queue_that_is_empty_gives_none_and_one_of_a_closed_arena_an_error(
+    arena: arenads.Arena, maker: str
+) -> None:
+    records = made(arena, maker)
+    kept = records.pop
+    assert kept() is None
+    assert records.push(Record(1, "a")) is None
+    assert kept() == Record(1, "a")
+    assert records.pop() is None
+    assert len(records._buffers) == 1  # none is lost by finding nothing
+    arena.close()
+    for pop in (kept, records.pop):
+        with pytest.raises(arenads.ClosedError):
+            pop()
+
+
+def test_threads_never_get_each_others_orders(arena: arenads.Arena) -> None:
+    values: Any = arena.list("values", value=u64, max_entries=8192)
+    pushed: list[dict[int, int]] = [{} for _ in range(3)]
+
+    def work(number: int) -> None:
+        for count in range(2000):
+            value = number * 10_000 + count
+            pushed[number][values.push(value)] = value
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert dict(values.items()) == pushed[0] | pushed[1] | pushed[2]
