@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from ._core import ffi
 from .compiled import Compiled
@@ -109,24 +109,28 @@ def {set}(self, number, value):
         failed(self, number, code)
 """
 
-# What takes a value and finds the place for it.
+# What takes a value and finds the place for it, by what it returns.
 _TAKING_SOURCE: Final = """\
 def {name}(self, value):
     try:
         data = pack_value({data})
     except Exception as error:
         data = explain_value(value, error)
-    found = core_take(handle, data)
-    if found < 0:
-        refused(self, found)
-    return found or None
+{rest}
 """
-_PUSHING_SOURCE: Final = """\
-def {name}(self, value):
-    try:
-        data = pack_value({data})
-    except Exception as error:
-        data = explain_value(value, error)
+_TAKING: Final = {
+    "nothing": """\
+    code = core_take(handle, data)
+    if code:
+        refused(self, code)
+""",
+    "address": """\
+    address = core_take(handle, data)
+    if address < 0:
+        refused(self, address)
+    return address
+""",
+    "order": """\
     try:
         order = take_order()
     except IndexError:
@@ -137,7 +141,8 @@ def {name}(self, value):
     if code:
         refused(self, code)
     return number
-"""
+""",
+}
 
 # What gives out the value that is next.
 _GIVING_SOURCE: Final = """\
@@ -152,16 +157,15 @@ def {name}(self):
 """
 _POPPING_SOURCE: Final = """\
 def {name}(self):
-{take}    try:
-        order = take_order()
+    try:
+        memory, view, order = buffer = take()
     except IndexError:
-        order = make_order()
+        memory, view, order = buffer = *make(), make_order()
     code = core_give(handle, order, memory)
-    number = order[0]
-    give_order(order)
     if code:
         give(buffer)
         return failed(self, code)
+    number = order[0]
     {target} = read(view)
     give(buffer)
 {returned}
@@ -267,7 +271,7 @@ def fuse_taking(
     handle: Any,
     core_take: Any,
     refused: Callable[[Any, int], None],
-    ordered: bool = False,
+    returns: Literal["nothing", "address", "order"] = "nothing",
 ) -> dict[str, Any]:
     """Return what gives a structure a value, by its name: `alloc` of a pool, `push` of a queue.
 
@@ -276,12 +280,13 @@ def fuse_taking(
     value, handle
         See `fuse_map`.
     core_take : function of the C core
-        Returns an error, which is negative, or what the method returns: 0 is None.
+        It returns an error, which is negative, or the address; an order it writes.
     refused : callable
         `refused(self, code)` raises what an error means.
-    ordered : bool
-        `core_take` writes the order of the value, which the method returns.
+    returns : str
+        What the method returns.
     """
+    orders: list[Any] = []
     names = {
         **value.names,
         "pack_value": value.form.pack,
@@ -289,11 +294,11 @@ def fuse_taking(
         "handle": handle,
         "core_take": core_take,
         "refused": refused,
-        **_cells(),
+        "take_order": orders.pop,
+        "give_order": orders.append,
+        "make_order": _make_order,
     }
-    source = (_PUSHING_SOURCE if ordered else _TAKING_SOURCE).format(
-        name=name, data=value.arguments("value")
-    )
+    source = _TAKING_SOURCE.format(name=name, data=value.arguments("value"), rest=_TAKING[returns])
     exec(compile(source, f"<{name}>", "exec"), names)
     return {name: names[name]}
 
@@ -329,11 +334,13 @@ def fuse_giving(
         "take": buffers.pop,
         "give": buffers.append,
         "make": make,
+        "make_order": _make_order,
         "failed": failed,
-        **_cells(),
     }
     returned = value.returned
     if ordered:
+        orders: list[Any] = []
+        names.update(take=orders.pop, give=orders.append)  # buffers with a word for the order
         returned = returned.replace("return ", "return number, ", 1)
     source = (_POPPING_SOURCE if ordered else _GIVING_SOURCE).format(
         name=name, take=_TAKE, target=value.target, returned=returned
@@ -407,14 +414,9 @@ def fuse_map(
     return {name: names[name] for name in ("__getitem__", "get", "__setitem__")}
 
 
-def _cells() -> dict[str, Any]:
-    """Return what takes and gives back the words that the C core writes orders to."""
-    cells: list[Any] = []
-    return {
-        "take_order": cells.pop,
-        "give_order": cells.append,
-        "make_order": lambda: ffi.new("__u64 *"),
-    }
+def _make_order() -> Any:
+    """Return a word that the C core writes an order to."""
+    return ffi.new("__u64 *")
 
 
 def buffer_maker(size: int) -> Callable[[], tuple[Any, Any]]:

@@ -220,7 +220,7 @@ class List(Entries[V], AbstractCollection[V]):
                 handle=handle,
                 core_take=lib.core_list_push,
                 refused=List._check,
-                ordered=True,
+                returns="order",
             )
             for name, core in (
                 ("first", lib.core_list_first),

@@ -126,6 +126,7 @@ class Pool(Collection[V]):
                 handle=self._handle,
                 core_take=lib.core_pool_alloc,
                 refused=Pool._check,
+                returns="address",
             )
 
         specialize(self, make)

@@ -88,29 +88,36 @@ CASES: dict[str, tuple[Any, Callable[[], Any]]] = {
 }
 
 
-def best(sides: dict[str, Callable[[], object]]) -> dict[str, float]:
-    """Return the least nanoseconds a call of each, without those of an empty function."""
+def best(
+    sides: dict[str, Callable[[], object]], before: Callable[[], object] = lambda: None
+) -> dict[str, float]:
+    """Return the least nanoseconds a call of each, without those of an empty function.
+
+    `before` is called before each `LOOPS` calls, and does not count.
+    """
     found = dict.fromkeys(["nothing", *sides], float("inf"))
     sides = {"nothing": lambda: None, **sides}
-    before = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, {max(before)})
+    cpus = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {max(cpus)})
     try:
         for _ in range(ROUNDS):
             for name, call in sides.items():
+                before()
                 start = time.perf_counter_ns()
                 for _ in range(LOOPS):
                     call()
                 found[name] = min(found[name], (time.perf_counter_ns() - start) / LOOPS)
     finally:
-        os.sched_setaffinity(0, before)
+        os.sched_setaffinity(0, cpus)
     nothing = found.pop("nothing")
     return {name: max(taken - nothing, 0.0) for name, taken in found.items()}
 
 
 # --- structures -----------------------------------------------------------------------------
 
-# Each verb: the typed operation, and the calls of the C core that it stands for.
-Verbs = dict[str, tuple[Callable[[], object], Callable[[], object]]]
+# Each verb: the typed operation, the calls of the C core that it stands for, and what to do before
+# some thousand of them.
+Verbs = dict[str, tuple[Callable[[], object], ...]]
 
 
 def keyed(maker: str, key_type: Any, key: Any) -> Callable[[arenads.Arena, Any, Any], Verbs]:
@@ -173,39 +180,45 @@ def of_list(arena: arenads.Arena, cls: Any, value: Any) -> Verbs:
     memory, handle, order = ffi.new("char[]", len(packed)), records._handle, ffi.new("__u64 *")
     get, update = lib.core_list_get, lib.core_list_update
     push, pop_first = lib.core_list_push, lib.core_list_pop_first
+    others = arena.list("others", value=cls, max_entries=LOOPS)
 
-    def bare_pair() -> None:
-        push(handle, packed, order)
-        pop_first(handle, order, memory)
+    def empty() -> None:
+        others.delete_many([order for order, _ in others.items()])
 
-    def typed_pair() -> object:
-        records.push(value)
-        return records.pop_first()
+    def fill() -> None:
+        empty()
+        others.push_many([value] * LOOPS)
 
+    ours = others._handle
     return {
         "get": (lambda: records.get(7), lambda: get(handle, 7, memory)),
         "update": (lambda: records.update(7, value), lambda: update(handle, 7, packed, 0)),
-        "push, pop": (typed_pair, bare_pair),
+        "push": (lambda: others.push(value), lambda: push(ours, packed, order), empty),
+        "pop first": (lambda: others.pop_first(), lambda: pop_first(ours, order, memory), fill),
     }
 
 
 def of_queue(maker: str) -> Callable[[arenads.Arena, Any, Any], Verbs]:
     def verbs(arena: arenads.Arena, cls: Any, value: Any) -> Verbs:
-        records = getattr(arena, maker)("records", value=cls)
+        records = getattr(arena, maker)("records", value=cls, max_entries=LOOPS)
+        records.push(value)
+        assert records.pop() == value
         packed = records._value_codec.pack(value)
         memory, handle = ffi.new("char[]", len(packed)), records._handle
         push, pop = lib.core_queue_push, lib.core_queue_pop
 
-        def bare_pair() -> None:
-            push(handle, packed)
-            pop(handle, memory)
+        def fill() -> None:
+            records.drain()
+            records.push_many([value] * LOOPS)
 
-        def typed_pair() -> object:
-            records.push(value)
-            return records.pop()
-
-        assert typed_pair() == value
-        return {"push, pop": (typed_pair, bare_pair)}
+        return {
+            "push": (
+                lambda: records.push(value),
+                lambda: push(handle, packed),
+                lambda: records.drain(),
+            ),
+            "pop": (lambda: records.pop(), lambda: pop(handle, memory), fill),
+        }
 
     return verbs
 
@@ -234,8 +247,8 @@ STRUCTURES: dict[str, Callable[[arenads.Arena, Any, Any], Verbs]] = {
 def test_a_typed_record(engine: Any, structure: str, name: str) -> None:
     cls, make = CASES[name]
     with arenads.create("4MiB", engine=engine) as arena:
-        for verb, (typed, bare) in STRUCTURES[structure](arena, cls, make()).items():
-            taken = best({"typed": typed, "bare": bare, "make": make})
+        for verb, (typed, bare, *before) in STRUCTURES[structure](arena, cls, make()).items():
+            taken = best({"typed": typed, "bare": bare, "make": make}, *before)
             ratio = taken["typed"] / (taken["bare"] + taken["make"])
             print(
                 f"\n{engine:6} {structure:17} {name:24} {verb:11} {taken['typed']:6.1f} ns "
