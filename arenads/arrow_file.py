@@ -186,6 +186,9 @@ def _write_file(pyarrow: Any, path: str, schema: Any, batches: Iterable[Any]) ->
         for batch in batches:
             writer.write_batch(batch)
             end = kept.tell()
+        if not end:  # without a batch a stream has not even its beginning
+            writer.write_batch(pyarrow.RecordBatch.from_pylist([], schema=schema))
+            end = kept.tell()
         kept.flush()
         with mmap.mmap(kept.fileno(), end, prot=mmap.PROT_READ) as view:
             _copy(pyarrow, view, place)

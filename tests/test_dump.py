@@ -567,6 +567,22 @@ def test_an_arrow_file_of_many_batches_has_all_values_of_enums_without_a_name(
     assert (values[0].as_py(), values[count - 1].as_py()) == ("7", "8")
 
 
+@pytest.mark.parametrize("kind", ["ring", "list"])
+def test_an_arrow_file_of_nothing_has_the_columns(
+    engine: str, pin: Path, tmp_path: Path, kind: str
+) -> None:
+    pyarrow = pytest.importorskip("pyarrow")
+    with arenads.create("1MiB", engine=engine) as arena:  # type: ignore[arg-type]
+        arena.list("list", value=arenads.u64)
+        arena.ring("ring", size="4KiB")
+        arena.pin(pin)
+    write_arrow(str(pin), kind, str(tmp_path / "x"))
+    with pyarrow.ipc.open_file(tmp_path / "x") as file:
+        table = file.read_all()
+    assert table.num_rows == 0
+    assert table.column_names == {"ring": ["record"], "list": ["order", "value"]}[kind]
+
+
 def test_arrow_files_say_what_they_cannot_have(run: Run, pinned: Path, tmp_path: Path) -> None:
     pytest.importorskip("pyarrow")
     assert "expected its NAME" in fails(run("dump", pinned, "--arrow", "x"))

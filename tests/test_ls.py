@@ -368,6 +368,18 @@ def test_the_list_can_be_an_arrow_file(run: Run, pinned: Path, tmp_path: Path) -
     assert rows["log"]["flags"] == ["overwrite"]
 
 
+def test_an_arrow_list_of_an_empty_arena_has_the_columns(
+    run: Run, engine: str, pin: Path, tmp_path: Path
+) -> None:
+    ipc = pytest.importorskip("pyarrow.ipc", reason="the extra arenads[arrow]")
+    with arenads.create("1MiB", engine=engine) as arena:  # type: ignore[arg-type]
+        arena.pin(pin)
+    done = run("ls", pin, "--arrow", "list.arrow")
+    assert (done.returncode, done.stderr) == (0, "")
+    table = ipc.open_file(tmp_path / "list.arrow").read_all()
+    assert (table.num_rows, table.column_names[0]) == (0, "name")
+
+
 def test_an_arrow_list_of_all_arenas_is_refused(run: Run, tmp_path: Path) -> None:
     assert "expected its PIN" in fails(run("ls", "--arrow", tmp_path / "list.arrow"))
     assert not list(tmp_path.iterdir())
