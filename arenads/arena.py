@@ -1453,7 +1453,8 @@ class Arena:
                 f"{name!r} is no {kind.name} of what its schema says: {error}",
                 int(named.schema_offset),
             )
-        opened.described = not _is_bare(named)
+        # A ring has records of any bytes: there is nothing to describe.
+        opened.described = not _is_bare(named) or not (kind.keyed or kind.valued)
         opened._schema_offset = int(named.schema_offset)
         return opened
 

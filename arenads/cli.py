@@ -601,7 +601,7 @@ def _add_reading_commands(add: Callable[..., Any]) -> None:
     form.add_argument(
         "--arrow",
         metavar="FILE",
-        help="write a snapshot of a map, set, list or array as an Arrow IPC file; needs pyarrow",
+        help="write all entries of one structure as an Arrow IPC file; needs pyarrow",
     )
     dump.add_argument("--limit", type=_count, metavar="N", help="at most N entries of each")
     dump.add_argument(
