@@ -7,6 +7,7 @@ import csv
 import fcntl
 import importlib
 import io
+import itertools
 import json
 import math
 import os
@@ -18,6 +19,7 @@ import struct
 import subprocess
 import sys
 import termios
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -34,6 +36,9 @@ from arenads.arrow_file import FrameColumn, write_frames
 from arenads.condition import read_condition
 from arenads.schema import EnumType, Scalar
 from arenads.top import Request, _Frames, _OfArena, _OfStructure, _table, _timed
+
+# What `struct work` of traffic.bpf.c has.
+WORK = struct.Struct("<6Q")
 
 
 class Stat(msgspec.Struct, frozen=True):
@@ -731,3 +736,56 @@ def test_rates_are_those_of_programs_that_run(
             assert names == set(program.arena.structures)
         finally:
             pin.unlink()
+
+
+class Counting:
+    """Adds to a counter in a BPF program, again and again in a thread, until it is left."""
+
+    def __init__(self, program: arenads.Program, key: int) -> None:
+        self._run: Any = program.runner("add_counts", WORK.size)
+        self._work = WORK.pack(key, 1, 1000, 3, 0, 0)
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._loop)
+
+    def _loop(self) -> None:
+        while not self._stop.is_set():
+            assert self._run(self._work) == 0
+
+    def __enter__(self) -> None:
+        self._thread.start()
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join()
+
+
+def test_a_rate_is_what_a_program_has_counted_in_the_interval(
+    compiled: Callable[..., Path], engine: str, pin: Path, run: Run
+) -> None:
+    with arenads.load(compiled("traffic", engine), engine=engine) as program:  # type: ignore[arg-type]
+        counts: Any = program["counts"]
+        counts.update({5: 0, 6: 1_000_000, 7: 2_000_000})  # of these, 5 counts
+        program.arena.pin(pin)
+        before, began = counts[5], time.monotonic()
+        frames = ("--count", "3", "--interval", "0.3", "--json")
+        chosen = ("--sort", "value/s", "--filter", "value/s>0")
+        with Counting(program, 5):
+            all_of_them = run("top", pin, "counts", *frames, "--sort", "value/s")
+            only = run("top", pin, "counts", *frames, *chosen)
+        counted, passed = counts[5] - before, time.monotonic() - began
+    for done in (all_of_them, only):
+        assert (done.returncode, done.stderr) == (0, "")
+    shown = [json.loads(line) for line in all_of_them.stdout.splitlines()]
+    assert len(shown) == 3
+    for frame in shown:
+        assert frame["rows"][0]["key"] == 5
+        rates = {row["key"]: row["value/s"] for row in frame["rows"]}
+        assert (rates[6], rates[7]) == (0, 0)
+    assert all(frame["seconds"] >= 0.3 for frame in shown)
+    assert sum(frame["seconds"] for frame in shown) <= passed
+    for last, frame in itertools.pairwise(shown):
+        changed = frame["rows"][0]["value"] - last["rows"][0]["value"]
+        assert 0 < changed <= counted and changed % 3 == 0
+        assert frame["rows"][0]["value/s"] * frame["seconds"] == pytest.approx(changed, rel=1e-6)
+    for line in only.stdout.splitlines():
+        assert [row["key"] for row in json.loads(line)["rows"]] == [5]
