@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import enum
 import os
 import struct
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from hypothesis import strategies as st
 
 import arenads
 from arenads import Bytes, Str, i8, i16, i64, u8, u32, u64
+from arenads.libbpf import PerfEvent
 
 KEYS = 20_000
 CONTEXT = struct.Struct("<3Q")
@@ -474,3 +476,150 @@ def test_snapshots_are_whole_for_a_long_time(
     compiled: Callable[..., Path], engine: str, structure: str
 ) -> None:
     changed_at_full_speed(compiled, engine, structure, 60)
+
+
+# --- while BPF makes it grow --------------------------------------------------------------
+
+GROWING = struct.Struct("<7Q")
+WRITERS = 64
+# What is compiled, and how many keys there are in the end.
+GROWN: dict[str, tuple[tuple[str, ...], int]] = {
+    "hash map": (("STRUCTURE=ADS_HASHMAP",), 40_000),
+    "hash map, grace": (("STRUCTURE=ADS_HASHMAP", "FLAGS=ADS_GRACE"), 40_000),
+    "ordered map": (("STRUCTURE=ADS_ORDEREDMAP",), 20_000),
+    "ordered map, grace": (("STRUCTURE=ADS_ORDEREDMAP", "FLAGS=ADS_GRACE"), 20_000),
+    "set": (("AS_SET=1",), 40_000),
+    "list": (("AS_LIST=1",), 600),
+}
+
+
+class Writer:
+    """Runs `churn` again and again in a thread on one CPU; keys of its own are there once told."""
+
+    def __init__(self, program: arenads.Program, number: int, cpu: int, limit: int) -> None:
+        self.runner: Any = program.runner("churn", GROWING.size)
+        self.number, self.cpu, self.limit = number, cpu, limit
+        self.round, self.next = 1, 4 * number
+        self.refused = self.full = 0
+        self.failed: BaseException | None = None
+        self.stop = threading.Event()
+        self.thread = threading.Thread(target=self.loop)
+
+    def loop(self) -> None:
+        try:
+            os.sched_setaffinity(threading.get_native_id(), {self.cpu})
+            while not self.stop.is_set():
+                work = (2000, self.round, self.number, self.next, self.limit, 0, 0)
+                assert self.runner(GROWING.pack(*work)) == 0
+                _, self.round, _, self.next, _, refused, full = GROWING.unpack(self.runner.context)
+                self.refused += refused
+                self.full += full
+        except BaseException as error:
+            self.failed = error
+
+    def stable(self, until: int) -> numpy.ndarray[Any, Any]:
+        """The keys that it had inserted before it came to this one, and that stay."""
+        return numpy.arange(4 * self.number, until, 8)
+
+
+@contextlib.contextmanager
+def growing(
+    compiled: Callable[..., Path], engine: str, kind: str
+) -> Iterator[tuple[arenads.Program, list[Writer], Any]]:
+    """Start what makes a small structure grow: two runners and, in the kernel, more."""
+    defines, most = GROWN[kind]
+    path = compiled("growing", engine, (*defines, f"MOST={most}"))
+    size = "64MiB"
+    with contextlib.ExitStack() as stack:
+        arena = stack.enter_context(arenads.create(size, engine=engine, populate=size))  # type: ignore[arg-type]
+        value = msgspec.defstruct("value", [("words", arenads.Array[u64, 6])])
+        small: Any = {"max_entries": 2 * most, "initial_entries": 1}
+        if kind.startswith("hash map"):
+            reclaim = "grace" if "grace" in kind else "immediate"
+            arena.hashmap("records", key=u64, value=value, reclaim=reclaim, **small)
+        elif kind == "set":
+            arena.set("records", key=u64, **small)
+        program = stack.enter_context(arenads.load(path, arena=arena))
+        cpus = sorted(os.sched_getaffinity(0))
+        writers = [Writer(program, n, cpus[n - 2 if len(cpus) > 1 else 0], 16) for n in (0, 1)]
+        if engine == "kernel":
+            links = [
+                *program.attach("on_switch"),
+                *program.attach("interrupt", perf_event=PerfEvent(period=100_000)),
+            ]
+            for link in links:
+                stack.callback(link.close)
+        try:
+            for writer in writers:
+                writer.thread.start()
+            yield program, writers, program["records"]
+        finally:
+            for writer in writers:
+                writer.stop.set()
+                writer.thread.join()
+
+
+def expect_whole(array: Any, stable: Any, newest: Any) -> None:
+    """One snapshot, sorted by its keys: each once, none missing, none torn, none from before."""
+    order = numpy.argsort(array[array.dtype.names[0]])
+    keys = array[array.dtype.names[0]][order]
+    assert (keys[1:] > keys[:-1]).all(), "a key twice"
+    missing = numpy.setdiff1d(stable, keys, assume_unique=True)
+    assert not len(missing), f"keys that were there throughout are not: {missing[:5]}"
+    if "value" not in array.dtype.names:
+        return
+    words = array["value"]["words"][order]
+    assert (words == words[:, :1]).all(), "a record of two writers"
+    word = words[:, 0]
+    assert (word >> 40 == keys).all(), "a value of another key"
+    writer, round_ = word >> 32 & 0xFF, word & 0xFFFFFFFF
+    assert (round_ >= newest[keys, writer]).all(), "an older value of a writer than one seen before"
+    newest[keys, writer] = round_
+
+
+def grown_beside_snapshots(
+    compiled: Callable[..., Path], engine: str, kind: str, seconds: float
+) -> None:
+    most = GROWN[kind][1]
+    newest = numpy.zeros((most, WRITERS), "u4")
+    sizes: list[int] = []
+    with growing(compiled, engine, kind) as (program, writers, records):
+        began = time.monotonic()
+        while (passed := time.monotonic() - began) < seconds or len(sizes) < 5:
+            for writer in writers:
+                writer.limit = max(16, int(most * min(passed / seconds, 1)))
+            # Read before the snapshot begins: what is there now stays.
+            stable = numpy.concatenate([writer.stable(writer.next) for writer in writers])
+            array = records.snapshot().array
+            expect_whole(array, stable, newest)
+            sizes.append(len(array))
+        nested = (0, 0)
+        if engine == "kernel":
+            nested = struct.unpack("<2Q", program.run("tell", bytes(16)).context)
+    for writer in writers:
+        assert writer.failed is None and writer.refused == 0
+        assert writer.full == 0 or "grace" in kind
+    rounds = sum(writer.round for writer in writers)
+    print(
+        f"\n{engine} {kind}: {len(sizes)} snapshots of {sizes[0]} to {max(sizes)} records,"
+        f" {sum(sizes)} in all, {rounds} operations and {nested[0]} nested; full"
+        f" {sum(writer.full for writer in writers)}"
+    )
+    assert nested[1] == 0
+    assert (nested[0] > 0) == (engine == "kernel")
+    assert sizes[0] < most / 8 and max(sizes) > most / 4
+
+
+@pytest.mark.parametrize("kind", GROWN)
+def test_snapshots_are_whole_while_a_structure_grows(
+    compiled: Callable[..., Path], engine: str, kind: str
+) -> None:
+    grown_beside_snapshots(compiled, engine, kind, 1)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", GROWN)
+def test_snapshots_are_whole_while_a_structure_grows_for_a_long_time(
+    compiled: Callable[..., Path], engine: str, kind: str
+) -> None:
+    grown_beside_snapshots(compiled, engine, kind, 40)
