@@ -113,7 +113,9 @@ class Plan:
 
 
 QUEUES = ("queue", "mpmc")
-RINGS = ("ring", "overwriting")
+RINGS = ("ring", "overwriting", "rings")
+RINGS_MOST = 64  # of rings.h
+MANY = 3  # HISTORY_RINGS of history_rings.h
 MIX = "GET GET GET FIND INSERT INSERT REPLACE UPDATE UPDATE DELETE DELETE POP POP"
 LINKING = (
     "PUSH PUSH PUSH INSERT INSERT INSERT REMOVE REMOVE CONTAINS CONTAINS GET POP POP_FIRST"
@@ -171,6 +173,8 @@ PLANS = (
     Plan("short ring", "ring", RING, 64, keys=21, lead=100),
     Plan("overwriting ring", "overwriting", OVERWRITING, 512, keys=89, lead=500),
     Plan("short overwriting ring", "overwriting", OVERWRITING, 64, keys=21, lead=100),
+    Plan("rings of many", "rings", RING, 512, keys=89, lead=50),
+    Plan("short rings of many", "rings", RING, 64, keys=21, lead=50),
     Plan("queue of many", "mpmc", QUEUE, 16, lead=500),
     Plan("short queue of many", "mpmc", QUEUE, 2, lead=100),
     Plan("intrusive lists", "intrusive", NODES, 12, LINKING, keys=12),
@@ -184,6 +188,7 @@ class History(NamedTuple):
 
     logs: list[numpy.ndarray[Any, Any]]
     structures: list[Any]
+    refused: int  # for want of room, which was not written down
 
 
 class World:
@@ -233,6 +238,9 @@ class World:
     def make(self, plan: Plan, name: str) -> list[Any]:
         """Make what the actors of a plan work on."""
         count = len(self.numbers)
+        if plan.kind == "rings":
+            self.arena.rings(name, max_entries=plan.capacity, count=MANY)
+            return [self.arena.structures[f"{name}.{number}"] for number in range(MANY)]
         if plan.kind in RINGS:
             overwrite = plan.kind == "overwriting"
             return [
@@ -255,6 +263,18 @@ class World:
         many = 2 * count if plan.kind == "queue" else 1
         return [make(f"{name} {number}", **more) for number in range(many)]
 
+    def ring_words(self, plan: Plan, structures: list[Any]) -> int:
+        """Tell the actors which rings there are; return where it stands."""
+        if plan.kind != "rings":
+            return 0
+        words = self.allocate(8 * RINGS_MOST)
+        for number in range(RINGS_MOST):
+            word = ctypes.c_uint64.from_address(self.arena.base + words + 8 * number)
+            word.value = structures[number % MANY].offset
+        told = bytes(8) + words.to_bytes(8, "little")
+        assert self.program.run("use_rings", told).value == OK
+        return words
+
     def link_words(self, plan: Plan, structures: list[Any]) -> int:
         """Allocate the nodes of intrusive lists; return where the actors find their offsets."""
         if plan.kind != "intrusive":
@@ -274,6 +294,7 @@ class World:
         actors: Any = self.program["actors"]
         structures = self.make(plan, f"{plan} {run}")
         node_words = self.link_words(plan, structures)
+        ring_words = self.ring_words(plan, structures)
         ctypes.memset(self.arena.base + self.clock, 0, 128)
         mix = bytes(checker.operations[name] for name in plan.mix.split())
         queues, count = len(structures), len(self.numbers)
@@ -287,6 +308,10 @@ class World:
                 ]
                 for by in (0, 1, 2)
             )
+            if ring_words:  # each is consumed by one
+                one = place - 1
+                takes = [one << 32 | structures[one].offset] * 2 if 0 <= one < MANY else [0, 0]
+                reads = [n << 32 | structures[n].offset for n in (place % MANY, (place + 1) % MANY)]
             actors[number] = {
                 "number": number,
                 "goal": self.goal,
@@ -299,7 +324,7 @@ class World:
                 "values": 0,
                 "lead": plan.lead if number < PARTIES else BURST,
                 "parties": PARTIES,
-                "structure": structures[0].offset,
+                "structure": ring_words or structures[0].offset,
                 "keys": plan.keys,
                 "counters": plan.counters,
                 "recent": 0 if "PUSH" not in plan.mix else 1 << 63,
@@ -310,18 +335,20 @@ class World:
                 "takes": takes,
                 "reads": reads,
                 "hands": [0] * 4,
+                "refused": 0,
                 "mix": (mix * 16)[:16] if mix else bytes(16),
             }
         with self.interrupts(plan.kind):
             self.work(plan.kind, min(plan.lead, SLICE))
-        logs = []
+        logs, refused = [], 0
         for number in self.numbers:
             record = actors[number]
+            refused += record.refused
             assert number >= PARTIES or record.done == self.goal
             memory = ctypes.c_char * (record.events * EVENT.itemsize)
             address = self.arena.base + self.logs[number]
             logs.append(numpy.frombuffer(memory.from_address(address), EVENT))
-        return History(logs, structures)
+        return History(logs, structures, refused)
 
     def work(self, kind: str, operations: int) -> None:
         for process, number in zip(self.processes, (2, 3), strict=True):
@@ -400,7 +427,8 @@ def check_books(history: History, checker: Checker, seen: dict[str, int]) -> Non
     counters = [structure.counters() for structure in history.structures]
     dropped = sum(each.dropped for each in counters)
     names = ("PUSH", "APPEND", "DISCARD")
-    assert sum(each.full for each in counters) == sum(seen.get(f"{name} -28", 0) for name in names)
+    full = history.refused + sum(seen.get(f"{name} -28", 0) for name in names)
+    assert sum(each.full for each in counters) == full
     assert sum(seen.get(f"{name} 0", 0) for name in names[:2]) == (
         seen["TAKE 0"] + released + waiting + dropped
     )
@@ -411,7 +439,7 @@ def expected_operations(plan: Plan) -> set[str]:
     if plan.kind in QUEUES:
         return {"PUSH", "TAKE"}
     if plan.kind in RINGS:
-        more = {"LOOK", "RELEASE"} if plan.kind == "ring" else set()
+        more = {"LOOK", "RELEASE"} if plan.kind != "overwriting" else set()
         return {"PUSH", "APPEND", "PUBLISH", "DISCARD", "TAKE", "FIRST", *more}
     recorded_as = {"SCAN": "GET", "RANGE": "LOWER_BOUND", "FIRST": "LOWER_BOUND"}
     names = {recorded_as.get(name, name) for name in plan.mix.split()}

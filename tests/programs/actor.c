@@ -49,6 +49,7 @@ static const struct {
 	{"array", record_array},
 	{"ring", record_ring},
 	{"overwriting", record_overwriting},
+	{"rings", record_rings},
 	{"mpmc", record_mpmc},
 	{"intrusive", record_intrusive},
 };
@@ -70,6 +71,8 @@ int main(int argc, char **argv)
 		int code = HISTORY_NO_ACTOR;
 		size_t i;
 
+		if (!strcmp(kind, "rings") && history_rings_know(history_actor_of(run.actor)->structure))
+			return 2;
 		for (i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++) {
 			if (strcmp(kinds[i].name, kind))
 				continue;

@@ -53,6 +53,7 @@ enum history_operation {
 enum history_code {
 	HISTORY_TORN = 1,  /* words of several values */
 	HISTORY_TWICE = 2, /* an iteration returned a key again */
+	HISTORY_REFUSED = 4, /* by whichever ring it was: not written down */
 	HISTORY_GONE = 3,  /* all that waited was taken before it was read: that says nothing */
 };
 

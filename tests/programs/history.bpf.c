@@ -12,6 +12,12 @@ struct allocation {
 	__u64 offset;
 };
 
+/* Which rings there are, for actors of that kind. */
+SEC("syscall") int use_rings(struct allocation *words)
+{
+	return history_rings_know(words->offset);
+}
+
 /* A raw block, for a log or the clock. */
 SEC("syscall") int allocate(struct allocation *allocation)
 {

@@ -52,6 +52,7 @@ struct history_actor {
 	__u64 pushes[2], takes[2];   /* queues: {number:32, offset:32}. intrusive: two lists */
 	__u64 reads[2];		     /* rings that others push to and take from */
 	__u64 hands[HISTORY_HANDS];  /* pool: objects that the actor owns, 0: none */
+	__u64 refused;		     /* rings: how often it had no room, and is not told by which */
 	__u8 mix[16]; /* enum history_operation, each as likely as the others */
 };
 
@@ -487,6 +488,7 @@ ADS_GLOBAL int history_on_pool(struct history_call *c)
 #include "history_intrusive.h"
 #include "history_ordered.h"
 #include "history_ring.h"
+#include "history_rings.h"
 
 /* --- one operation ------------------------------------------------------------------------ */
 
@@ -644,6 +646,7 @@ HISTORY_ACTOR(ordered);
 HISTORY_ACTOR(array);
 HISTORY_ACTOR(ring);
 HISTORY_ACTOR(overwriting);
+HISTORY_ACTOR(rings);
 HISTORY_ACTOR(mpmc);
 HISTORY_ACTOR(intrusive);
 
