@@ -21,6 +21,7 @@
  *	end	Kill it where it is.
  *	expect PAIR SENT EXPECTED
  *		Both rings of a pair have been emptied by somebody else: go on with these numbers.
+ *	wide	The map that is made anew is another one from now on.
  *	reap	Give back what the dead had in hand. And, nobody being at work, the records of the
  *		intrusive list that were the dead's own.
  *	report	What all victims have done so far.
@@ -41,6 +42,7 @@ struct seat {
 	__u64 doing;  /* 1 + the operation, 0 between two of them */
 	__u64 object; /* of the pool, in this victim's hands */
 	__u64 link;   /* its link word since it is */
+	__u64 sent;   /* to the rings of many */
 	__u64 codes[SOAK_KINDS][SOAK_CODES];
 	pid_t pid; /* the driver's own */
 };
@@ -135,6 +137,8 @@ static pid_t start_victim(struct seat *its)
 	if (prctl(PR_SET_PDEATHSIG, SIGKILL) || ads_arena_remap(&arena))
 		_exit(3);
 	seat = its;
+	soak_sent_to_many = &its->sent;
+	soak_producer = 1 + (__u64)(its - shared->seats);
 	random_state ^= (__u64)getpid() << 32;
 	return 0;
 }
@@ -434,10 +438,21 @@ static void report(void)
 	printf("}}\n");
 }
 
+static int open_wide(void)
+{
+	struct ads_ref ref = soak_wide_ref();
+	int rc = ads_structure_open(&arena, "wide", ADS_KIND_HASHMAP, &ref);
+
+	soak_wide = rc ? 0 : ref.offset;
+	return rc;
+}
+
 /* Find the structures that the program has made, by their names. */
 static int open_all(const char *path)
 {
 	int rc = ads_arena_open_path(&arena, path, 0);
+	struct ads_rings rings;
+	__u32 i;
 
 #define OPEN(name, kind)                                                       \
 	if (!rc) {                                                             \
@@ -447,6 +462,10 @@ static int open_all(const char *path)
 	}
 	SOAK_STRUCTURES(OPEN)
 #undef OPEN
+	if (!rc)
+		rc = ads_rings_open(&arena, "many", &rings);
+	for (i = 0; !rc && i < ADS_RINGS_MOST; i++)
+		many.each[i] = rings.each[i];
 	return rc;
 }
 
@@ -489,6 +508,9 @@ int main(int argc, char **argv)
 			shared->ends[number[0]].doubt = 0;
 			printf("{}\n");
 			rc = 0;
+		} else if (given == 1 && !strcmp(verb, "wide")) {
+			rc = open_wide();
+			printf("{}\n");
 		} else if (given == 1 && !strcmp(verb, "reap")) {
 			rc = reap() || sweep() ? -1 : 0;
 			printf("{}\n");

@@ -91,23 +91,31 @@ EXPECTED = {
     "linked_move": {"ok", "absent", "exists"},
     "linked_contains": {"ok", "absent"},
     "linked_walk": {"ok", "absent"},
+    "many_push": {"ok", "full"},
+    "many_reserve": {"ok", "full", "absent"},  # absent: given up
+    "many_pop": {"ok", "absent"},
+    "wide_insert": {"ok", "exists", "absent"},  # absent: removed
+    "wide_update": {"ok", "absent"},
+    "wide_delete": {"ok", "absent"},
+    "wide_get": {"ok", "absent"},
 }
 OPERATIONS = tuple(EXPECTED)
 # Each has a ring `NAME out` from BPF and one `in` to it.
 PAIRS = ("queue", "ring", "recorder")
 ENDS = tuple(f"{pair}_{end}" for pair in PAIRS for end in ("out", "in"))
 # What the next producer sends, or this one again, whose predecessor died in between.
-AGAIN = {f"{pair}_pop": {"again"} for pair in PAIRS}
+AGAIN = {f"{pair}_pop": {"again"} for pair in (*PAIRS, "many")}
 # What the next consumer misses, whose predecessor died with it.
 LOST = {f"{pair}_pop": {"lost"} for pair in ("queue", "ring")}
 CHECKED = (
     "map", "counts", "grace", "set", "list", "pool", "ordered", "mpmc", "array", "items", "linked",
-    "ring_out", "ring_in", "recorder_out", "recorder_in",
+    "ring_out", "ring_in", "recorder_out", "recorder_in", "many",
 )  # fmt: skip
 # What these count is an answer, too; expect_mpmc() and expect_pair() compare the numbers.
 COUNTED = {
     "grace": {"full"},
     "mpmc": {"full"},
+    "many": {"full"},
     "queue_out": {"full"},
     "queue_in": {"full"},
     "ring_out": {"full"},
@@ -117,8 +125,11 @@ COUNTED = {
 }
 CELLS = 1 << 18  # of the array; the last STORED are stored whole, the others count
 STORED = 512
+RECORD = ("key", "stamp", "check", "again")
 KEYS = 512
 COUNTERS = 16
+WIDE_KEYS = 4096  # soak_wide_key() of soak.h
+WIDE = {"max_entries": WIDE_KEYS, "initial_entries": 1}
 PUSHED = (1 << 64) - 1
 WORK = struct.Struct("<5Q")  # rounds, operations, keys, random, done
 ROUNDS = 1000
@@ -214,6 +225,9 @@ class Soak:
         # Its own: what BPF sees is not counted in the memory that is under test.
         self.counts = KernelMap(os.dup(program._bpf.maps()["codes"].fd))
         self.random = 1
+        self.taken_from_many = 0  # less those that the tests took, which no code counts
+        self.grown: list[int] = []  # entries of maps that were removed
+        self.renew()
 
     def churn(self, operations: int = ALL, keys: int = 0, count: int = ROUNDS) -> None:
         """Have BPF do so many operations, here and now."""
@@ -267,6 +281,24 @@ class Soak:
             for link in links:
                 link.close()
         assert not failed, failed
+
+    def renew(self) -> None:
+        """Remove the map that grows, after a look at it, and make another, which is small."""
+        if "wide" in self.program.arena.structures:
+            wide: Any = self.program.arena.structures["wide"]
+            self.driver.ask("reap")  # no user process is at work
+            report = wide.check()
+            assert (report.errors, report.leaked) == (0, 0), report
+            for key, words in wide.items():
+                record = SimpleNamespace(**dict(zip(RECORD, words, strict=True)))
+                assert key < WIDE_KEYS and is_whole(record, key)
+            self.grown.append(len(wide))
+            self.program.arena.remove("wide")
+        value = arenads.Array[arenads.u64, len(RECORD)]  # type: ignore[misc]
+        wide = self.program.arena.hashmap("wide", key=arenads.u64, value=value, **WIDE)
+        code = self.program.run("use_wide", wide.offset.to_bytes(8, "little"))
+        assert code.value == 0
+        self.driver.ask("wide")
 
     def kill(self, count: int, *, reap_every: int = 16) -> Report:
         seats, microseconds = 3, 400
@@ -380,6 +412,7 @@ def expect_contents(soak: Soak, bpf: Codes, user: Report) -> None:
     assert user.items <= sum(user.deaths[operation] for operation in linked)
     expect_array(soak, bpf, user)
     expect_mpmc(soak, bpf, user)
+    expect_many(soak, bpf, user)
 
 
 def done(operation: str, bpf: Codes, user: Report) -> int:
@@ -413,6 +446,26 @@ def expect_mpmc(soak: Soak, bpf: Codes, user: Report) -> None:
     assert len(records) == report.live
     assert all(is_whole(record, record.key) for record in records)
     assert mpmc.push_many(records) == len(records)
+
+
+def expect_many(soak: Soak, bpf: Codes, user: Report) -> None:
+    """What was sent to the rings of many arrives, and who was refused is counted."""
+    many: Any = soak.program["many"]
+    sends = ("many_push", "many_reserve")
+    died = sum(user.deaths[operation] for operation in sends)
+    assert many.taken == 0
+    names = [f"many.{number}" for number in range(len(many))]
+    # As rings of their own: nobody else is at work.
+    rings = [soak.program.arena.structures[name] for name in names]
+    waiting = [record for ring in rings for record in take_all(ring)]
+    assert all(is_whole(record, record.key) for record in waiting)
+    sent = sum(done(operation, bpf, user) for operation in sends)
+    taken = bpf["many_pop"]["ok"] + bpf["many_pop"]["again"]
+    assert 0 <= taken + len(waiting) - sent - soak.taken_from_many <= died
+    assert bpf["many_pop"]["again"] <= died
+    refused = sum(codes[operation]["full"] for operation in sends for codes in (bpf, user.codes))
+    assert 0 <= many.counters().full - refused <= died
+    soak.taken_from_many -= len(waiting)
 
 
 def take_all(end: Any) -> list[Any]:
@@ -648,10 +701,13 @@ def kill_many(soak: Soak, kills: int, batch: int) -> None:
     with soak.all_the_while():
         while user.kills < end:
             user = soak.kill(min(batch, end - user.kills))
+            soak.renew()
     soak.reap()
     user = Report(soak.driver.ask("report"))
     bpf = soak.codes()
     print_report(soak, bpf, user)
+    print(f"maps made anew after they had grown to {soak.grown} entries")
+    assert soak.grown and min(soak.grown) > WIDE_KEYS / 4
     assert user.inside > kills / 10
     # Each sees nothing but what contents explain, and what is told in expect_pair().
     assert explained(bpf, **AGAIN)
@@ -668,6 +724,7 @@ def kill_many(soak: Soak, kills: int, batch: int) -> None:
 def test_a_repair_returns_what_the_dead_had_in_hand(soak: Soak) -> None:
     """When nobody reaps; and who reaps later finds nothing that is theirs any more."""
     checked: list[Any] = [soak.program[name] for name in CHECKED]
+    checked.append(soak.program.arena.structures["wide"])
     with soak.all_the_while():
         before = soak.kill(400, reap_every=0)  # each keeps a line in the registry of owners
     found = {it.name: it.check() for it in checked}

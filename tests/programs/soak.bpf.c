@@ -50,11 +50,18 @@ SEC("syscall") int churn(struct work *work)
 		operation = soak_choose(random, operations);
 		if (operation == SOAK_KINDS)
 			continue;
-		operate_and_count(operation, random, keys);
+		operate_and_count(operation, random | 1, keys);
 		done++;
 	}
 	work->random = random;
 	work->done = done;
+	return 0;
+}
+
+/* The map that is made anew is at this offset from now on. */
+SEC("syscall") int use_wide(__u64 *offset)
+{
+	soak_wide = *offset;
 	return 0;
 }
 
@@ -65,7 +72,7 @@ static ADS_INLINE int operate_once(__u64 keys)
 	__u32 operation = soak_choose(random, ~SOAK_EXCLUSIVE);
 
 	if (operation != SOAK_KINDS)
-		operate_and_count(operation, random, keys);
+		operate_and_count(operation, random & ~1ull, keys);
 	return 0;
 }
 

@@ -20,6 +20,9 @@
 #define SOAK_WALK 16 /* entries that one walk looks at */
 #define SOAK_CELLS (1u << 18) /* of the array, in 512 chunks */
 #define SOAK_STORED 512u /* the last of them are stored whole, the others count */
+#define SOAK_CHURN 0 /* who sends to the rings of many: the syscall program, the victim in each seat, */
+#define SOAK_NESTED 15 /* or one of those that come in between, of which there are several at a time */
+#define SOAK_PRODUCERS 16
 #define SOAK_MORE 4 /* words that a record of a byte ring may have more */
 
 struct record {
@@ -61,6 +64,7 @@ ADS_RING(ring_out, 8192);
 ADS_RING(ring_in, 8192);
 ADS_RING(recorder_out, 4096, ADS_OVERWRITE);
 ADS_RING(recorder_in, 4096, ADS_OVERWRITE);
+ADS_RINGS(many, 8192);
 ADS_ARRAY(array, struct cell, SOAK_CELLS);
 ADS_POOL(items, struct item, 32768);
 ADS_INTRUSIVE(linked, items, struct item, node);
@@ -153,7 +157,14 @@ enum soak_code {
 	X(linked_drain)                                                        \
 	X(linked_move)                                                         \
 	X(linked_contains)                                                     \
-	X(linked_walk)
+	X(linked_walk)                                                         \
+	X(many_push)                                                           \
+	X(many_reserve)                                                        \
+	X(many_pop)                                                            \
+	X(wide_insert)                                                         \
+	X(wide_update)                                                         \
+	X(wide_delete)                                                         \
+	X(wide_get)
 
 enum soak_operation {
 #define SOAK_NUMBER(name) SOAK_##name,
@@ -165,7 +176,7 @@ enum soak_operation {
 /* Those that one process at a time may do: each end of an SPSC queue or ring has one owner. */
 #define SOAK_EXCLUSIVE                                                         \
 	(1ull << SOAK_queue_push | 1ull << SOAK_queue_pop | 1ull << SOAK_ring_push | 1ull << SOAK_ring_pop | \
-	 1ull << SOAK_recorder_push | 1ull << SOAK_recorder_pop)
+	 1ull << SOAK_recorder_push | 1ull << SOAK_recorder_pop | 1ull << SOAK_many_pop)
 /* Only programs that are not sleepable may hold on to an entry. */
 #define SOAK_NOT_SLEEPABLE (1ull << SOAK_grace_hold)
 
@@ -187,10 +198,20 @@ enum soak_pair {
 };
 
 #if ADS_BPF
+/* What the syscall program has sent to the rings of many; and of each sender what it has had last, and one. */
+struct soak_many {
+	__u64 sent;
+	__u64 next[ADS_RINGS_MOST * SOAK_PRODUCERS];
+};
+struct soak_many soak_many;
+__u64 soak_wide; /* offset of the map that is made anew */
 struct soak_ends soak_ends[SOAK_PAIRS]; /* not static: a compiler may take that to pieces */
 #define SOAK_SIDE(bpf, user) bpf
 #define soak_hold(object) ((void)0)
 #else
+static __u64 soak_wide;
+static __u64 *soak_sent_to_many; /* by whoever has the seat */
+static __u64 soak_producer;
 static struct soak_ends *soak_ends;
 #define SOAK_SIDE(bpf, user) user
 static void soak_hold(__u32 object);
@@ -945,6 +966,163 @@ ADS_GLOBAL int soak_linked_walk(__u64 key, __u64 stamp)
 		last = cursor.scan.hash;
 	}
 	return 0;
+}
+
+/* --- rings of many: all send, BPF takes; user space reads what is oldest ------------------------- */
+
+#define SOAK_SEQUENCE ((1ull << 48) - 1)
+
+/* The key of the next record: who sends it, and how many it has sent. */
+static ADS_INLINE __u64 soak_many_key(__u64 stamp)
+{
+#if ADS_BPF
+	return stamp & 1 ? (__u64)SOAK_CHURN << 48 | soak_many.sent : (__u64)SOAK_NESTED << 48;
+#else
+	(void)stamp;
+	return soak_producer << 48 | *soak_sent_to_many;
+#endif
+}
+
+static ADS_INLINE int soak_many_sent(__u64 stamp, int rc)
+{
+#if ADS_BPF
+	if (!rc && stamp & 1)
+		soak_many.sent++;
+#else
+	(void)stamp;
+	if (!rc)
+		++*soak_sent_to_many;
+#endif
+	return rc;
+}
+
+ADS_GLOBAL int soak_many_push(__u64 key, __u64 stamp)
+{
+	struct record record = soak_record(soak_many_key(stamp), stamp);
+
+	return soak_many_sent(stamp, many_push(&record, sizeof(record)));
+}
+
+/* Fill one in place, or give it up. */
+ADS_GLOBAL int soak_many_reserve(__u64 key, __u64 stamp)
+{
+	struct record record = soak_record(soak_many_key(stamp), stamp);
+	struct ads_rings_draft draft = {0};
+	struct record __arena *place = many_reserve(&draft, sizeof(record));
+
+	if (!place)
+		return ADS_FULL;
+	soak_write(place, record);
+	if (stamp >> 60 == 0) {
+		many_discard(&draft);
+		return ADS_ABSENT;
+	}
+	return soak_many_sent(stamp, many_submit(&draft));
+}
+
+/* Records of one sender come in order in each ring; once more, if it died before it knew. */
+ADS_GLOBAL int soak_many_pop(__u64 key, __u64 stamp)
+{
+	__u32 ring = (__u32)(stamp >> 40) & (ADS_RINGS_MOST - 1);
+	struct ads_ref ref = {many.each[ring], 0, 0, 0};
+	struct record record = {0};
+	__u32 size = 0;
+	int rc;
+#if ADS_BPF
+	__u64 expected, sequence;
+	__u32 count, sender, at;
+
+	rc = ads_ring_pop(ads_here(), ref, &record, sizeof(record), &size);
+	if (rc)
+		return rc;
+	if (size != sizeof(record) || soak_judge(0, &record, record.key))
+		return 1;
+	for (count = 1; count < ADS_RINGS_MOST; count++)
+		if (many.each[count] == many.each[0])
+			break;
+	sender = (__u32)(record.key >> 48);
+	if (sender >= SOAK_PRODUCERS)
+		return 1;
+	if (sender == SOAK_NESTED)
+		return 0;
+	at = ring % count * SOAK_PRODUCERS + sender;
+	ads_forget(at); /* else the verifier does not see what bounds it */
+	at &= ADS_RINGS_MOST * SOAK_PRODUCERS - 1;
+	sequence = record.key & SOAK_SEQUENCE;
+	expected = soak_many.next[at];
+	if (sequence + 1 == expected)
+		return SOAK_AGAIN;
+	if (sequence < expected)
+		return 1;
+	soak_many.next[at] = sequence + 1;
+	return 0;
+#else
+	struct ads_ring_cursor cursor;
+
+	rc = ads_ring_walk(ads_here(), ref, &cursor);
+	if (!rc)
+		rc = ads_ring_read(ads_here(), ref, &cursor, &record, sizeof(record), &size);
+	if (rc)
+		return rc;
+	return size != sizeof(record) ? 1 : soak_judge(0, &record, record.key);
+#endif
+}
+
+/* --- a map of many keys that is small at first, and made anew again and again --------------------- */
+
+static ADS_INLINE struct ads_ref soak_wide_ref(void)
+{
+	struct ads_ref ref = {(__u32)soak_wide, 8, sizeof(struct record), 0};
+
+	return ref;
+}
+
+/* What it says while there is none, or it has been removed. */
+static ADS_INLINE int soak_wide_said(int rc)
+{
+	return rc == ADS_REMOVED ? ADS_ABSENT : rc;
+}
+
+static ADS_INLINE __u64 soak_wide_key(__u64 stamp)
+{
+	return stamp >> 20 & 0xfff;
+}
+
+static ADS_INLINE int soak_wide_store(__u64 stamp, enum ads_update_mode mode)
+{
+	__u64 key = soak_wide_key(stamp);
+	struct record record = soak_record(key, stamp);
+	__u32 entry;
+
+	if (!soak_wide)
+		return ADS_ABSENT;
+	return soak_wide_said(ads_hashmap_update(ads_here(), soak_wide_ref(), &key, &record, mode, &entry));
+}
+
+ADS_GLOBAL int soak_wide_insert(__u64 key, __u64 stamp)
+{
+	return soak_wide_store(stamp, ADS_INSERT);
+}
+
+ADS_GLOBAL int soak_wide_update(__u64 key, __u64 stamp)
+{
+	return soak_wide_store(stamp, ADS_ANY);
+}
+
+ADS_GLOBAL int soak_wide_delete(__u64 key, __u64 stamp)
+{
+	__u64 at = soak_wide_key(stamp);
+
+	return soak_wide ? soak_wide_said(ads_hashmap_delete(ads_here(), soak_wide_ref(), &at)) : ADS_ABSENT;
+}
+
+ADS_GLOBAL int soak_wide_get(__u64 key, __u64 stamp)
+{
+	__u64 at = soak_wide_key(stamp);
+	struct record record = {0};
+	int rc = soak_wide ? ads_hashmap_get(ads_here(), soak_wide_ref(), &at, &record) : ADS_ABSENT;
+
+	return soak_judge(soak_wide_said(rc), &record, at);
 }
 
 /* --- all of them --------------------------------------------------------------------------------- */
