@@ -617,6 +617,14 @@ MISTAKES = (
     explored("an overwriting ring drops what is not published", "overwriting ring"),
     explored("a record is copied after it was popped", "short queue of many"),
     explored("two consumers take one record", "queue of many"),
+    Mistake(
+        "a producer takes a ring that another has",
+        "rings of many",
+        {
+            "ads_forget(found); /* else compilers for BPF make a number of whether it is 0, and "
+            "look at that */ return found;": "return 0;"
+        },
+    ),
     explored("a slot that others have passed is taken for a full ring", "queue of many"),
     explored("a removed node is linked again while it is still in its list", "intrusive lists"),
     explored("two actors claim one node", "intrusive lists"),
