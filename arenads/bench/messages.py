@@ -16,14 +16,16 @@ How the cost is counted:
 
 - The producer alone: bursts into an empty ring, which is emptied off the clock.
 - The consumer alone: a burst that was produced off the clock.
-- The whole way ("out", "in"): both of these, in turn on one CPU; nanoseconds of both.
+- The whole way ("out", "in"): both of these, in turn; nanoseconds of both. With two CPUs, both
+  produce together and then one consumes all of it.
 - The whole way beside a consumer on another CPU ("out_paced"): bursts of a quarter of the ring
   with pauses, so that nobody waits for room; nanoseconds of the producer and what the consumer has
   used of its CPU, with its waiting: ours looks every 50 us, and so does the ring buffer's without
   wake-ups; with them, and the perf buffer's, it waits in libbpf's poll.
 - Throughput ("out_flow"): a producer that never pauses and tries again if the ring is full, beside
-  a consumer that spins; or waits in libbpf's poll, where there are wake-ups. Time on the clock, so
-  1e9 / nanoseconds is messages a second.
+  a consumer that spins, on either side where there are no wake-ups; where there are, the peer's
+  waits in libbpf's poll. Time on the clock, so 1e9 / nanoseconds is messages a second, those of all
+  producers.
 
 A perf buffer is as libbpf makes it: each message wakes the consumer.
 """
@@ -196,29 +198,31 @@ class Messages:
 
     # --- beside a consumer --------------------------------------------------------------
 
-    def paced(self, produce: str, follow: str, structure: str) -> Side:
+    def paced(self, produce: str, follow: str, structure: str, cpus: int = 1) -> Side:
         """Return nanoseconds of both sides' CPUs; see the module."""
-        piece = self.burst // 4
+        piece = self.burst // 4 // cpus
 
         def work(loops: Loops, operations: int) -> tuple[int, int]:
             took = total = 0
             for start in range(0, operations, piece):
-                (done,) = loops.once(produce, min(piece, operations - start), produce)
-                took += done.nanoseconds
-                total += done.sum
+                runs = loops.once(produce, min(piece, operations - start), produce)
+                took += sum(done.nanoseconds for done in runs)
+                total += sum(done.sum for done in runs)
                 time.sleep(_PAUSE)
             return took, total
 
-        return self._beside(follow, structure, work, lambda took: took + int(self.state.cpu))
+        return self._beside(follow, structure, work, lambda took: took + int(self.state.cpu), cpus)
 
-    def flow(self, produce: str, follow: str, structure: str) -> Side:
-        """Return nanoseconds from the producer's start to the consumer's end."""
+    def flow(self, produce: str, follow: str, structure: str, cpus: int = 1) -> Side:
+        """Return nanoseconds from the producers' start to the consumer's end."""
 
         def work(loops: Loops, operations: int) -> tuple[int, int]:
-            (done,) = loops.once(produce, operations, produce)
-            return done.start, done.sum
+            runs = loops.once(produce, operations, produce)
+            return min(done.start for done in runs), sum(done.sum for done in runs)
 
-        return self._beside(follow, structure, work, lambda start: int(self.state.ended) - start)
+        return self._beside(
+            follow, structure, work, lambda start: int(self.state.ended) - start, cpus
+        )
 
     def _beside(
         self,
@@ -226,10 +230,11 @@ class Messages:
         structure: str,
         work: Callable[[Loops, int], tuple[int, int]],
         result: Callable[[int], int],
+        cpus: int,
     ) -> Side:
         functions = self.functions(structure)
-        loops = Loops(self.program, self._order, longest=_LONGEST_FLOW)
-        consumer_cpu = allowed_cpus()[-2]
+        loops = Loops(self.program, self._order, cpus, longest=_LONGEST_FLOW)
+        consumer_cpu = allowed_cpus()[-1 - cpus]
 
         def run(operations: int) -> int:
             found: list[Any] = []
@@ -237,7 +242,7 @@ class Messages:
             def consume() -> None:
                 os.sched_setaffinity(0, {consumer_cpu})
                 try:
-                    found.append(int(functions.call(follow, operations, follow).sum))
+                    found.append(int(functions.call(follow, operations * cpus, follow).sum))
                 except ArenadsError as error:
                     found.append(error)
 
@@ -253,7 +258,7 @@ class Messages:
             if isinstance(found[0], ArenadsError):
                 raise found[0]
             expect_equal(follow, found[0], total * self.size // 8)
-            return result(value)
+            return result(value) // cpus
 
         return run
 
@@ -309,7 +314,7 @@ def bursts(
             if counted != "consume":
                 took += sum(done.nanoseconds for done in produced) // cpus
             if counted != "produce":
-                took += sum(done.nanoseconds for done in consumed)
+                took += sum(done.nanoseconds for done in consumed) // cpus
         return took
 
     return run

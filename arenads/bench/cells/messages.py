@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import NamedTuple
 
+import msgspec
+
 from arenads.bench.cell import Cell, Need, Sides
 from arenads.bench.loops import Done
 from arenads.bench.messages import SIZES, Messages, Part, bursts, shared
@@ -196,19 +198,23 @@ def open_consume(cell: Cell, workshop: Workshop) -> Iterator[Sides]:
 
 @contextmanager
 def open_out(cell: Cell, workshop: Workshop) -> Iterator[Sides]:
-    """Produce in BPF and consume in C, in turn on one CPU."""
+    """Produce in BPF, on so many CPUs, and consume in C, in turn."""
     messages = shared(cell, workshop)
-    ours = OUT[WHOLE[cell.name.split(".")[1]]]
-    yield _both_sides(messages, ours, _peer(cell), "both")
+    which = WHOLE[cell.name.split(".")[1]]
+    ours = OUT[which]
+    if cell.cpus > 1:
+        ours = ours._replace(produce=_SHARED[which])
+    yield _both_sides(messages, ours, _peer(cell), "both", cell.cpus)
 
 
-def _both_sides(messages: Messages, ours: Way, peer: Way, counted: str) -> Sides:
+def _both_sides(messages: Messages, ours: Way, peer: Way, counted: str, cpus: int = 1) -> Sides:
     sides = [
         bursts(
             messages,
-            messages.in_bpf(way.produce),
-            _emptied(messages, way),
+            messages.in_bpf(way.produce, cpus),
+            _emptied(messages, way, cpus),
             "both" if counted == "both" else "consume",
+            cpus,
         )
         for way in (ours, peer)
     ]
@@ -220,7 +226,7 @@ def open_paced(cell: Cell, workshop: Workshop) -> Iterator[Sides]:
     """Produce in BPF in bursts, beside a consumer in C."""
     messages = shared(cell, workshop)
     ways = OUT[WHOLE[cell.name.split(".")[1]]], OUT_PEERS[cell.peer]
-    ours, peer = (messages.paced(way.stream, way.nap, way.structure) for way in ways)
+    ours, peer = (messages.paced(way.stream, way.nap, way.structure, cell.cpus) for way in ways)
     yield Sides(ours=ours, peer=peer, step=messages.burst // 4, most=1 << 20)
 
 
@@ -229,7 +235,7 @@ def open_flow(cell: Cell, workshop: Workshop) -> Iterator[Sides]:
     """Produce in BPF as fast as a consumer in C lets us."""
     messages = shared(cell, workshop)
     ways = OUT[WHOLE[cell.name.split(".")[1]]], OUT_PEERS[cell.peer]
-    ours, peer = (messages.flow(way.stream, way.spin, way.structure) for way in ways)
+    ours, peer = (messages.flow(way.stream, way.spin, way.structure, cell.cpus) for way in ways)
     # At least so many that how the ring is when both begin does not matter.
     yield Sides(ours=ours, peer=peer, step=8 * messages.burst, most=1 << 20)
 
@@ -325,16 +331,28 @@ def cells() -> Iterator[Cell]:
                 name = f"bpf.{structure}.out"
                 quick = plain and structure == "ring"
                 yield cell(name, peer, open_out, quick=quick and peer == SILENT)
-                if not plain and (structure, peer) != ("ring", WAKING):
-                    continue  # with a consumer beside, sizes are varied for one pair only
-                yield cell(f"{name}_paced", peer, open_paced, concurrent="consumer")
-                yield cell(
-                    f"{name}_flow",
-                    peer,
-                    open_flow,
-                    concurrent="consumer",
-                    quick=quick and peer == WAKING,
-                )
+                many = WHOLE[structure] in _SHARED
+                if many and (plain or peer == SILENT):
+                    yield cell(name, peer, open_out, cpus=2, quick=plain and peer == SILENT)
+                # With a consumer beside, sizes are varied for one structure only, against the
+                # peer that goes about it in the same way: ours looks again, at once or later.
+                for way, opener, alike in (
+                    ("paced", open_paced, WAKING),
+                    ("flow", open_flow, SILENT),
+                ):
+                    if not plain and (structure, peer) != ("ring", alike):
+                        continue
+                    beside = cell(
+                        f"{name}_{way}",
+                        peer,
+                        opener,
+                        concurrent="consumer",
+                        quick=quick and peer == alike,
+                    )
+                    yield beside
+                    # A ring for each CPU would take a consumer of several.
+                    if plain and many and structure != "ring" and peer != PERF:
+                        yield msgspec.structs.replace(beside, cpus=2)
         for operation in _FLOORED:
             yield cell(
                 f"bpf.{operation}",
