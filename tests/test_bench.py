@@ -15,10 +15,11 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from itertools import groupby
 from pathlib import Path
+from types import ModuleType
 
 import msgspec
 import pytest
@@ -29,7 +30,7 @@ from unprivileged import drop_capabilities
 
 from arenads.bench import machine, order
 from arenads.bench.cell import Amounts, Cell, Sides
-from arenads.bench.cells import all_cells
+from arenads.bench.cells import MODULES, all_cells
 from arenads.bench.loops import SidesDifferError, expect_equal
 from arenads.bench.measure import FULL, QUICK, Settings, allowed_cpus, measure
 from arenads.bench.report import Report, Result, result_of, table
@@ -333,12 +334,23 @@ def test_the_list_says_what_keeps_a_cell_from_running() -> None:
 # --- real cells -------------------------------------------------------------------------
 
 
-def tiny(cells: list[Cell]) -> list[Cell]:
-    """One cell of each name, peer and way to run, with few entries of the smallest sizes."""
+def tiny(modules: Iterable[ModuleType]) -> list[Cell]:
+    """One cell of each name, peer and way to run with few entries of the smallest sizes.
+
+    And one for each other size of keys and values in each module, whose code is compiled for it.
+    """
     found: dict[tuple[object, ...], Cell] = {}
-    for cell in cells:
-        way = (cell.name, cell.peer, cell.cpus, cell.concurrent, cell.distribution)
-        found.setdefault(way, msgspec.structs.replace(cell, entries=64))
+    for module in modules:
+        sizes = set()
+        for cell in module.cells():
+            few = msgspec.structs.replace(cell, entries=64)
+            way = (cell.name, cell.peer, cell.cpus, cell.concurrent, cell.distribution)
+            size = (cell.key_size, cell.value_size)
+            if found.setdefault(way, few) is few:
+                sizes.add(size)
+            elif size not in sizes:
+                sizes.add(size)
+                found[*way, size] = few
     return list(found.values())
 
 
@@ -348,7 +360,7 @@ def workshop() -> Iterator[Workshop]:
         yield made
 
 
-@pytest.mark.parametrize("cell", tiny(all_cells()), ids=lambda cell: f"{cell.title}-{cell.peer}")
+@pytest.mark.parametrize("cell", tiny(MODULES), ids=lambda cell: f"{cell.title}-{cell.peer}")
 def test_a_cell_runs_and_both_sides_do_the_same(cell: Cell, workshop: Workshop) -> None:
     missing = why_not(cell, {})
     if missing:
