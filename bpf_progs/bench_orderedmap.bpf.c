@@ -6,7 +6,7 @@
  *
  * Inserting and taking the first go as in a queue of timers, the hold model (Jones, An Empirical
  * Comparison of Priority-Queue and Event-Set Implementations, 1986): a new key lies as far behind
- * the one taken last as a random number says.
+ * the one that this CPU took last as a random number says.
  */
 #include "bench.h"
 
@@ -66,19 +66,29 @@ static _Bool less(struct bpf_rb_node *a, const struct bpf_rb_node *b)
 
 /* --- keys ----------------------------------------------------------------------------------------- */
 
-/* A key's low bits make it another one than all others. */
+/* A key's low bits make it another one than all others: a few of them say which CPU's it is. */
 #define UNIQUE_BITS 24
+#define UNIQUE_HERE 21
 
 struct clock {
 	__u64 now;    /* high bits of the key taken last */
 	__u64 unique;
-} ours_clock, peer_clock;
+	__u64 apart[14];
+} ours_clock[BENCH_CPUS], peer_clock[BENCH_CPUS];
+
+#define HERE(clock) (&(clock)[bpf_get_smp_processor_id() % BENCH_CPUS])
 
 static __always_inline __u64 next_key(struct clock *clock, __u32 number)
 {
-	clock->unique = (clock->unique + 1) & ((1 << UNIQUE_BITS) - 1);
-	return (clock->now + number) << UNIQUE_BITS | clock->unique;
+	__u64 cpu = bpf_get_smp_processor_id() % BENCH_CPUS;
+
+	clock->unique = (clock->unique + 1) & ((1 << UNIQUE_HERE) - 1);
+	return (clock->now + number) << UNIQUE_BITS | cpu << UNIQUE_HERE | clock->unique;
 }
+
+/* Keys that stay, or come back: before anything is taken. And one that lies behind, where none is. */
+#define FIXED(number) ((__u64)(number) << UNIQUE_BITS)
+#define BETWEEN(number) (FIXED(number) | 1)
 
 /* --- operations ----------------------------------------------------------------------------------- */
 
@@ -107,7 +117,7 @@ static __always_inline __u64 pop_ours(void)
 
 	if (map_pop_first(&key, &value))
 		return 0;
-	ours_clock.now = key >> UNIQUE_BITS;
+	HERE(ours_clock)->now = key >> UNIQUE_BITS;
 	return value;
 }
 
@@ -127,7 +137,7 @@ static __always_inline __u64 pop_peer(struct tree *tree)
 	if (!node)
 		return 0;
 	value = item_of(node)->value;
-	peer_clock.now = item_of(node)->key >> UNIQUE_BITS;
+	HERE(peer_clock)->now = item_of(node)->key >> UNIQUE_BITS;
 	bpf_obj_drop_impl(item_of(node), 0);
 	return value;
 }
@@ -145,9 +155,6 @@ static __always_inline struct tree *the_tree(void)
 		body                                                           \
 	}
 
-/* Keys that stay: for lookups, before anything is taken. */
-#define FIXED(number) ((__u64)(number) << UNIQUE_BITS)
-
 BENCH_LOOP(empty, { sum += FIXED(number); })
 BENCH_LOOP(ours_fill, { sum += push_ours(FIXED(number)); })
 BENCH_LOOP(peer_fill, { WITH_TREE(sum += push_peer(tree, FIXED(number));) })
@@ -158,23 +165,114 @@ BENCH_LOOP(ours_lookup_hit, {
 	if (value)
 		sum += *value;
 })
-BENCH_LOOP(peer_lookup_hit, {
+/* To the node with a key, or to none. The lock is held, and what is found is good until it is not. */
+#define DESCEND(node, wanted)                                                  \
+	node = bpf_rbtree_root(&tree->root);                                   \
+	while (node && item_of(node)->key != (wanted) && ads_may_loop())       \
+		node = (wanted) < item_of(node)->key ? bpf_rbtree_left(&tree->root, node) \
+						     : bpf_rbtree_right(&tree->root, node);
+
+#define PEER_LOOKUP(name, wanted, found, otherwise)                            \
+	BENCH_LOOP(name, {                                                     \
+		__u64 key = wanted;                                            \
+		struct bpf_rb_node *node;                                      \
+		WITH_TREE({                                                    \
+			spin_lock(&tree->lock);                                \
+			DESCEND(node, key)                                     \
+			if (node) {                                            \
+				found;                                         \
+			} else {                                               \
+				otherwise;                                     \
+			}                                                      \
+			spin_unlock(&tree->lock);                              \
+		})                                                             \
+	})
+
+PEER_LOOKUP(peer_lookup_hit, FIXED(number), sum += item_of(node)->value, )
+
+BENCH_LOOP(ours_lookup_miss, {
+	__u64 key = BETWEEN(number);
+	sum += !map_lookup(&key);
+})
+PEER_LOOKUP(peer_lookup_miss, BETWEEN(number), , sum++)
+
+/* A counter. The tree's is changed under its lock and needs no atomic operation. */
+BENCH_LOOP(ours_update_in_place, {
 	__u64 key = FIXED(number);
-	struct bpf_rb_node *node;
+	__u64 __arena *value = map_lookup(&key);
+	if (value)
+		sum += ads_add(value, zero);
+})
+PEER_LOOKUP(peer_update_in_place, FIXED(number), sum += item_of(node)->value; item_of(node)->value += zero, )
+
+/* The entries from a key on that is not there: so many, or until there are no more. */
+#define WALK 100
+
+BENCH_LOOP(ours_range, {
+	struct map_cursor cursor = {};
+	__u64 key = BETWEEN(number);
+	__u64 value = 0;
+	__u32 left = WALK;
+	if (!map_seek(&cursor, &key))
+		while (left && ads_may_loop() && !map_next(&cursor, &value)) {
+			sum += value;
+			left--;
+		}
+})
+/* A node has no way to its parent, and none to the next. Where it has children behind it, that is the first of
+ * them; else the way begins at the root again. */
+BENCH_LOOP(peer_range, {
+	__u64 key = BETWEEN(number);
+	__u32 left = WALK;
 	WITH_TREE({
+		struct bpf_rb_node *node = 0;
+		struct bpf_rb_node *at;
+		__u64 found = 1;
 		spin_lock(&tree->lock);
-		node = bpf_rbtree_root(&tree->root);
-		while (node && ads_may_loop()) {
-			if (item_of(node)->key == key) {
-				sum += item_of(node)->value;
-				break;
+		while (left && found && ads_may_loop()) {
+			__u64 next = 0;
+			__u64 value = 0;
+			found = 0;
+			at = node ? bpf_rbtree_right(&tree->root, node) : 0;
+			node = 0;
+			if (!at)
+				at = bpf_rbtree_root(&tree->root);
+			while (at && ads_may_loop()) {
+				if (item_of(at)->key > key) {
+					next = item_of(at)->key;
+					value = item_of(at)->value;
+					found = 1;
+					node = at;
+					at = bpf_rbtree_left(&tree->root, at);
+				} else {
+					at = bpf_rbtree_right(&tree->root, at);
+				}
 			}
-			node = key < item_of(node)->key ? bpf_rbtree_left(&tree->root, node)
-							: bpf_rbtree_right(&tree->root, node);
+			key = next;
+			sum += value;
+			left--;
 		}
 		spin_unlock(&tree->lock);
 	})
 })
+
+static __always_inline __u64 delete_peer(struct tree *tree, __u64 key)
+{
+	struct bpf_rb_node *node;
+
+	spin_lock(&tree->lock);
+	DESCEND(node, key)
+	if (!node) {
+		spin_unlock(&tree->lock);
+		return 0;
+	}
+	node = bpf_rbtree_remove(&tree->root, node);
+	spin_unlock(&tree->lock);
+	if (!node)
+		return 0;
+	bpf_obj_drop_impl(item_of(node), 0);
+	return 1;
+}
 
 BENCH_LOOP(ours_first, {
 	__u64 key = 0;
@@ -196,8 +294,8 @@ BENCH_LOOP(peer_first, {
 BENCH_LOOP(ours_clear, { sum += pop_ours(); })
 BENCH_LOOP(peer_clear, { WITH_TREE(sum += pop_peer(tree);) })
 #define NOTHING sum += FIXED(number);
-#define PUSH_OURS sum += push_ours(next_key(&ours_clock, number));
-#define PUSH_PEER WITH_TREE(sum += push_peer(tree, next_key(&peer_clock, number));)
+#define PUSH_OURS sum += push_ours(next_key(HERE(ours_clock), number));
+#define PUSH_PEER WITH_TREE(sum += push_peer(tree, next_key(HERE(peer_clock), number));)
 #define POP_OURS sum += pop_ours();
 #define POP_PEER WITH_TREE(sum += pop_peer(tree);)
 BENCH_LOOP(ours_push, { PUSH_OURS })
@@ -205,6 +303,18 @@ BENCH_LOOP(peer_push, { PUSH_PEER })
 BENCH_TURNS(empty_turns, NOTHING, 0, NOTHING, 0)
 BENCH_TURNS(ours_insert_turns, PUSH_OURS, 0, POP_OURS, 0)
 BENCH_TURNS(peer_insert_turns, PUSH_PEER, 0, POP_PEER, 0)
+
+#define DELETE_OURS                                                            \
+	__u64 key = FIXED(number);                                             \
+	sum += !map_delete(&key);
+#define DELETE_PEER                                                            \
+	WITH_TREE(sum += delete_peer(tree, FIXED(number));)
+#define INSERT_OURS sum += push_ours(FIXED(number));
+#define INSERT_PEER WITH_TREE(sum += push_peer(tree, FIXED(number));)
+BENCH_LOOP(ours_take, { DELETE_OURS })
+BENCH_LOOP(peer_take, { DELETE_PEER })
+BENCH_TURNS(ours_delete_turns, DELETE_OURS, 2, INSERT_OURS, 0)
+BENCH_TURNS(peer_delete_turns, DELETE_PEER, 2, INSERT_PEER, 0)
 BENCH_TURNS(ours_pop_first_turns, POP_OURS, 0, PUSH_OURS, 0)
 BENCH_TURNS(peer_pop_first_turns, POP_PEER, 0, PUSH_PEER, 0)
 
