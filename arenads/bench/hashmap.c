@@ -315,6 +315,56 @@ int batch_sweep(struct bench_target *to, struct bench_run *run)
 	return batch_iterate(to, run);
 }
 
+/* --- all of it, out of the map --- */
+
+/* Who takes an entry has its value: run->operations are as many as there are. */
+int ours_drain(struct bench_target *to, struct bench_run *run)
+{
+	struct key key, last = {{0}};
+	struct value value;
+	struct ads_scan scan;
+	__u64 done = 0, sum = 0, start = bench_now();
+	__u32 entry;
+	int rc = ads_hashmap_scan(to->arena, map(to), &scan);
+
+	while (!rc) {
+		rc = ads_scan_next(to->arena, &scan, map(to), &last, &key, 0, &entry);
+		if (rc)
+			break;
+		last = key;
+		if (!ads_hashmap_pop(to->arena, map(to), &key, &value)) {
+			sum += value.word[0];
+			done++;
+		}
+	}
+	run->nanoseconds = bench_now() - start;
+	run->sum = sum;
+	return rc != ADS_ABSENT ? rc : done == run->operations ? 0 : -ENODATA;
+}
+
+int batch_drain(struct bench_target *to, struct bench_run *run)
+{
+	static __thread struct key keys[BATCH];
+	static __thread struct value values[BATCH];
+	__u64 done = 0, sum = 0, start = bench_now();
+	__u32 next, i;
+	int rc = 0;
+
+	while (!rc) {
+		__u32 count = BATCH;
+
+		rc = bench_batch(BENCH_LOOKUP_AND_DELETE_BATCH, to->fd, done ? &next : 0, &next, keys, values, &count);
+		if (rc && rc != -ENOENT)
+			return rc;
+		for (i = 0; i < count; i++)
+			sum += values[i].word[0];
+		done += count;
+	}
+	run->nanoseconds = bench_now() - start;
+	run->sum = sum;
+	return done == run->operations ? 0 : -ENODATA;
+}
+
 /* --- beside a program --------------------------------------------------------------------------- */
 
 void accompany(struct bench_neighbour *neighbour, struct bench_target *to, struct bench_run *run, __u64 interval)

@@ -86,6 +86,7 @@ static inline __u32 bench_wrap(const struct bench_run *run, __u32 position)
 	{                                                                      \
 		__u64 done, took = 0, sum = 0, start;                          \
 		__u32 position = run->position, portion = run->portion;        \
+		(void)bench_begin(run);                                        \
 		for (done = 0; done < run->operations; done += portion) {      \
 			start = bench_now();                                   \
 			sum += measured(to, run, bench_wrap(run, position + measured_from * portion)); \
@@ -107,6 +108,7 @@ enum bench_command {
 	BENCH_DELETE = 3,
 	BENCH_NEXT = 4,
 	BENCH_LOOKUP_BATCH = 24,
+	BENCH_LOOKUP_AND_DELETE_BATCH = 25,
 	BENCH_UPDATE_BATCH = 26,
 	BENCH_DELETE_BATCH = 27,
 };

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from typing import Any
+from typing import Any, NamedTuple
 
 from arenads.annotations import Array, u64
 from arenads.arena import Arena, Engine
-from arenads.bench.cell import Cell, Distribution, Sides
+from arenads.bench.cell import Cell, Distribution, Side, Sides
 from arenads.bench.floor import table as floor_table
-from arenads.bench.loops import expect_equal
+from arenads.bench.loops import Done, expect_equal, on_each, together
+from arenads.bench.measure import allowed_cpus
 from arenads.bench.order import key_of
 from arenads.bench.userspace import Functions
 from arenads.bench.workshop import Workshop
@@ -22,9 +23,10 @@ __all__ = ["cells", "library"]
 HASH = 1  # BPF_MAP_TYPE_HASH
 ENTRIES = (1_000, 10_000, 100_000, 1_000_000)
 SIZES = ((8, 8), (16, 8), (40, 8), (8, 64), (8, 256))
-SINGLE, BATCHES = "bpf()", "bpf(), batches"
+NO_PREALLOC = 1
+SINGLE, BATCHES, ALLOCATING = "bpf()", "bpf(), batches", "bpf(), not preallocated"
 FLOOR = "floor: GHashTable"
-PEERS = {SINGLE: "peer", BATCHES: "batch", FLOOR: "floor"}
+PEERS = {SINGLE: "peer", BATCHES: "batch", ALLOCATING: "peer", FLOOR: "floor"}
 OPERATIONS = {
     "lookup_hit": (SINGLE,),  # there is no batch of keys that are looked up
     "lookup_miss": (SINGLE,),
@@ -37,6 +39,9 @@ OPERATIONS = {
 }
 # With keys that come again and again; what inserts or deletes needs each of them once.
 _ZIPF = ("lookup_hit", "update_in_place", "replace")
+_ALLOCATING = ("lookup_hit", "replace", "insert", "delete")
+_TWO_CPUS = ("lookup_hit", "replace", "insert")
+_ATTEMPTS = 4
 _FLOOR = ("lookup_hit", "lookup_miss", "update_in_place", "replace", "insert", "delete")
 
 
@@ -50,42 +55,61 @@ def words(size: int) -> object:
     return u64 if size == 8 else Array[u64, size // 8]
 
 
+class Maps(NamedTuple):
+    """Both maps, full: the loops over all keys, and how those over other numbers are made."""
+
+    functions: Functions
+    over: Callable[[array[int]], Functions]
+
+
 @contextmanager
-def filled(cell: Cell, workshop: Workshop) -> Iterator[Functions]:
+def filled(cell: Cell, workshop: Workshop) -> Iterator[Maps]:
     """Make both maps and fill them."""
     entries, sizes = cell.entries, (cell.key_size, cell.value_size)
     floor = cell.peer == FLOOR
+    flags = NO_PREALLOC if cell.peer == ALLOCATING else 0
     with ExitStack() as stack:
         fd, table = -1, 0
         if floor:
             table = stack.enter_context(floor_table(entries, *sizes))
         else:
-            fd = stack.enter_context(create_map(HASH, *sizes, entries, name="bench")).fd
+            fd = stack.enter_context(create_map(HASH, *sizes, entries, flags, name="bench")).fd
         engine: Engine = "native" if floor else "kernel"
         arena = stack.enter_context(Arena.create("4GiB", engine=engine))
         key, value = map(words, sizes)
         ours = arena.hashmap(
             "map", key=key, value=value, max_entries=entries, initial_entries=entries
         )
-        # At most so many that the maps stay nearly full.
-        portion = max(1, min(entries // 16, 1 << 14))
+        # At most so many that the maps stay nearly full, whichever CPU they are of.
+        portion = max(1, min(entries // 16 // cell.cpus, 1 << 14))
         code = library(workshop, *sizes, "floor" if floor else "hashmap")
 
-        def over(distribution: Distribution) -> Functions:
-            numbers = array("I", map(key_of, workshop.order(entries, distribution)))
+        def over(numbers: array[int]) -> Functions:
             return Functions(code, arena, ours.offset, fd, numbers, mapped=table, portion=portion)
 
-        functions = over("uniform")
+        functions = over(_numbers(cell, workshop, "uniform"))
         for name in ("ours_fill", "floor_fill" if floor else "peer_fill"):
             expect_equal(name, functions.do(name, entries, name), entries)
-        yield over("zipf") if cell.distribution == "zipf" else functions
+        if cell.distribution == "zipf":
+            functions = over(_numbers(cell, workshop, "zipf"))
+        yield Maps(functions, over)
+
+
+def _numbers(cell: Cell, workshop: Workshop, distribution: Distribution) -> array[int]:
+    return array("I", map(key_of, workshop.order(cell.entries, distribution)))
+
+
+def maps(cell: Cell, workshop: Workshop) -> Maps:
+    """Return what `filled` gives, of the cell before if that has the same maps."""
+    sizes = (cell.entries, cell.key_size, cell.value_size)
+    which = cell.peer if cell.peer in (FLOOR, ALLOCATING) else ""
+    key = ("c.hashmap", *sizes, which, cell.distribution == "zipf", cell.cpus)
+    return workshop.shared(key, lambda: filled(cell, workshop))
 
 
 def shared(cell: Cell, workshop: Workshop) -> Functions:
-    """Return what `filled` gives, of the cell before if that has the same maps."""
-    sizes = (cell.entries, cell.key_size, cell.value_size)
-    key = ("c.hashmap", *sizes, cell.peer == FLOOR, cell.distribution == "zipf")
-    return workshop.shared(key, lambda: filled(cell, workshop))
+    """Return the loops of one CPU over them."""
+    return maps(cell, workshop).functions
 
 
 @contextmanager
@@ -124,6 +148,83 @@ def open_turns(cell: Cell, workshop: Workshop) -> Iterator[Sides]:
     )
     for side, track in tracks.items():
         expect_equal(f"{side}_fill", functions.do(f"{side}_fill", absent, track), absent)
+
+
+@contextmanager
+def open_together(cell: Cell, workshop: Workshop) -> Iterator[Sides]:
+    """As with one CPU, in a thread on each of two: that write, each to keys of its own."""
+    operation = cell.name.rpartition(".")[2]
+    made = maps(cell, workshop)
+    numbers = _numbers(cell, workshop, "uniform")
+    half = len(numbers) // 2
+    if operation.startswith("lookup"):
+        parts = [numbers, numbers[half:] + numbers[:half]]
+    else:
+        parts = [numbers[:half], numbers[half:]]
+    lanes = [made.over(part) for part in parts]
+    portion = lanes[0].portion
+    turns = operation == "insert"
+    absent = 2 * portion if turns else 0
+    suffix = f"{operation}_turns" if turns else operation
+    few = portion if turns else min(half, 1000)
+    for lane in lanes:
+        for side in ("ours", "peer"):
+            done = lane.do(f"{side}_clear", absent, f"clear {side}")
+            expect_equal(f"{side}_clear", done, absent)
+        found = [lane.do(f"{side}_{suffix}", few, side) for side in ("ours", "peer")]
+        expect_equal(cell.title, *found)
+    yield Sides(
+        ours=_together(lanes, f"ours_{suffix}", "ours"),
+        peer=_together(lanes, f"peer_{suffix}", "peer"),
+        empty=_together(lanes, "empty_turns" if turns else "empty", "empty"),
+        step=portion if turns else 1,
+    )
+    for lane in lanes:
+        for side in ("ours", "peer"):
+            expect_equal(f"{side}_fill", lane.do(f"{side}_fill", absent, side), absent)
+
+
+def _together(lanes: list[Functions], name: str, track: str) -> Side:
+    """Return a side that calls the function `name` for each lane, on a CPU each."""
+    by_cpu = dict(zip(allowed_cpus()[-len(lanes) :], lanes, strict=True))
+
+    def run(operations: int) -> int:
+        def work(cpu: int, start: int) -> Done:
+            run = by_cpu[cpu].call(name, operations, track, start)
+            return Done(int(run.start), int(run.nanoseconds), int(run.sum))
+
+        for _ in range(_ATTEMPTS):
+            runs = on_each(list(by_cpu), work)
+            if together(runs):
+                break
+        return sum(done.nanoseconds for done in runs) // len(runs)
+
+    return run
+
+
+@contextmanager
+def open_drain(cell: Cell, workshop: Workshop) -> Iterator[Sides]:
+    """Both sides take out each entry with its value; the maps are filled again off the clock."""
+    functions = shared(cell, workshop)
+    functions.check("drain", cell.entries, "ours", "batch")
+
+    def drained(name: str, fill: str) -> Side:
+        def run(operations: int) -> int:
+            took = 0
+            for _ in range(operations // cell.entries):
+                took += int(functions.call(name, cell.entries, name).nanoseconds)
+                expect_equal(fill, functions.do(fill, cell.entries, name), cell.entries)
+            return took
+
+        return run
+
+    for fill in ("ours_fill", "peer_fill"):
+        expect_equal(fill, functions.do(fill, cell.entries, fill), cell.entries)
+    yield Sides(
+        ours=drained("ours_drain", "ours_fill"),
+        peer=drained("batch_drain", "peer_fill"),
+        step=cell.entries,
+    )
 
 
 @contextmanager
@@ -217,6 +318,29 @@ def cells() -> Iterator[Cell]:
                         "quick": operation == "lookup_hit" and entries == 10_000,
                     },
                 )
+            for operation in _ALLOCATING:
+                yield Cell(
+                    name=f"c.hashmap.{operation}",
+                    peer=ALLOCATING,
+                    open=_OPENERS.get(operation, open_loops),
+                    distribution="uniform",
+                    **{**base, "quick": False},
+                )
+            for operation in _TWO_CPUS:
+                yield Cell(
+                    name=f"c.hashmap.{operation}",
+                    peer=SINGLE,
+                    open=open_together,
+                    distribution="uniform",
+                    cpus=2,
+                    **{**base, "quick": entries == 10_000},
+                )
             if entries <= 100_000:
+                yield Cell(
+                    name="c.hashmap.drain",
+                    peer=BATCHES,
+                    open=open_drain,
+                    **{**base, "quick": entries == 10_000},
+                )
                 fill = {**base, "quick": entries == 10_000}
                 yield Cell(name="c.hashmap.fill", peer=SINGLE, open=open_fill, **fill)
