@@ -113,3 +113,12 @@ LOOP(mapped_update, {
 		sum++;
 	}
 })
+
+/* --- beside a program --- */
+
+void accompany(struct bench_neighbour *neighbour, struct bench_target *to, struct bench_run *run, __u64 interval)
+{
+	static const bench_function functions[] = {ours_lookup, peer_lookup, ours_update, peer_update};
+
+	bench_accompany(neighbour, functions, to, run, interval);
+}

@@ -321,7 +321,7 @@ int batch_sweep(struct bench_target *to, struct bench_run *run)
 int ours_drain(struct bench_target *to, struct bench_run *run)
 {
 	struct key key, last = {{0}};
-	struct value value;
+	struct value value = {{0}};
 	struct ads_scan scan;
 	__u64 done = 0, sum = 0, start = bench_now();
 	__u32 entry;

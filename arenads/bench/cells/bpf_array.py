@@ -10,12 +10,15 @@ import msgspec
 
 from arenads.arena import Arena
 from arenads.bench.cell import Cell, Need, Sides
+from arenads.bench.cells.bpf_hashmap import NEIGHBOURS, beside_user_space
 from arenads.bench.loops import Loaded, Loops, expect_equal
 from arenads.bench.workshop import Workshop
+from arenads.libbpf import create_map
 from arenads.program import load
 
 __all__ = ["cells"]
 
+ARRAY = 2  # BPF_MAP_TYPE_ARRAY
 ENTRIES = (1_000, 10_000, 100_000, 1_000_000)
 VALUE_SIZES = (8, 64, 256)
 OPERATIONS = ("lookup", "update_in_place", "update")
@@ -29,10 +32,11 @@ def filled(cell: Cell, workshop: Workshop) -> Iterator[Loaded]:
     defines = [f"ENTRIES={cell.entries}", f"VALUE_SIZE={cell.value_size}"]
     built = workshop.program("bench_array", () if sizes == _SHIPPED else defines)
     with (
+        create_map(ARRAY, 4, cell.value_size, cell.entries, name="bench") as peer,
         Arena.create("4GiB", engine="kernel") as arena,
-        load(built, arena=arena) as program,
+        load(built, arena=arena, maps={"peer": peer.fd}) as program,
     ):
-        both = Loaded(program)
+        both = Loaded(program, peer_fd=peer.fd)
         loops = Loops(program, both.order(workshop, cell.entries))
         arena.populate(cell.entries * cell.value_size * 2 + (1 << 20))
         for name in ("ours_update", "peer_update"):
@@ -45,7 +49,15 @@ def open_loops(cell: Cell, workshop: Workshop) -> Iterator[Sides]:
     """Both sides do the operation for one element after the other."""
     key = ("bpf.array", cell.entries, cell.value_size)
     both = workshop.shared(key, lambda: filled(cell, workshop))
-    yield both.sides(cell, workshop, "empty_update" if cell.name.endswith(".update") else "empty")
+    empty = "empty_update" if cell.name.endswith(".update") else "empty"
+    sides = both.sides(cell, workshop, empty)
+    if not cell.concurrent:
+        yield sides
+        return
+    code = workshop.library("array", [f"VALUE_SIZE={cell.value_size}"])
+    numbers = workshop.order(cell.entries, "uniform")
+    with beside_user_space(cell, sides, both, code, "array", numbers) as accompanied:
+        yield accompanied
 
 
 def cells() -> Iterator[Cell]:
@@ -70,5 +82,11 @@ def cells() -> Iterator[Cell]:
                 )
                 yield made
                 yield msgspec.structs.replace(made, distribution="sequential", quick=False)
-                if value_size == 8:
-                    yield msgspec.structs.replace(made, cpus=2, quick=False)
+                if value_size > 8:
+                    continue
+                yield msgspec.structs.replace(made, distribution="zipf", quick=False)
+                yield msgspec.structs.replace(made, cpus=2, quick=False)
+                for concurrent in NEIGHBOURS:
+                    yield msgspec.structs.replace(
+                        made, concurrent=concurrent, needs=needs | {"host compiler"}, quick=False
+                    )

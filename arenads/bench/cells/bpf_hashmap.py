@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import os
 from array import array
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import msgspec
 
 from arenads.arena import Arena
-from arenads.bench.cell import Cell, Concurrent, Need, Side, Sides
+from arenads.bench.cell import Cell, Concurrent, Need, Sides
 from arenads.bench.cells.c_hashmap import library as hashmap_library
 from arenads.bench.loops import (
     LONGEST,
@@ -27,7 +27,7 @@ from arenads.bench.workshop import Workshop
 from arenads.libbpf import KernelMap, create_map
 from arenads.program import load
 
-__all__ = ["cells"]
+__all__ = ["NEIGHBOURS", "beside_user_space", "cells"]
 
 HASH = 1  # BPF_MAP_TYPE_HASH
 NO_PREALLOC = 1
@@ -36,7 +36,7 @@ PEERS = {"hash": 0, "hash, not preallocated": NO_PREALLOC}
 ENTRIES = (1_000, 10_000, 100_000, 1_000_000)
 KEY_SIZES = (8, 16, 40)
 VALUE_SIZES = (8, 64, 256)
-# Which functions of hashmap.c a neighbour calls: this one and the next, which is the peer's.
+# Which functions in accompany() a neighbour calls: this one and the next, which is the peer's.
 NEIGHBOURS: dict[Concurrent, int] = {"reader": 0, "writer": 2}
 OPERATIONS = (
     "lookup_hit",
@@ -99,33 +99,32 @@ def open_loops(cell: Cell, workshop: Workshop) -> Iterator[Sides]:
     if not cell.concurrent:
         yield sides
         return
-    with neighbour(cell, workshop, both) as beside:
-        first = NEIGHBOURS[cell.concurrent]
-        yield msgspec.structs.replace(
-            sides, ours=beside(sides.ours, first), peer=beside(sides.peer, first + 1)
-        )
+    code = hashmap_library(workshop, cell.key_size, cell.value_size)
+    numbers = array("I", map(key_of, workshop.order(cell.entries, "uniform")))
+    with beside_user_space(cell, sides, both, code, "map", numbers) as accompanied:
+        yield accompanied
 
 
 @contextmanager
-def neighbour(
-    cell: Cell, workshop: Workshop, both: Loaded
-) -> Iterator[Callable[[Side, int], Side]]:
-    """Have user space read or write the same map meanwhile, from C, on the next CPU.
+def beside_user_space(
+    cell: Cell, sides: Sides, both: Loaded, code: Any, structure: str, numbers: array[int]
+) -> Iterator[Sides]:
+    """Have user space read or write the same structures meanwhile, from C, on the next CPU.
 
-    A million operations a second on either side, as far as bpf() can keep up.
+    A million operations a second on either side, as far as bpf() can keep up. `code` has the
+    function accompany(), and `numbers` are of the entries that it comes to.
     """
     program = both.program
     with KernelMap(os.dup(both.peer_fd)) as peer:
-        functions = Functions(
-            hashmap_library(workshop, cell.key_size, cell.value_size),
-            program.arena,
-            program["map"].offset,
-            peer.fd,
-            array("I", map(key_of, workshop.order(cell.entries, "uniform"))),
-        )
+        functions = Functions(code, program.arena, program[structure].offset, peer.fd, numbers)
         made = Neighbour(functions, allowed_cpus()[-1 - cell.cpus])
         try:
-            yield made.beside
+            first = NEIGHBOURS[cell.concurrent]
+            yield msgspec.structs.replace(
+                sides,
+                ours=made.beside(sides.ours, first),
+                peer=made.beside(sides.peer, first + 1),
+            )
         finally:
             made.close()
 
