@@ -20,6 +20,7 @@ Need = Literal[
     "python headers",
     "bpf_rbtree",
     "glib",
+    "khash",
     "lmdb",
     "numpy",
     "pyarrow",

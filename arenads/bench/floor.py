@@ -1,14 +1,22 @@
-"""The floor of C's cells: GLib's hash table, which one process has for itself; see floor.c."""
+"""The floors of C's cells, hash tables that one process has for itself.
+
+GLib's, whose functions are called (floor.c), and khash, which is compiled with the loops (khash.c).
+"""
 
 from __future__ import annotations
 
 import ctypes
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
-__all__ = ["table", "why_not"]
+from arenads.errors import ArenadsError
+
+__all__ = ["khash", "table", "why_no_khash", "why_not"]
 
 _LIBRARY = "libglib-2.0.so.0"
+_HEADER = "htslib/khash.h"
 
 
 class _Floor(ctypes.Structure):
@@ -26,6 +34,27 @@ def why_not() -> str:
     except OSError as error:
         return f"it needs GLib: {error}"
     return ""
+
+
+def why_no_khash() -> str:
+    """Return why khash cannot be compiled here; empty if it can."""
+    places = [*filter(None, os.environ.get("CPATH", "").split(":")), "/usr/local/include"]
+    if any(Path(place, _HEADER).is_file() for place in [*places, "/usr/include"]):
+        return ""
+    return f"it needs {_HEADER}, of HTSlib: apt install libhts-dev, or dnf install htslib-devel"
+
+
+@contextmanager
+def khash(code: ctypes.CDLL, entries: int) -> Iterator[int]:
+    """Make a table of khash.c; its address."""
+    code.floor_new.restype = ctypes.c_void_p
+    made = code.floor_new(ctypes.c_uint32(entries))
+    if not made:
+        raise ArenadsError(f"no memory for a table of {entries} entries")
+    try:
+        yield int(made)
+    finally:
+        code.floor_free(ctypes.c_void_p(made))
 
 
 @contextmanager

@@ -249,4 +249,5 @@ _PROBES: dict[Need, Callable[[], str]] = {
     "numpy": _why_no_module("numpy", "numpy"),
     "pyarrow": _why_no_module("pyarrow", "pyarrow"),
     "glib": floor.why_not,
+    "khash": floor.why_no_khash,
 }

@@ -9,7 +9,8 @@ from typing import Any, NamedTuple
 
 from arenads.annotations import Array, u64
 from arenads.arena import Arena, Engine
-from arenads.bench.cell import Cell, Distribution, Side, Sides
+from arenads.bench.cell import Cell, Distribution, Need, Side, Sides
+from arenads.bench.floor import khash
 from arenads.bench.floor import table as floor_table
 from arenads.bench.loops import Done, expect_equal, on_each, together
 from arenads.bench.measure import allowed_cpus
@@ -25,8 +26,10 @@ ENTRIES = (1_000, 10_000, 100_000, 1_000_000)
 SIZES = ((8, 8), (16, 8), (40, 8), (8, 64), (8, 256))
 NO_PREALLOC = 1
 SINGLE, BATCHES, ALLOCATING = "bpf()", "bpf(), batches", "bpf(), not preallocated"
-FLOOR = "floor: GHashTable"
-PEERS = {SINGLE: "peer", BATCHES: "batch", ALLOCATING: "peer", FLOOR: "floor"}
+GLIB, KHASH = "floor: GHashTable", "floor: khash"
+FLOORS: dict[str, tuple[Need, str]] = {GLIB: ("glib", "floor"), KHASH: ("khash", "khash")}
+"""What each needs, and which C file has its loops."""
+PEERS = {SINGLE: "peer", BATCHES: "batch", ALLOCATING: "peer", GLIB: "floor", KHASH: "floor"}
 OPERATIONS = {
     "lookup_hit": (SINGLE,),  # there is no batch of keys that are looked up
     "lookup_miss": (SINGLE,),
@@ -46,7 +49,7 @@ _FLOOR = ("lookup_hit", "lookup_miss", "update_in_place", "replace", "insert", "
 
 
 def library(workshop: Workshop, key_size: int, value_size: int, name: str = "hashmap") -> Any:
-    """Return the compiled hashmap.c, or floor.c, for these sizes."""
+    """Return the compiled hashmap.c, or that of a floor, for these sizes."""
     return workshop.library(name, [f"KEY_SIZE={key_size}", f"VALUE_SIZE={value_size}"])
 
 
@@ -66,12 +69,15 @@ class Maps(NamedTuple):
 def filled(cell: Cell, workshop: Workshop) -> Iterator[Maps]:
     """Make both maps and fill them."""
     entries, sizes = cell.entries, (cell.key_size, cell.value_size)
-    floor = cell.peer == FLOOR
+    floor = cell.peer in FLOORS
+    code = library(workshop, *sizes, FLOORS[cell.peer][1] if floor else "hashmap")
     flags = NO_PREALLOC if cell.peer == ALLOCATING else 0
     with ExitStack() as stack:
         fd, table = -1, 0
-        if floor:
+        if cell.peer == GLIB:
             table = stack.enter_context(floor_table(entries, *sizes))
+        elif cell.peer == KHASH:
+            table = stack.enter_context(khash(code, entries))
         else:
             fd = stack.enter_context(create_map(HASH, *sizes, entries, flags, name="bench")).fd
         engine: Engine = "native" if floor else "kernel"
@@ -82,7 +88,6 @@ def filled(cell: Cell, workshop: Workshop) -> Iterator[Maps]:
         )
         # At most so many that the maps stay nearly full, whichever CPU they are of.
         portion = max(1, min(entries // 16 // cell.cpus, 1 << 14))
-        code = library(workshop, *sizes, "floor" if floor else "hashmap")
 
         def over(numbers: array[int]) -> Functions:
             return Functions(code, arena, ours.offset, fd, numbers, mapped=table, portion=portion)
@@ -102,7 +107,7 @@ def _numbers(cell: Cell, workshop: Workshop, distribution: Distribution) -> arra
 def maps(cell: Cell, workshop: Workshop) -> Maps:
     """Return what `filled` gives, of the cell before if that has the same maps."""
     sizes = (cell.entries, cell.key_size, cell.value_size)
-    which = cell.peer if cell.peer in (FLOOR, ALLOCATING) else ""
+    which = cell.peer if cell.peer in (*FLOORS, ALLOCATING) else ""
     key = ("c.hashmap", *sizes, which, cell.distribution == "zipf", cell.cpus)
     return workshop.shared(key, lambda: filled(cell, workshop))
 
@@ -132,7 +137,7 @@ def open_turns(cell: Cell, workshop: Workshop) -> Iterator[Sides]:
     functions = shared(cell, workshop)
     absent = 2 * functions.portion
     # Of this cell alone: what is absent begins where the track is.
-    single = "floor" if cell.peer == FLOOR else "peer"
+    single = "floor" if cell.peer in FLOORS else "peer"
     tracks = {side: f"{side} {cell.name} {cell.peer}" for side in ("ours", single)}
     for side, track in tracks.items():
         done = functions.do(f"{side}_clear", absent, f"clear {track}")
@@ -306,18 +311,19 @@ def cells() -> Iterator[Cell]:
                     distribution="zipf",
                     **{**base, "quick": False},
                 )
-            for operation in _FLOOR:
-                yield Cell(
-                    name=f"c.hashmap.{operation}",
-                    peer=FLOOR,
-                    open=_OPENERS.get(operation, open_loops),
-                    distribution="uniform",
-                    **{
-                        **base,
-                        "needs": frozenset({"host compiler", "glib"}),
-                        "quick": operation == "lookup_hit" and entries == 10_000,
-                    },
-                )
+            for floor, (need, _) in FLOORS.items():
+                for operation in _FLOOR:
+                    yield Cell(
+                        name=f"c.hashmap.{operation}",
+                        peer=floor,
+                        open=_OPENERS.get(operation, open_loops),
+                        distribution="uniform",
+                        **{
+                            **base,
+                            "needs": frozenset({"host compiler", need}),
+                            "quick": operation == "lookup_hit" and entries == 10_000,
+                        },
+                    )
             for operation in _ALLOCATING:
                 yield Cell(
                     name=f"c.hashmap.{operation}",
