@@ -37,10 +37,12 @@ static int actor_cpu(void), actor_by_user(void);
 struct ads_owner;
 static struct ads_owner *actor_line(void);
 static int actor_line_is_dead(const struct ads_owner *line);
+static int actor_grace_period(void);
 #define sched_getcpu actor_cpu /* the shard is the scenario's choice */
 #define ads_by_user actor_by_user /* some actors stand for BPF programs, which cannot die */
 #define ads_owner_line(arena) actor_line()
 #define ads_owner_is_dead(line, who) actor_line_is_dead(line)
+#define ads_grace_period(arena) actor_grace_period() /* the end of programs that are actors here */
 #define OWNERS 8
 #define ads_owners_of_size(size) OWNERS
 #define ads_shards_used() 2
@@ -130,6 +132,8 @@ struct actor {
 	int writes;
 	int dies_at_write; /* setup only */
 	int finished, dead;
+	int inside;	/* an operation, and stands for a BPF program */
+	int waits_for;	/* bit actor: a grace period does not end before that one's operation; interleave_grace.h */
 	__u32 waits_at; /* preempted before an access to this cell, */
 	int waits_to;	/* of this kind; */
 	int woken;	/* since then another's access has made a difference to it */
@@ -295,7 +299,7 @@ static int next_schedule(void)
 
 static int may_run(const struct actor *actor)
 {
-	return !actor->finished && !actor->dead;
+	return !actor->finished && !actor->dead && !actor->waits_for;
 }
 
 static int others_that_run(const struct actor *me)
@@ -443,6 +447,23 @@ static void decide_at(__u32 cell, int kind)
 		say("      -> actor %d\n", i);
 	run_actor(&actors[i]);
 	me->waits_at = 0;
+}
+
+/* What an RCU grace period waits for: see interleave_grace.h. */
+static int actor_grace_period(void)
+{
+	struct actor *me = now;
+	int i;
+
+	if (!me)
+		return 0;
+	touch(CALLS, (int)(me - actors), ADS_POINT_LOAD);
+	decide_at(CALLS, ADS_POINT_LOAD);
+	for (i = 0; i < actor_count; i++)
+		me->waits_for |= actors[i].inside << i;
+	if (me->waits_for)
+		leave();
+	return 0;
 }
 
 static void point(int kind, const volatile void *word)
@@ -595,7 +616,7 @@ static void scan_all(struct op *op)
 	struct key last = {{0, 0}}, key = {{0, 0}};
 	__u64 value[2];
 	__u32 entry;
-	int rc = subject == MAP ? ads_hashmap_scan(&arena, ref, &scan)
+	int rc = subject != LIST ? ads_hashmap_scan(&arena, ref, &scan)
 				: ads_scan_start(&arena, &scan, ads_list_head(ref));
 
 	for (op->count = 0; !rc; op->count++) {
@@ -654,17 +675,17 @@ static int run_on_entries(struct op *op, enum ads_update_mode mode)
 
 	switch (op->verb) {
 	case 'G':
-		rc = subject == MAP ? ads_hashmap_get(&arena, ref, key, value)
+		rc = subject != LIST ? ads_hashmap_get(&arena, ref, key, value)
 				    : ads_list_get(&arena, ref, order_of(op->key), value);
 		op->value = value[0];
 		return !rc && value[1] != ~value[0] ? ADS_DAMAGED : rc; /* torn */
 	case 'D':
-		return subject == MAP ? ads_hashmap_delete(&arena, ref, key)
+		return subject != LIST ? ads_hashmap_delete(&arena, ref, key)
 				      : ads_list_delete(&arena, ref, order_of(op->key));
 	case 'P':
 		return ads_list_push(&arena, ref, value, &op->id, &entry);
 	default:
-		rc = subject == MAP ? ads_hashmap_update(&arena, ref, key, value, mode, &entry)
+		rc = subject != LIST ? ads_hashmap_update(&arena, ref, key, value, mode, &entry)
 				    : ads_list_update(&arena, ref, order_of(op->key), value, mode, &entry);
 		/* ADS_EXISTS must say where; it may have been deleted since. */
 		return (!rc || rc == ADS_EXISTS) && !entry ? ADS_DAMAGED : rc;
@@ -795,9 +816,14 @@ static void perform(const char *word, int actor, __u32 *object)
 	op->returned = 0;
 	history_count++;
 	op->invoked = ++the_time;
+	if (now)
+		now->inside = !now->by_user;
 	run_op(op, object);
 	op->returned = ++the_time;
 	if (now) {
+		now->inside = 0;
+		for (i = 0; i < actor_count; i++)
+			actors[i].waits_for &= ~(1 << actor);
 		touch(CALLS, actor, ADS_POINT_STORE);
 		wake(CALLS, ADS_POINT_STORE);
 	}
@@ -1517,7 +1543,7 @@ static const char *run_schedule(void)
 	for (i = 0; i < actor_count; i++) {
 		struct actor *actor = &actors[i];
 
-		actor->writes = actor->finished = actor->dead = 0;
+		actor->writes = actor->finished = actor->dead = actor->inside = actor->waits_for = 0;
 		actor->line = start_dead + i;
 		line_is_dead[actor->line] = 0;
 		actor->object = 0;
@@ -2077,6 +2103,7 @@ static const struct {
 
 /* interleave_NAME.h goes here, and into the table. */
 #include "interleave_array.h"
+#include "interleave_grace.h"
 #include "interleave_intrusive.h"
 #include "interleave_mpmc.h"
 #include "interleave_orderedmap.h"
@@ -2085,6 +2112,8 @@ static const struct {
 
 static const struct exploration *const explorations[] = {
 	&array_exploration,
+	&grace_exploration,
+	&reclaimers_exploration,
 	&intrusive_exploration,
 	&mpmc_exploration,
 	&orderedmap_exploration,

@@ -570,6 +570,64 @@ MISTAKES = (
         },
     ),
     Mistake(
+        "what waits is given back without a grace period",
+        "grace",
+        {"rc = ads_grace_period(a); return rc ? rc : ads_pool_drain": "return ads_pool_drain"},
+    ),
+    Mistake(
+        "a deleted entry does not wait",
+        "grace",
+        {"waits = retired && p->grace;": "waits = 0;"},
+    ),
+    Mistake(
+        "one of a row keeps what it has replaced though that has to wait",
+        "grace",
+        {
+            "if (kept && (rc == ADS_OK || rc == ADS_ABSENT) && !(ref.flags & ADS_GRACE)) {": (
+                "if (kept && (rc == ADS_OK || rc == ADS_ABSENT)) {"
+            )
+        },
+    ),
+    Mistake(
+        "a BPF program gives back at once what has to wait",
+        "grace",
+        {"if (flags & (ADS_GRACE | ADS_LIVES) || !ads_pool": "if (flags & ADS_LIVES || !ads_pool"},
+    ),
+    Mistake(
+        "the grace period is over before the epoch moves",
+        "grace",
+        {
+            "rc = ads_pool_seal(a, pool, &epoch); if (rc <= 0) return rc; "
+            "rc = ads_grace_period(a); return rc ? rc : ads_pool_drain(a, pool, epoch);": (
+                "rc = ads_grace_period(a); if (!rc) rc = ads_pool_seal(a, pool, &epoch); "
+                "return rc <= 0 ? rc : ads_pool_drain(a, pool, epoch);"
+            )
+        },
+    ),
+    Mistake(
+        "younger entries are given back with those that have waited",
+        "grace",
+        {
+            "shard = ads_retired_shard(a, pool, epoch - 1);": (
+                "shard = ads_retired_shard(a, pool, epoch);"
+            )
+        },
+    ),
+    Mistake(
+        "the epoch moves on to a shard with entries that still wait",
+        "grace",
+        {
+            "if (ads_shard_empty(shard)) { shard = ads_retired_shard(a, pool, now);": (
+                "{ shard = ads_retired_shard(a, pool, now);"
+            )
+        },
+    ),
+    Mistake(
+        "who gives back what has waited does not look at the epoch again",
+        "reclaimers",
+        {"if (ads_load_acquire(&p->epoch) != epoch || !(__u32)top)": "if (!(__u32)top)"},
+    ),
+    Mistake(
         "a slot has the record before it is written",
         "mpmc",
         {

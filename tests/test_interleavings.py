@@ -36,6 +36,15 @@ SUBJECTS = (
     "ring-overwrite",
     "rings",
     "mpmc",
+    "grace",
+    pytest.param(
+        "reclaimers",
+        marks=pytest.mark.xfail(
+            reason="who seals a shard does not help on whoever pops from it; and who reclaims "
+            "leaves an entry in its hand that another one got",
+            strict=True,
+        ),
+    ),
 )
 
 Explorer = Callable[..., subprocess.CompletedProcess[str]]
