@@ -2107,6 +2107,7 @@ static const struct {
 #include "interleave_intrusive.h"
 #include "interleave_mpmc.h"
 #include "interleave_orderedmap.h"
+#include "interleave_bytes.h"
 #include "interleave_ring.h"
 #include "interleave_rings.h"
 
@@ -2117,6 +2118,8 @@ static const struct exploration *const explorations[] = {
 	&intrusive_exploration,
 	&mpmc_exploration,
 	&orderedmap_exploration,
+	&bytes_exploration,
+	&hints_exploration,
 	&ring_plain,
 	&ring_overwriting,
 	&rings_exploration,

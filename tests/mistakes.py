@@ -570,6 +570,25 @@ MISTAKES = (
         },
     ),
     Mistake(
+        "keys with one order are taken for one key",
+        "bytes",
+        {
+            "order = ads_compare_key(a, w->entry, key, ref); ads_fence_acquire(); /* F13: the key's "
+            "words before the link again */ if (ads_load(ads_link_of(a, w->entry)) != w->link) "
+            "continue; /* deleted": (
+                "order = 0; if (ads_load(ads_link_of(a, w->entry)) != w->link) continue; /* deleted"
+            )
+        },
+    ),
+    Mistake(
+        "a walk does not look again whether the key was this entry's",
+        "bytes",
+        {
+            "if (ads_load(ads_link_of(a, w->entry)) != w->link) continue; /* deleted or reused "
+            "under us: look again */": ""
+        },
+    ),
+    Mistake(
         "what waits is given back without a grace period",
         "grace",
         {"rc = ads_grace_period(a); return rc ? rc : ads_pool_drain": "return ads_pool_drain"},

@@ -36,6 +36,8 @@ SUBJECTS = (
     "ring-overwrite",
     "rings",
     "mpmc",
+    "bytes",
+    "hints",
     "grace",
     pytest.param(
         "reclaimers",
