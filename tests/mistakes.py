@@ -573,9 +573,9 @@ MISTAKES = (
         "keys with one order are taken for one key",
         "bytes",
         {
-            "order = ads_compare_key(a, w->entry, key, ref); ads_fence_acquire(); /* F13: the key's "
-            "words before the link again */ if (ads_load(ads_link_of(a, w->entry)) != w->link) "
-            "continue; /* deleted": (
+            "order = ads_compare_key(a, w->entry, key, ref); ads_fence_acquire(); /* F13: the "
+            "key's words before the link again */ if (ads_load(ads_link_of(a, w->entry)) != "
+            "w->link) continue; /* deleted": (
                 "order = 0; if (ads_load(ads_link_of(a, w->entry)) != w->link) continue; /* deleted"
             )
         },
