@@ -642,6 +642,16 @@ MISTAKES = (
         },
     ),
     Mistake(
+        "the version of a top is raised though somebody has begun to pop it",
+        "reclaimers",
+        {
+            "if (ads_shard_helped(a, shard, top)) continue;"
+            " if (ads_cas(&shard->free, top, top + (1ull << 32)) == top)": (
+                "if (ads_cas(&shard->free, top, top + (1ull << 32)) == top)"
+            )
+        },
+    ),
+    Mistake(
         "who gives back what has waited does not look at the epoch again",
         "reclaimers",
         {"if (ads_load_acquire(&p->epoch) != epoch || !(__u32)top)": "if (!(__u32)top)"},

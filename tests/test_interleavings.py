@@ -39,14 +39,7 @@ SUBJECTS = (
     "bytes",
     "hints",
     "grace",
-    pytest.param(
-        "reclaimers",
-        marks=pytest.mark.xfail(
-            reason="who seals a shard does not help on whoever pops from it; and who reclaims "
-            "leaves an entry in its hand that another one got",
-            strict=True,
-        ),
-    ),
+    "reclaimers",
 )
 
 Explorer = Callable[..., subprocess.CompletedProcess[str]]

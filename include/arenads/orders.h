@@ -35,7 +35,7 @@
  *	R2   store   alloc.h: ads_spare_give
  *	R2   cas     reclaim.h: ads_pool_seal
  *	A2   load    alloc.h: ads_shard_pop, ads_pool_used, ads_pool_return, ads_pool_return_at_once
- *	A2   load    reclaim.h: ads_shard_empty, ads_pool_drain
+ *	A2   load    reclaim.h: ads_shard_empty, ads_pool_seal, ads_pool_drain
  *	A2   load    check.h: ads_check_free (2), ads_check_help
  *	A2   load    reap.h: ads_reap_help
  *	F2   fence   alloc.h: ads_shard_push, ads_pool_used

@@ -12,6 +12,7 @@
  *	3 wait for a grace period		programs that ran at 2 have ended
  *	4 pop and give, one by one, as long as the epoch is that of 1
  *
+ * A pop that somebody has begun is finished before 2: it goes on from the very top that 2 changes.
  * 1 is done only when the shard of the next epoch is empty, so 4 never meets younger entries. Any
  * process may do any step, at the same time as others: each waits by itself between 2 and 4.
  *
@@ -88,7 +89,10 @@ static inline int ads_pool_seal(struct ads_arena *a, struct ads_pool_ref pool, _
 			now++;
 		}
 		*epoch = now;
-		top = ads_load(&shard->free);
+		top = ads_load_acquire(&shard->free); /* A2, pairs with R2 */
+		/* Who has begun to pop goes on from this very top. */
+		if (ads_shard_helped(a, shard, top))
+			continue;
 		if (ads_cas(&shard->free, top, top + (1ull << 32)) == top) /* R2 */
 			return 1;
 	}
@@ -109,7 +113,7 @@ static inline __s64 ads_pool_drain(struct ads_arena *a, struct ads_pool_ref pool
 
 		/* A16. If the epoch changes after this, the shard was empty, so its version has changed. */
 		if (ads_load_acquire(&p->epoch) != epoch || !(__u32)top)
-			return given;
+			break;
 		entry = ads_shard_pop_top(a, shard, pool, top);
 		if (entry == ADS_NOWHERE)
 			return ADS_DAMAGED;
@@ -118,6 +122,7 @@ static inline __s64 ads_pool_drain(struct ads_arena *a, struct ads_pool_ref pool
 		ads_pool_give(a, pool, entry);
 		given++;
 	}
+	ads_hand_clear(a); /* others may be waiting to know that we did not get one */
 	return given;
 }
 
