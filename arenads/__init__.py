@@ -42,7 +42,7 @@ Errors
 
     structures: `CapacityError`, `KeyAbsentError`, `KeyExistsError`, `RangeError`,
     `RecordSizeError`, `ReservationError`, `LinkedError`, `BudgetError`, `LayoutError`,
-    `NoMemoryError`;
+    `NoMemoryError`, `WritersError`;
 
     programs: `ObjectError`, `LoadError`, `ProgramTypeError`, `LibbpfMissingError`,
     `CompilerMissingError`, `CompileError`.

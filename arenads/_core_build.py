@@ -19,6 +19,7 @@ typedef long long __s64;
 #define ADS_MAX_KEY ...
 #define ADS_MAX_VALUE ...
 #define ADS_DIRECTORY_ENTRIES ...
+#define ADS_OWNERS_MOST ...
 #define ADS_ROOT_OFFSET ...
 #define ADS_READONLY ...
 #define ADS_CLOSED ...
@@ -88,7 +89,8 @@ struct ads_root {
 };
 struct ads_counters { __u64 full, no_memory, budget, damaged, dropped; ...; };
 struct ads_check_report {
-    __u64 live, deleted, free, waiting, unused, carved, leaked, repaired, errors, error_at;
+    __u64 live, deleted, free, waiting, unused, carved, leaked, repaired, errors, error_at,
+          moving;
 };
 struct ads_heap_report { __u64 blocks, unnamed, unnamed_bytes, writers, errors, error_at; };
 
@@ -134,8 +136,12 @@ int ads_directory_next(struct ads_arena *, struct ads_scan *, char *name,
 int ads_directory_grow(struct ads_arena *);
 int ads_collection_check(struct ads_arena *, __u32 kind, struct ads_ref, int repair,
                          struct ads_check_report *);
+int ads_collection_check_live(struct ads_arena *, __u32 kind, struct ads_ref,
+                              struct ads_check_report *);
 int ads_directory_check(struct ads_arena *, int repair, struct ads_check_report *);
+int ads_directory_check_live(struct ads_arena *, struct ads_check_report *);
 int ads_heap_check(struct ads_arena *, struct ads_heap_report *);
+__u32 ads_check_writers(struct ads_arena *, __u32 *threads, __u32 most);
 
 typedef struct {
     struct ads_arena *arena; struct ads_ref ref; __u32 kind, key_width, value_at, record_size;

@@ -47,6 +47,7 @@ from arenads.errors import (
     SchemaError,
     SizeError,
     StructureAbsentError,
+    WritersError,
     WrongMapTypeError,
 )
 from arenads.kinds import KINDS, KindOfStructure
@@ -641,15 +642,16 @@ class Arena:
                 self._check(min(lib.ads_arena_provision(core, length), 0))
                 self._provisioner = _Provisioner(core, length, self._keeping)
 
-    def check(self, *, repair: bool = False) -> ArenaReport:
+    def check(self, *, repair: bool = False, force: bool = False) -> ArenaReport:
         """Check what is of no structure: the directory, blocks and who owns them, the registry.
 
         Structures that have entries have a `check` of their own. Checking is safe at any time.
-        With `repair` leaked entries of the directory are given back: for when nobody writes.
+        With `repair` leaked entries of the directory are given back: for when nobody writes, as
+        the `check` of a structure says.
 
         Raises
         ------
-        ReadOnlyError
+        ReadOnlyError, WritersError
             Only with `repair`.
 
         >>> import arenads
@@ -661,8 +663,12 @@ class Arena:
         """
         core = self._writable() if repair else self._open()
         names = ffi.new("struct ads_check_report *")
-        with self._keeping if repair else contextlib.nullcontext():
-            self._check(lib.ads_directory_check(core, int(repair), names))
+        if repair:
+            self._refuse_repair(force)
+            with self._keeping:
+                self._check(lib.ads_directory_check(core, 1, names))
+        else:
+            self._check(lib.ads_directory_check_live(core, names))
         heap = ffi.new("struct ads_heap_report *")
         self._check(lib.ads_heap_check(core, heap))
         return ArenaReport(
@@ -1241,6 +1247,22 @@ class Arena:
         self._check(given)
         return given
 
+    def _refuse_repair(self, force: bool) -> None:
+        """Refuse to give entries back that somebody may have in hand."""
+        threads = ffi.new("__u32[]", lib.ADS_OWNERS_MOST)
+        core = self._writable()
+        if force or not (count := lib.ads_check_writers(core, threads, len(threads))):
+            return
+        pids = sorted({_process_of(int(thread)) for thread in threads[0:count]})
+        raise WritersError(
+            "a repair while others write could hand out an entry twice: expected no other writer;"
+            f" found {'process' if len(pids) == 1 else 'processes'}"
+            f" {', '.join(map(str, pids))} alive, which {'has' if len(pids) == 1 else 'have'}"
+            " written to this arena. End them, or have them close it; detach BPF programs too. If"
+            " none of them writes now, repair with force",
+            pids=pids,
+        )
+
     def _structure(
         self,
         kind: int,
@@ -1642,6 +1664,16 @@ class _Provisioner:
 
 
 # --- helpers --------------------------------------------------------------------------------
+
+
+def _process_of(thread: int) -> int:
+    """Return the process that a thread is of; the thread's id if that cannot be known."""
+    try:
+        with open(f"/proc/{thread}/status") as file:
+            lines = dict(line.split(":", 1) for line in file)
+        return int(lines["Tgid"])
+    except (OSError, KeyError, ValueError):
+        return thread
 
 
 def flag_names(flags: int) -> str:

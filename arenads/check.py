@@ -27,6 +27,8 @@ class CheckedStructure(msgspec.Struct, frozen=True):
     errors: int
     error: str
     counters: Counters | None = None
+    moving: int | None = None
+    """In the hands of writers just now."""
 
     @property
     def failed(self) -> int | None:
@@ -87,18 +89,24 @@ class CheckedArena(msgspec.Struct, frozen=True):
         return all(row.fine for row in rows) and not (self.heap and self.heap.errors)
 
 
-def check_arena(pin: str, name: str | None = None, *, repair: bool = False) -> CheckedArena:
+def check_arena(
+    pin: str, name: str | None = None, *, repair: bool = False, force: bool = False
+) -> CheckedArena:
     """Check a pinned arena, or of its structures the one that is named.
 
     Raises
     ------
     OpenError, StructureAbsentError
+    WritersError
+        With `repair`, while threads of other processes live that have written, unless `force`.
     DamagedError
         The root or the directory, so that nothing can be listed. A structure that is damaged
         is in the report.
     """
     with Arena.open(pin, readonly=not repair) as arena:
         directory = heap = None
+        if repair:
+            arena._refuse_repair(force)
         if name is None:
             directory, heap = _check_books(arena, repair)
         checked = []
@@ -137,7 +145,7 @@ def _names(arena: Arena) -> list[str]:
 
 
 def _check_books(arena: Arena, repair: bool) -> tuple[CheckedStructure, CheckedHeap]:
-    found = arena.check(repair=repair)
+    found = arena.check(repair=repair, force=repair)
     directory = _checked("(directory)", "list", lib.ADS_DIRECTORY_ENTRIES, found.directory)
     heap = found.heap
     return directory, CheckedHeap(
@@ -169,6 +177,7 @@ def _checked(
         found.errors,
         _first_error(name, found.errors, found.error_at),
         counters,
+        found.moving,
     )
 
 
@@ -180,7 +189,7 @@ def _check_one(arena: Arena, name: str, repair: bool) -> CheckedStructure:
         if not isinstance(structure, Checkable):
             nothing = (None, None, None, None, 0, "")
             return CheckedStructure(name, kind, entries, most, *nothing, counters)
-        return _checked(name, kind, most, structure.check(repair=repair), counters)
+        return _checked(name, kind, most, structure.check(repair=repair, force=repair), counters)
     except (DamagedError, BudgetError) as error:
         nothing = (None, None, None, None, 1, error.message)
         return CheckedStructure(name, "unknown", 0, 0, *nothing)
@@ -198,6 +207,7 @@ def _table(report: CheckedArena) -> Table:
             shown(each.max_entries),
             shown(each.deleted),
             shown(each.free),
+            shown(each.moving),
             shown(each.leaked),
             shown(each.repaired),
             shown(each.errors),
@@ -223,12 +233,12 @@ def _table(report: CheckedArena) -> Table:
         )
         if heap.errors:
             marked.append(len(rows))
-        rows.append(("(heap)", "blocks", shown(heap.blocks), *["-"] * 5, shown(heap.errors), "-"))
-    titles = "NAME,KIND,ENTRIES,AT MOST,DELETED,FREE,LEAKED,REPAIRED,ERRORS,FAILED"
+        rows.append(("(heap)", "blocks", shown(heap.blocks), *["-"] * 6, shown(heap.errors), "-"))
+    titles = "NAME,KIND,ENTRIES,AT MOST,DELETED,FREE,MOVING,LEAKED,REPAIRED,ERRORS,FAILED"
     return Table(
         titles.split(","),
         rows,
-        right=range(2, 10),
+        right=range(2, 11),
         heading=tuple(heading),
         marked=marked,
     )

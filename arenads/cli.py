@@ -181,7 +181,7 @@ def _check(options: argparse.Namespace) -> int:
     from arenads.check import check_arena
 
     try:
-        report = check_arena(options.pin, options.name, repair=options.repair)
+        report = check_arena(options.pin, options.name, repair=options.repair, force=options.force)
     except DamagedError as error:  # the root or the directory: nothing can be listed
         _say(error.message)
         return NO
@@ -551,13 +551,19 @@ def _parser() -> argparse.ArgumentParser:
         "check",
         _check,
         "walk the structures of a pinned arena and account for every entry",
-        "Exit status 1 if something is damaged or leaked. While others write, an entry that is"
-        " in the hands of a writer counts as leaked.",
+        "Exit status 1 if something is damaged or leaked. Others may be writing: what they have in"
+        " hand is shown as moving.",
     )
     check.add_argument("pin", metavar="PIN", help="path of the pinned arena")
     check.add_argument("name", metavar="NAME", nargs="?", help="one structure; default: all")
     check.add_argument(
-        "--repair", action="store_true", help="give leaked entries back; nobody may be writing"
+        "--repair",
+        action="store_true",
+        help="give leaked entries back; nobody may be writing: refused while a process is alive"
+        " that has written. Of BPF programs that is not known: detach them before",
+    )
+    check.add_argument(
+        "--force", action="store_true", help="repair even so: none of those processes writes now"
     )
     check.add_argument("--json", action="store_true", help="print one JSON object")
     _add_reading_commands(add)

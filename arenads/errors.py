@@ -46,6 +46,7 @@ __all__ = [
     "SchemaError",
     "SizeError",
     "StructureAbsentError",
+    "WritersError",
     "WrongMapTypeError",
 ]
 
@@ -238,6 +239,12 @@ class RangeError(ArenadsError, IndexError):
 
 class LinkedError(ArenadsError, ValueError):
     """A record's node is in an intrusive list already (`address`)."""
+
+    default_errno = _errno.EBUSY
+
+
+class WritersError(ArenadsError):
+    """Other processes may be writing to what only one may change (`pids`)."""
 
     default_errno = _errno.EBUSY
 

@@ -215,16 +215,17 @@ class Rings(Pushing, Sequence[Ring]):
         names = Counters.__struct_fields__
         return Counters(*(sum(getattr(each, name) for each in all_of_them) for name in names))
 
-    def check(self, *, repair: bool = False) -> CheckReport:
+    def check(self, *, repair: bool = False, force: bool = False) -> CheckReport:
         """Check each ring, see `Ring.check`; the numbers are sums.
 
         With `repair` rings that have a producer are let go, and count as repaired: those of BPF
         programs that reserved and returned without submit or discard, which nothing else gives
-        back. That is for when nobody produces. Rings of killed threads `Arena.reap` gives back.
+        back. That is for when nobody produces, and refused as `Ring.check` does, unless `force`.
+        Rings of killed threads `Arena.reap` gives back.
 
         Raises
         ------
-        ReadOnlyError
+        ReadOnlyError, WritersError
             Only with `repair`.
 
         >>> import arenads
@@ -235,7 +236,7 @@ class Rings(Pushing, Sequence[Ring]):
         >>> report.live, report.errors
         (1, 0)
         """
-        reports = [ring.check(repair=repair) for ring in self._rings]
+        reports = [ring.check(repair=repair, force=force) for ring in self._rings]
         names = [name for name in CheckReport.__struct_fields__ if name != "error_at"]
         sums = {name: sum(getattr(each, name) for each in reports) for name in names}
         if repair:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
 from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar
 
@@ -86,12 +85,14 @@ class CheckReport(msgspec.Struct, frozen=True):
     carved : int
         Those that ever had memory: all of the above, and the leaked ones.
     leaked : int
-        In no place: a writer died with it in its hands. On a structure that is being
-        written to, an entry in the hands of a live writer counts here too.
+        In no place: a writer died with it in its hands.
     repaired : int
         Leaked entries that the check gave back.
     errors, error_at : int
         Things that no operation and no death can produce, and the offset of the first.
+    moving : int
+        In the hands of others just now, so that nothing can be said of them. The other numbers
+        of a structure that is being written to are of different moments.
 
     >>> import arenads
     >>> with arenads.create("1MiB", engine="native") as arena:
@@ -112,6 +113,7 @@ class CheckReport(msgspec.Struct, frozen=True):
     repaired: int
     errors: int
     error_at: int
+    moving: int
 
     @classmethod
     def _of(cls, found: Any) -> CheckReport:
@@ -372,15 +374,18 @@ def represented(each: Any) -> str:
 class Checkable(Structure[V]):
     """A structure whose books can be checked."""
 
-    def check(self, *, repair: bool = False) -> CheckReport:
+    def check(self, *, repair: bool = False, force: bool = False) -> CheckReport:
         """Find out where every entry is; with `repair` give leaked ones back.
 
-        Checking is safe at any time. Repairing is for when nobody writes, other processes that
-        provision among them; the thread of this one waits meanwhile.
+        Checking is safe at any time: what is `leaked` or an error stays so, and what writers
+        have in hand is `moving`. Repairing is for when nobody writes, other processes that
+        provision among them; the thread of this one waits meanwhile. It is refused while a thread
+        of another process that has written is alive, unless `force`. BPF programs are not known
+        like that: detach them before.
 
         Raises
         ------
-        ReadOnlyError
+        ReadOnlyError, WritersError
             Only with `repair`.
 
         >>> import arenads
@@ -393,8 +398,12 @@ class Checkable(Structure[V]):
         self.arena._open()
         report = ffi.new("struct ads_check_report *")
         ref = self._handle.ref
-        with self.arena._keeping if repair else contextlib.nullcontext():
-            self._check(lib.ads_collection_check(self._core, self.kind, ref, int(repair), report))
+        if not repair:
+            self._check(lib.ads_collection_check_live(self._core, self.kind, ref, report))
+            return CheckReport._of(report)
+        self.arena._refuse_repair(force)
+        with self.arena._keeping:
+            self._check(lib.ads_collection_check(self._core, self.kind, ref, 1, report))
         return CheckReport._of(report)
 
 

@@ -360,7 +360,7 @@ def test_check_prints_a_table(run: Run, pinned: Path) -> None:
     done = run("check", pinned)
     lines = done.stdout.splitlines()
     assert lines[0].startswith(f"{pinned}: ")
-    titles = "NAME KIND ENTRIES AT MOST DELETED FREE LEAKED REPAIRED ERRORS FAILED"
+    titles = "NAME KIND ENTRIES AT MOST DELETED FREE MOVING LEAKED REPAIRED ERRORS FAILED"
     assert lines[3].split() == titles.split()
     names = ["counts", "inbox", "recent", "(directory)", "(heap)"]
     assert [line.split()[0] for line in lines[4:]] == names

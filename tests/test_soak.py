@@ -751,6 +751,35 @@ def test_a_hundred_thousand_killed_processes_cost_bpf_no_error(as_shipped: Soak)
     kill_many(as_shipped, 130_000, 2000)
 
 
+# --- a check meanwhile -----------------------------------------------------------------------
+
+
+def look_beside(soak: Soak, seconds: float) -> None:
+    """BPF programs change every structure, and one process has stopped, anywhere."""
+    with soak.all_the_while():
+        end = time.monotonic() + seconds
+        looks = 0
+        while looks < 2 or time.monotonic() < end:
+            stopped = soak.driver.ask("stop", looks * 37 % 400, ALL, soak.keys)["stopped"]
+            for name in CHECKED:
+                it: Any = soak.program[name]
+                report = it.check()
+                assert (report.errors, report.leaked) == (0, 0), (stopped, name, report)
+            soak.driver.ask("end")
+            soak.driver.ask("reap")
+            looks += 1
+    soak.reap()
+
+
+def test_a_check_beside_bpf_programs_and_a_stopped_process_reports_nothing(soak: Soak) -> None:
+    look_beside(soak, 1.5)
+
+
+@pytest.mark.slow
+def test_checks_beside_bpf_programs_report_nothing_for_half_a_minute(as_shipped: Soak) -> None:
+    look_beside(as_shipped, 30)
+
+
 # --- the test of the test ------------------------------------------------------------------------
 
 

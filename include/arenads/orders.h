@@ -36,9 +36,10 @@
  *	R2   cas     reclaim.h: ads_pool_seal
  *	A2   load    alloc.h: ads_shard_pop, ads_pool_used, ads_pool_return, ads_pool_return_at_once
  *	A2   load    reclaim.h: ads_shard_empty, ads_pool_seal, ads_pool_drain
- *	A2   load    check.h: ads_check_free (2), ads_check_help
+ *	A2   load    check.h: ads_check_stack, ads_check_free, ads_check_help
  *	A2   load    reap.h: ads_reap_help
  *	F2   fence   alloc.h: ads_shard_push, ads_pool_used
+ *	F2   fence   check.h: ads_check_stack
  *	Without it the one who pops reads what the entry held before it was pushed, and makes an
  *	entry that is in use the top. Without the fences a depth may be of another moment: a spare
  *	shard refuses an entry and is not full, a length passes for exact and is not. The acquire in
@@ -60,7 +61,8 @@
  *	A3   load    hashmap.h: ads_hashmap_detour
  *	A3   load    orderedmap.h: ads_orderedmap_look, ads_down_alive
  *	A3   load    intrusive.h: ads_node_claim, ads_node_order
- *	A3   load    check.h: ads_check_tables, ads_check_links (3), ads_check_nodes
+ *	A3   load    check.h: ads_check_tables, ads_check_back, ads_check_links, ads_check_nodes
+ *	A3   load    check.h: ads_check_slots, ads_check_stack, ads_check_free
  *	A3   load    alloc.h: ads_shard_help, ads_shard_helped, ads_chunk_help
  *	A3   load    reap.h: ads_reap_judge, ads_reap_node
  *	R3   cas     mpmc.h: ads_mpmc_helped, ads_mpmc_disown
@@ -121,7 +123,7 @@
  * 11  pool.carved: the header word of the newest chunk.
  *	R11  cas     alloc.h: ads_block_finish
  *	A11  load    alloc.h: ads_pool_used, ads_pool_refill
- *	A11  load    check.h: ads_check_chunks
+ *	A11  load    check.h: ads_check_chunks (2)
  *	Without it a length counts as used the entries of a chunk that is in the books and not yet
  *	in its shard.
  *
@@ -141,6 +143,7 @@
  *	F13  fence   intrusive.h: ads_node_settle
  *	F13  fence   heap.h: ads_pool_next
  *	F13  fence   orderedmap.h: ads_orderedmap_descend (2)
+ *	F13  fence   check.h: ads_check_links
  *	The words themselves are ads_store and ads_load; a reader that sees one of the next owner's
  *	then sees that the link through which it came, or the entry's own, is another.
  *	Without it a reader takes another key's value, or the pool's bookkeeping, for its own.
@@ -177,6 +180,7 @@
  * 19  owner.hand: the link of an entry that is in a hand no more has changed.
  *	R19  store   owner.h: ads_hand_store
  *	A19  load    reap.h: ads_reap_contested
+ *	A19  load    check.h: ads_check_hands
  *	Without it a reaper sees the empty hand and the link of before, and takes the entry, which
  *	has been published, for a dead thread's.
  *
@@ -186,6 +190,7 @@
  *	R21  store   owner.h: ads_owner_leave
  *	A21  load    owner.h: ads_owner_exit
  *	A21  load    reap.h: ads_reap_contested, ads_reap_has_namesake, ads_reap_begin, ads_owner_reap
+ *	A21  load    check.h: ads_check_hands, ads_check_writers
  *	Without it a thread is looked for in another pid namespace, is not found there, and passes
  *	for dead.
  *
