@@ -149,3 +149,26 @@ def test_everyone_churns_while_the_map_grows(
         assert (report.errors, report.leaked) == (0, 0)
         assert report.live == len(numbers) == len(set(numbers))  # type: ignore[call-overload]
         assert all(value.stamp == key * 3 + 1 for key, value in numbers.items())  # type: ignore[attr-defined]
+
+
+def test_no_insert_populates_a_whole_table(engine: str) -> None:
+    """What takes long comes in steps; the old table serves meanwhile, and the new one comes."""
+    with arenads.create(
+        "16MiB",
+        engine=engine,  # type: ignore[arg-type]
+        populate="256KiB",
+        provision=None,
+    ) as arena:
+        numbers = arena.hashmap(
+            "numbers", key=u64, value=u64, max_entries=80_000, initial_entries=1
+        )
+        table = 8 * 65536
+        before = arena.statistics().populated
+        most = 0
+        for key in range(60_000):
+            numbers[key] = key
+            now = arena.statistics().populated
+            before, most = now, max(most, now - before)
+        assert most < table
+        assert numbers.counters().no_memory == 0
+        assert numbers.buckets >= 65536

@@ -44,11 +44,35 @@ static ADS_INLINE int ads_table_crowded(struct ads_arena *a, struct ads_ref ref)
 	return (ads_load(&c->pool.carved) >> 32) * 2 > 1ull << bits && bits < c->header.most;
 }
 
+#if !ADS_BPF
+#define ADS_GROW_STEP (64u * ADS_KIB) /* at least: ads_arena_populate() rounds up */
+
+/*
+ * Whether the larger table can be claimed without a pause. Populating it at once takes as long as thousands
+ * of inserts, so each who looks populates a step of it, and the old table serves meanwhile.
+ */
+static inline int ads_table_prepared(struct ads_arena *a, __u32 map)
+{
+	__u64 bits = ads_table_bits(ads_load(&ads_at(a, struct ads_header, map)->table)) + 1;
+	__u64 need = ads_load(&ads_root_of(a)->cursor) + ads_table_size(bits);
+	__u64 populated = ads_load(&ads_root_of(a)->populated);
+
+	if (need <= populated || need > a->size)
+		return 1; /* or growing says what is wrong */
+	if (need - populated <= ADS_GROW_STEP)
+		return 1;
+	ads_arena_populate(a, populated + ADS_GROW_STEP);
+	return 0;
+}
+#else
+#define ads_table_prepared(arena, map) 1
+#endif
+
 /* One entry in 64, by its hash, looks after the load when it is new: growth that finds no memory costs
  * little then. */
 static ADS_INLINE void ads_table_look_after(struct ads_arena *a, struct ads_ref ref, __u64 hash)
 {
-	if (ADS_UNLIKELY(!(hash >> 32 & 63)) && ads_table_crowded(a, ref))
+	if (ADS_UNLIKELY(!(hash >> 32 & 63)) && ads_table_crowded(a, ref) && ads_table_prepared(a, ref.offset))
 		ads_table_grow(a, ref.offset);
 }
 
