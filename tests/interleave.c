@@ -86,7 +86,8 @@ struct state {
 
 /*
  * G get, I insert, R replace, U update, D delete, each with a key; S iterate over all, Sw in a sweep;
- * K update as one of a row, which keeps what it replaces, and k end the row; P push at the head; W double a map's shortcuts; L length; A allocate an object, F free
+ * K update as one of a row, which keeps what it replaces, and k end the row; P push at the head, H look at the
+ * first, T take it; W double a map's shortcuts; L length; A allocate an object, F free
  * object a, b ... of the setup, f free the object allocated last; B allocate a block; Q, q push
  * to and pop from the queue; N, n add and find a name. In a start state: ! a program
  * that never goes on has taken its CPU's spare entry.
@@ -684,6 +685,12 @@ static int run_on_entries(struct op *op, enum ads_update_mode mode)
 				      : ads_list_delete(&arena, ref, order_of(op->key));
 	case 'P':
 		return ads_list_push(&arena, ref, value, &op->id, &entry);
+	case 'H':
+	case 'T':
+		rc = op->verb == 'H' ? ads_list_first(&arena, ref, &op->id, value)
+				     : ads_list_pop_first(&arena, ref, &op->id, value);
+		op->value = value[0];
+		return !rc && value[1] != ~value[0] ? ADS_DAMAGED : rc;
 	default:
 		rc = subject != LIST ? ads_hashmap_update(&arena, ref, key, value, mode, &entry)
 				    : ads_list_update(&arena, ref, order_of(op->key), value, mode, &entry);
@@ -919,7 +926,7 @@ static void model_remove(struct model *m, int at)
 
 static int changes_entries(const struct op *op)
 {
-	return !!strchr(exploration ? exploration->changes : "IRUKkDPAFf", op->verb);
+	return !!strchr(exploration ? exploration->changes : "IRUKkDPTAFf", op->verb);
 }
 
 /* Entries that others may have had in their hands while `op` ran. */
@@ -952,7 +959,7 @@ static int may_lack_entries(const struct model *m, const struct op *op, int repl
 	return op->rc == ADS_FULL && used >= state->capacity;
 }
 
-static int single_steps; /* every actor runs one operation */
+static int single_steps; /* two actors run one operation each */
 static int bpf_actors;	 /* bit i: actor i stands for a BPF program */
 
 /* The order that push gives: one below the first. The first it saw may have gone since. */
@@ -961,6 +968,64 @@ static int pushed_order_fits(const struct model *m, __u64 order)
 	if (single_steps)
 		return order == (m->count ? m->ids[0] - 1 : ADS_LIST_FIRST_ORDER);
 	return !m->count || order < m->ids[0];
+}
+
+/* Whether somebody else may have put an entry there while op ran. */
+static int inserted_meanwhile(const struct op *op, __u64 id)
+{
+	int i;
+
+	for (i = 0; i < history_count; i++) {
+		const struct op *other = &history[i];
+
+		if (other->id == id && strchr("IUP", other->verb) && (!op->returned || other->invoked < op->returned) &&
+		    (!other->returned || other->returned > op->invoked))
+			return 1;
+	}
+	return 0;
+}
+
+/* Whether the first to read it all after a death misses an entry. */
+static int is_missed(__u64 id, __u64 value)
+{
+	int i, r;
+
+	for (i = 0; i < history_count; i++) {
+		const struct op *seen = &history[i];
+
+		if (seen->verb != 'S' || seen->actor < ACTORS)
+			continue;
+		for (r = 0; r < seen->count; r++)
+			if (seen->ids[r] == id && seen->values[r] == value)
+				return 0;
+		return 1;
+	}
+	return 0;
+}
+
+/* Take the first; it was that when it was found, lower ones have come since. Which one the dead took is seen by
+ * what is missed, else it was put back. */
+static int model_take_first(struct model *m, const struct op *op)
+{
+	int pending = op->rc == PENDING, at;
+
+	if (!m->count)
+		return op->rc == ADS_ABSENT;
+	if (!pending && op->rc)
+		return 0;
+	for (at = 0; at < m->count; at++) {
+		if (pending ? is_missed(m->ids[at], m->values[at]) : m->ids[at] == op->id) {
+			if (!pending && m->values[at] != op->value)
+				return 0;
+			model_remove(m, at);
+			return 1;
+		}
+		if (!inserted_meanwhile(op, m->ids[at]))
+			break;
+	}
+	if (pending)
+		model_remove(m, 0);
+	return pending;
 }
 
 /* Let op happen now: 1 if the model allows its result. A pending one happens if it can. */
@@ -1000,6 +1065,12 @@ static int model_apply(struct model *m, const struct op *op)
 			return 0;
 		model_remove(m, at);
 		return 1;
+	case 'H':
+		if (pending || !m->count)
+			return op->rc == ADS_ABSENT;
+		return op->rc == ADS_OK && m->ids[0] == op->id && m->values[0] == op->value;
+	case 'T':
+		return model_take_first(m, op);
 	case 'P':
 		if (m->count && !m->ids[0])
 			return op->rc == ADS_FULL;
@@ -1313,7 +1384,7 @@ static const int *cpus;
 
 static const char *const survivor_program[] = {
 	"Ga Gb Gc Gd Ua Ga Da Ga Ib Rc Dc", /* map */
-	"Ga Gb Gc Gd P Ua Ga Da Ga Ib Rc Dc", /* list */
+	"S Ga Gb Gc Gd H P T Ua Ga Da Ga Ib Rc Dc", /* list */
 	"A A f",
 	"Q q q Q",
 	"Na Nb na nb",
@@ -1635,7 +1706,7 @@ static void explore(const struct limits *limits)
 	scenarios++;
 	memset(contested, 0, sizeof(contested));
 	memset(learnt, 0, sizeof(learnt));
-	single_steps = 1;
+	single_steps = actor_count == 2;
 	for (i = 0; i < actor_count; i++) {
 		snprintf(actors[i].program, sizeof(actors[i].program), "%s", programs[i]);
 		actors[i].cpu = cpus[i];
@@ -1785,6 +1856,15 @@ static const struct state names_states[] = {
 static int long_run;
 static struct limits two_actors = {3, 1, 1}, three_actors = {2, 1, 0}, deadly = {3, 1, 2};
 
+/* What only user space does: reap, update in a row, name. */
+static int may_be_bpf(const char *program)
+{
+	for (; *program; program = next_word(program))
+		if ((*program == 'X' && (!program[1] || program[1] == ' ')) || (subject == MAP && strchr("Kk", *program)))
+			return 0;
+	return subject != NAMES;
+}
+
 /* `bpf`: bit i says that actor i stands for a BPF program. */
 static void run_programs(const struct state *from, const char *first, const char *second, const char *third,
 			 const int *where, const struct limits *limits, int bpf)
@@ -1799,20 +1879,35 @@ static void run_programs(const struct state *from, const char *first, const char
 	explore(limits);
 }
 
-/* On one CPU the second actor stands for a BPF program; elsewhere all may die. */
+/*
+ * On one CPU one actor stands for a BPF program: of two first the second, then, where it is another scenario, the
+ * first; of three the second. Elsewhere all are user space, and may die.
+ */
 static void run_scenario(const struct state *from, const char *first, const char *second, const char *third,
 			 const int *where, const struct limits *limits)
 {
-	run_programs(from, first, second, third, where, limits, where == same_cpu ? 2 : 0);
-	if (long_run)
-		run_programs(from, first, second, third, where, limits, where == same_cpu ? 0 : 2);
+	int bpf = may_be_bpf(second) ? 2 : 0;
+
+	run_programs(from, first, second, third, where, limits, where == same_cpu ? bpf : 0);
+	if (where == same_cpu && !third && may_be_bpf(first) && strcmp(first, second))
+		run_programs(from, first, second, third, where, limits, 1);
+	if (long_run && bpf)
+		run_programs(from, first, second, third, where, limits, where == same_cpu ? 0 : bpf);
+}
+
+/* Two BPF programs, one of which may nest in the other; neither can die. */
+static void run_nested(const struct state *from, const char *first, const char *second)
+{
+	struct limits limits = {two_actors.preemptions, 0, 0};
+
+	run_programs(from, first, second, NULL, same_cpu, &limits, 3);
 }
 
 static double seconds(void)
 {
 	struct timespec t;
 
-	clock_gettime(CLOCK_MONOTONIC, &t);
+	clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t); /* others use the CPUs too */
 	return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
 }
 
@@ -1852,7 +1947,7 @@ static void explore_pairs(const struct state *states, int count, const char *con
 	for (i = 0; i < count; i++)
 		for (f = firsts; *f; f++)
 			for (s = others; *s; s++) {
-				/* The same pair the other way round is the same scenario. */
+				/* The same pair the other way round is the same scenario, with both roles in it. */
 				if (strcmp(*f, *s) > 0) {
 					const char *const *x, *const *y;
 
@@ -1896,15 +1991,44 @@ static void explore_pool_reaping(void)
 	explore_reaping(pool_hands, COUNT(pool_hands), others);
 }
 
-static const struct state *map_state(const char *name)
+static const struct state *find_state(const struct state *states, int count, const char *name)
 {
 	int i;
 
-	for (i = 0; i < COUNT(map_states); i++)
-		if (!strcmp(map_states[i].name, name))
-			return &map_states[i];
+	for (i = 0; i < count; i++)
+		if (!strcmp(states[i].name, name))
+			return &states[i];
 	give_up(name, 0);
 	return NULL;
+}
+
+static const struct state *map_state(const char *name)
+{
+	return find_state(map_states, COUNT(map_states), name);
+}
+
+/* Every pair of what changes entries, as BPF programs, from some of the states. `names` ends with NULL, as do
+ * `firsts` and `others`. */
+static void explore_nested(const struct state *states, int count, const char *const *names, const char *const *firsts,
+			   const char *const *others)
+{
+	const char *const *f, *const *o;
+
+	for (; *names; names++)
+		for (f = firsts; *f; f++)
+			for (o = others; *o; o++)
+				run_nested(find_state(states, count, *names), *f, *o);
+}
+
+static void explore_map_nested(void)
+{
+	static const char *const states[] = {"full", "full, a spare entry leaked", "full, one replaced but linked",
+					     "free entries", "equal hashes", "one entry deleted but linked",
+					     "two entries deleted but linked", "deleted but linked, in one bucket", NULL};
+	static const char *const firsts[] = {"Ra", "Ua", "Da", NULL};
+	static const char *const others[] = {"Ra", "Ua", "Da", "Ia", "Rc", "Dc", "Ib", "Db", "Ra Ra", "Da Ia", NULL};
+
+	explore_nested(map_states, COUNT(map_states), states, firsts, others);
 }
 
 static void explore_map_pairs(void)
@@ -2003,17 +2127,28 @@ static void explore_map_length(void)
 
 static void explore_list_pairs(void)
 {
-	static const char *const firsts[] = {"Ga", "Ia", "Ra", "Ua", "Da", "P", "S", NULL};
-	static const char *const others[] = {"Ga", "Ia", "Ra", "Ua", "Da", "P", "Iy", "Ib", "Rb", "Db", NULL};
+	static const char *const firsts[] = {"Ga", "Ia", "Ra", "Ua", "Da", "P", "T", "H", "S", NULL};
+	static const char *const others[] = {"Ga", "Ia", "Ra", "Ua", "Da", "P", "T", "Iy", "Ib", "Rb", "Db", NULL};
 
 	explore_pairs(list_states, COUNT(list_states), firsts, others);
+}
+
+static void explore_list_nested(void)
+{
+	static const char *const states[] = {"neighbours", "full", "free entries", "first deleted but linked",
+					     "one replaced but linked", NULL};
+	static const char *const firsts[] = {"Ra", "Ua", "Da", "P", "T", NULL};
+	static const char *const others[] = {"Ra", "Ua", "Da", "P", "T", "Iy", "Rb", "Db", "Ra Ra", "Da Ia", NULL};
+
+	explore_nested(list_states, COUNT(list_states), states, firsts, others);
 }
 
 static void explore_list_programs(void)
 {
 	static const char *const programs_of_two[][2] = {
 		{"P", "P P"}, {"P", "Da Ia"}, {"P", "Da Db"}, {"P", "Iy Da"}, {"P", "P Dy"}, {"P", "Iy Dy"},
-		{"S", "P Da"}, {"Gb", "Da P"}, {"Gb", "Da Ic"}, {"P P", "P P"},
+		{"S", "P Da"}, {"Gb", "Da P"}, {"Gb", "Da Ic"}, {"P P", "P P"}, {"T", "P P"}, {"T", "Da Ia"},
+		{"T", "Iy Dy"}, {"T T", "P Da"}, {"T P", "T P"}, {"H", "Da Ia"}, {"H", "T P"}, {"H", "Ra Da"},
 	};
 	int i, j;
 
@@ -2027,6 +2162,7 @@ static void explore_list_three(void)
 {
 	static const char *const triples[][3] = {
 		{"P", "P", "P"}, {"P", "P", "Da"}, {"P", "Da", "S"}, {"P", "Iy", "Da"}, {"Ra", "Da", "P"},
+		{"T", "T", "P"}, {"T", "Da", "Iy"}, {"H", "T", "P"},
 	};
 	int i, j;
 
@@ -2099,6 +2235,7 @@ static const struct {
 	{"pool-frees", POOL, explore_pool_frees},    {"pool-three", POOL, explore_pool_three},
 	{"queue-pairs", QUEUE, explore_queue},	     {"names-pairs", NAMES, explore_names},
 	{"map-reaping", MAP, explore_map_reaping},   {"pool-reaping", POOL, explore_pool_reaping},
+	{"map-nested", MAP, explore_map_nested},     {"list-nested", LIST, explore_list_nested},
 };
 
 /* interleave_NAME.h goes here, and into the table. */

@@ -99,21 +99,6 @@ static void run_orderedmap(struct op *op, __u32 *object)
 	op->rc = rc;
 }
 
-/* Whether somebody else may have inserted a key while op ran. */
-static int inserted_meanwhile(const struct op *op, __u64 id)
-{
-	int i;
-
-	for (i = 0; i < history_count; i++) {
-		const struct op *other = &history[i];
-
-		if (other->id == id && strchr("IU", other->verb) && (!op->returned || other->invoked < op->returned) &&
-		    (!other->returned || other->returned > op->invoked))
-			return 1;
-	}
-	return 0;
-}
-
 static int apply_orderedmap(struct model *m, const struct op *op)
 {
 	int at, i;
@@ -171,6 +156,10 @@ static void explore_orderedmap(void)
 	static const char *const triples[][3] = {
 		{"M", "M", "Ia"}, {"Dc", "Id", "Gd"}, {"Ic", "Dc", "Ud"}, {"Da", "Dc", "Dd"}, {"X", "Dd", "Gd"},
 	};
+	static const char *const nested_in[] = {"full", "free entries", "deleted but linked", "deleted, its hints are not",
+						"replaced, its hints are not", NULL};
+	static const char *const nested_firsts[] = {"Ra", "Ua", "Da", "M", NULL};
+	static const char *const nested_others[] = {"Ra", "Ua", "Da", "M", "Ib", "Rc", "Uc", "Dc", NULL};
 	static const struct limits fewer = {2, 1, 1}, fewer_of_three = {1, 1, 0};
 	struct limits two = two_actors, three = three_actors;
 	int i, j;
@@ -179,6 +168,7 @@ static void explore_orderedmap(void)
 		two_actors = fewer;
 		three_actors = fewer_of_three;
 	}
+	explore_nested(orderedmap_states, COUNT(orderedmap_states), nested_in, nested_firsts, nested_others);
 	for (i = 0; i < COUNT(programs_of_two); i++)
 		for (j = 0; j < COUNT(orderedmap_states); j++)
 			run_scenario(&orderedmap_states[j], programs_of_two[i][0], programs_of_two[i][1], NULL, same_cpu,
