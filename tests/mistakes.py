@@ -886,6 +886,86 @@ MISTAKES = (
             )
         },
     ),
+    Mistake(
+        "a push is linked before it is aimed",
+        "list",
+        {
+            "ads_entry_aim(a, w.held, w.entry); /* Commit of push": "/* Commit of push",
+            "*entry = w.held; ads_hand_clear(a); return ADS_OK; } ads_walk_restart(a, &w, pool);": (
+                "ads_entry_aim(a, w.held, w.entry); *entry = w.held; ads_hand_clear(a); "
+                "return ADS_OK; } ads_walk_restart(a, &w, pool);"
+            ),
+        },
+    ),
+    Mistake(
+        "a push that has to try again keeps its order",
+        "list",
+        {
+            "rc = ADS_BUDGET; } *order = seen == ADS_LOOK_END ? ADS_LIST_FIRST_ORDER : "
+            "w.hash - 1;": (
+                "rc = ADS_BUDGET; *order = seen == ADS_LOOK_END ? ADS_LIST_FIRST_ORDER : "
+                "w.hash - 1; }"
+            )
+        },
+    ),
+    Mistake(
+        "who pops the first and finds it gone takes the list for empty",
+        "list",
+        {"if (rc != ADS_ABSENT) { *order = w.hash; break; }": "*order = w.hash; break;"},
+    ),
+    Mistake(
+        "who pops the first returns what it was when it was found",
+        "list",
+        {
+            "rc = ads_list_delete_at(a, ads_list_head(ref), 0, ref, w.hash, 0, value, 0);": (
+                "ads_copy_out(a, value, w.entry + ads_entry_value_offset(ref), ref.value_size); "
+                "rc = ads_list_delete_at(a, ads_list_head(ref), 0, ref, w.hash, 0, 0, 0);"
+            )
+        },
+    ),
+    Mistake(
+        "the life of an entry does not end",
+        "orderedmap",
+        {"ads_store_release(life, ads_load(life) + 1); /* R17 */": "(void)life;"},
+    ),
+    Mistake(
+        "a tower is followed whatever life the entry below is in",
+        "orderedmap",
+        {
+            "return !(link & ADS_LINK_MARK) && (__u32)ads_load(ads_at(a, __u64, (__u32)down + "
+            "pool.life)) + 1 == down >> 32;": "return !(link & ADS_LINK_MARK);",
+            "if (w->prev_link & ADS_LINK_MARK || (__u32)ads_load(ads_at(a, __u64, w->start + "
+            "pool.life)) + 1 != w->life)": "if (w->prev_link & ADS_LINK_MARK)",
+        },
+    ),
+    Mistake(
+        "a stale hint is deleted and not given back",
+        "orderedmap",
+        {
+            "if (stale) { ads_pool_retire(a, ads_pool_of(index), index.flags, (__u32)stale); "
+            "stale = 0; }": "stale = 0;"
+        },
+    ),
+    Mistake(
+        "a stale hint is given back before it is walked past",
+        "orderedmap",
+        {
+            "stale = hint; if (hint == (__u32)from)": (
+                "ads_pool_retire(a, ads_pool_of(index), index.flags, hint); "
+                "if (hint == (__u32)from)"
+            )
+        },
+    ),
+    Mistake(
+        "who pops the first key and finds it gone takes the map for empty",
+        "orderedmap",
+        {
+            "if (rc != ADS_ABSENT) break; rc = ADS_BUDGET; } if (!rc) ads_orderedmap_raze(a, ref, "
+            "seek, *order, key);": (
+                "break; } if (!rc) ads_orderedmap_raze(a, ref, seek, *order, key);"
+            )
+        },
+    ),
 )
 
 IN_QUEUES = tuple(each for each in MISTAKES if each.group.startswith(("mpmc", "queue", "ring")))
