@@ -31,7 +31,7 @@
 #ifndef ADS_BUDGET_STEPS
 #define ADS_BUDGET_STEPS 1024 /* more than any walk in an undamaged image needs */
 #endif
-#define ADS_SCAN_AHEAD_FROM 0
+#define ADS_SCAN_AHEAD_FROM 1
 #include <sched.h>
 static int fuzz_cpu(void), fuzz_by_user(void);
 #define sched_getcpu fuzz_cpu /* the shard is drawn as all else is */

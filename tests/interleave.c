@@ -30,7 +30,7 @@
  */
 #define ADS_POINTS 1
 #define _GNU_SOURCE 1
-#define ADS_SCAN_AHEAD_FROM 0
+#define ADS_SCAN_AHEAD_FROM 1
 #define ADS_ARRAY_CHUNK_BITS 4u /* two elements of 8 bytes a chunk */
 #include <sched.h>
 static int actor_cpu(void), actor_by_user(void);
@@ -1889,8 +1889,14 @@ static void run_scenario(const struct state *from, const char *first, const char
 	int bpf = may_be_bpf(second) ? 2 : 0;
 
 	run_programs(from, first, second, third, where, limits, where == same_cpu ? bpf : 0);
-	if (where == same_cpu && !third && may_be_bpf(first) && strcmp(first, second))
-		run_programs(from, first, second, third, where, limits, 1);
+	if (where == same_cpu && !third && may_be_bpf(first) && strcmp(first, second)) {
+		struct limits swapped = *limits;
+
+		/* Maps have the most scenarios by far: only a long run has all preemptions in both roles. */
+		if (subject == MAP && !long_run)
+			swapped.preemptions--;
+		run_programs(from, first, second, third, where, &swapped, 1);
+	}
 	if (long_run && bpf)
 		run_programs(from, first, second, third, where, limits, where == same_cpu ? 0 : bpf);
 }

@@ -28,22 +28,22 @@ TOTAL = re.compile(
 # Scenarios, schedules and deaths of each subject, so that none is lost unnoticed. A change of a
 # header makes more or fewer schedules; one of the explorer's scenarios is written down here.
 RECORDED = {
-    "map": (13_601, 8_785_242, 5_919_991),
+    "map": (13_601, 9_502_600, 7_652_528),
     "list": (2_588, 1_560_311, 1_563_604),
     "pool": (1_511, 4_042_155, 962_210),
     "queue": (322, 18_875, 22_978),
     "names": (45, 261_696, 542_089),
     "array": (3_810, 1_071_359, 351_466),
     "intrusive": (3_922, 370_287, 388_678),
-    "orderedmap": (4_638, 2_810_055, 5_361_717),
+    "orderedmap": (4_638, 2_997_425, 5_361_717),
     "ring-plain": (3_060, 112_914, 162_427),
     "ring-overwrite": (840, 87_631, 73_590),
     "rings": (1_848, 272_479, 317_702),
     "mpmc": (3_172, 915_998, 392_319),
-    "bytes": (0, 0, 0),
-    "hints": (0, 0, 0),
-    "grace": (0, 0, 0),
-    "reclaimers": (0, 0, 0),
+    "bytes": (350, 214_742, 369_298),
+    "hints": (340, 161_660, 251_757),
+    "grace": (221, 509_536, 284_179),
+    "reclaimers": (104, 1_973_882, 154_847),
 }
 SUBJECTS = tuple(RECORDED)
 
@@ -90,8 +90,11 @@ def explored(result: subprocess.CompletedProcess[str]) -> tuple[int, int, int]:
 def test_every_interleaving_and_every_death_is_explained_by_some_order(
     explorer: Explorer, subject: str
 ) -> None:
-    """Two actors with up to three preemptions, three with up to two; in ordered maps, whose
-    operations are long, one preemption less, and as many in the slow test."""
+    """Two actors with up to three preemptions, three with up to two.
+
+    One less in ordered maps, whose operations are long, and where the actors of a map's pair have
+    swapped their roles; the slow test has them all.
+    """
     scenarios, schedules, deaths = explored(explorer(subject))
     of_then = RECORDED[subject]
     print(f"{subject}: {(scenarios, schedules, deaths)}, recorded are {of_then}")

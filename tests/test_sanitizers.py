@@ -30,7 +30,7 @@ SANITIZERS = [
     "-fno-omit-frame-pointer",
 ]
 # What reads ahead in large maps only does so in small ones too.
-EVERYTHING = ["-DADS_SCAN_AHEAD_FROM=0"]
+EVERYTHING = ["-DADS_SCAN_AHEAD_FROM=1"]
 # It sees less of what goes where in code that has sanitizers in it.
 QUIET = ["-Wno-array-bounds"]
 ADDRESS_OPTIONS = [
