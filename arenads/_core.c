@@ -987,18 +987,36 @@ static __u32 core_key_size(const core_structure *s)
  */
 #define CORE_UNFIT (-10)
 
-#define CORE_BY_INTEGER(name, type)                                            \
-	static int core_map_get_##name(const core_structure *s, type key, char *value) \
+static ADS_INLINE int core_unfit_unsigned(const core_structure *s, __u64 key)
+{
+	__u32 spare = 64 - 8 * core_key_size(s);
+
+	return spare > 63 || key << spare >> spare != key;
+}
+
+static ADS_INLINE int core_unfit_signed(const core_structure *s, __s64 key)
+{
+	__u32 spare = 64 - 8 * core_key_size(s);
+
+	return spare > 63 || (__s64)((__u64)key << spare) >> spare != key;
+}
+
+#define CORE_BY_INTEGER(operation, name, type, place)                          \
+	static int core_map_##operation##_##name(const core_structure *s, type key, place to) \
 	{                                                                      \
 		const char *bytes = (const char *)&key;                        \
-		__u32 spare = 64 - 8 * core_key_size(s);                       \
-		if (spare > 63 || (type)((__u64)key << spare) >> spare != key) \
+									       \
+		if (core_unfit_##name(s, key))                                 \
 			return CORE_UNFIT;                                     \
-		return s->kind == ADS_KIND_ORDEREDMAP ? core_orderedmap_get(s, bytes, value) \
-						      : core_hashmap_get(s, bytes, value); \
+		return s->kind == ADS_KIND_ORDEREDMAP ? core_orderedmap_##operation(s, bytes, to) \
+						      : core_hashmap_##operation(s, bytes, to); \
 	}
-CORE_BY_INTEGER(unsigned, __u64)
-CORE_BY_INTEGER(signed, __s64)
+CORE_BY_INTEGER(find, unsigned, __u64, __u32 *)
+CORE_BY_INTEGER(find, signed, __s64, __u32 *)
+CORE_BY_INTEGER(get, unsigned, __u64, char *)
+CORE_BY_INTEGER(get, signed, __s64, char *)
+CORE_BY_INTEGER(pop, unsigned, __u64, char *)
+CORE_BY_INTEGER(pop, signed, __s64, char *)
 
 /* Before each group of keys: ask the cache for what they need. */
 #define CORE_GROUP 16u

@@ -160,8 +160,12 @@ __u32 core_layouts(const core_layout **);
 
 __s64 core_hashmap_buckets(const core_structure *);
 int core_hashmap_find(const core_structure *, const char *key, __u32 *entry);
+int core_map_find_unsigned(const core_structure *, __u64 key, __u32 *entry);
+int core_map_find_signed(const core_structure *, __s64 key, __u32 *entry);
 int core_map_get_unsigned(const core_structure *, __u64 key, char *value);
 int core_map_get_signed(const core_structure *, __s64 key, char *value);
+int core_map_pop_unsigned(const core_structure *, __u64 key, char *value);
+int core_map_pop_signed(const core_structure *, __s64 key, char *value);
 int core_hashmap_get(const core_structure *, const char *key, char *value);
 int core_hashmap_update(const core_structure *, const char *key, const char *value, int mode);
 int core_hashmap_pop(const core_structure *, const char *key, char *value);

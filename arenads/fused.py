@@ -11,18 +11,32 @@ import operator
 from collections.abc import Callable
 from typing import Any, Final, Literal
 
-from ._core import ffi
+import msgspec
+
+from ._core import ffi, lib
 from .compiled import Compiled
 
 __all__ = [
+    "MISSING",
+    "Core",
     "buffer_maker",
     "fuse_copy",
     "fuse_giving",
     "fuse_map",
     "fuse_numbered",
+    "fuse_set",
     "fuse_taking",
     "specialize",
 ]
+
+# For a default that was not given.
+MISSING: Final[Any] = object()
+# What stores one key of a map, and how.
+_STORING: Final = {
+    "__setitem__": int(lib.ADS_ANY),
+    "insert": int(lib.ADS_INSERT),
+    "replace": int(lib.ADS_REPLACE),
+}
 
 _TAKE: Final = """\
     try:
@@ -31,25 +45,44 @@ _TAKE: Final = """\
         memory, view = buffer = make()
 """
 
-# An integer is taken as it is by the C core, which saves packing it; what does not fit takes the
-# way of other keys, where it is said why. In `__setitem__` that was no faster.
-_GET_PACKED: Final = """\
+# By a key. An integer is taken as it is by the C core, which saves packing it; what does not fit
+# takes the way of other keys, where it is said why. In what stores that was no faster.
+_PACK_KEY: Final = """\
     try:
         packed = pack_key({key})
     except Exception as error:
         packed = explain_key(key, error)
-    code = core_get(handle, packed, memory)
 """
-_GET_INTEGER: Final = """\
+_BY_PACKED: Final = (
+    _PACK_KEY
+    + """\
+    code = {core}(handle, packed, {rest})
+"""
+)
+_BY_INTEGER: Final = """\
     try:
-        code = core_get_integer(handle, key if type(key) is int else index(key), memory)
+        code = {core}_integer(handle, key if type(key) is int else index(key), {rest})
     except Exception as error:
-        code = core_get(handle, explain_key(key, error), memory)
+        code = {core}(handle, explain_key(key, error), {rest})
 """
-_SOURCE: Final = """\
+_KEYED_SOURCE: Final = """\
+def __contains__(self, key):
+{find}\
+    if code:
+        if code == absent:
+            return False
+        failed(self, key, code)
+    return True
+
+def {delete}(self, key):
+{drop}\
+    if code:
+        failed(self, key, code)
+"""
+_MAP_SOURCE: Final = """\
 def __getitem__(self, key):
-{take}
-{find}
+{take}\
+{get}\
     if code:
         give(buffer)
         failed(self, key, code)
@@ -58,8 +91,8 @@ def __getitem__(self, key):
 {returned}
 
 def get(self, key, default=None, /):
-{take}
-{find}
+{take}\
+{get}\
     if code:
         give(buffer)
         if code == absent:
@@ -69,18 +102,47 @@ def get(self, key, default=None, /):
     give(buffer)
 {returned}
 
-def __setitem__(self, key, value):
-    try:
-        packed = pack_key({key})
-    except Exception as error:
-        packed = explain_key(key, error)
+def pop(self, key, default=missing, /):
+{take}\
+{pop}\
+    if code:
+        give(buffer)
+        if code == absent and default is not missing:
+            return default
+        failed(self, key, code)
+    {target} = read(view)
+    give(buffer)
+{returned}
+"""
+_STORING_SOURCE: Final = """\
+def {name}(self, key, value):
+{pack_key}\
     try:
         data = pack_value({data})
     except Exception as error:
         data = explain_value(value, error)
-    code = core_update(handle, packed, data, 0)
+    code = core_update(handle, packed, data, {mode})
     if code:
-        refused(self, packed, data, code)
+        refused(self, key, packed, data, {mode}, code)
+"""
+_SET_SOURCE: Final = """\
+def discard(self, key):
+{drop}\
+    if code and code != absent:
+        failed(self, key, code)
+
+def insert(self, key):
+{pack_key}\
+    code = core_update(handle, packed, b"", {mode})
+    if code:
+        return refused(self, key, packed, b"", {mode}, code)
+    return True
+
+def add(self, key):
+{pack_key}\
+    code = core_update(handle, packed, b"", {mode})
+    if code and code != exists:
+        refused(self, key, packed, b"", {mode}, code)
 """
 
 # Whatever is no number that the C core takes, a slice or one from the end, goes the other way.
@@ -349,69 +411,140 @@ def fuse_giving(
     return {name: names[name]}
 
 
+class Core(msgspec.Struct, frozen=True):
+    """The functions of the C core for one map or set.
+
+    Attributes
+    ----------
+    handle : cdata
+    find, get, update, pop
+        By a packed key; a set has no `get`.
+    integer : tuple, optional
+        `find`, `get` and `pop` for keys that are integers and are given as such.
+    """
+
+    handle: Any
+    find: Any
+    get: Any
+    update: Any
+    pop: Any
+    integer: tuple[Any, Any, Any] | None
+
+
+def _by_key(key: Compiled, core: Core, operation: str, rest: str) -> str:
+    """Return source that calls the C core with a key, and then with `rest`."""
+    form = _BY_PACKED if core.integer is None else _BY_INTEGER
+    return form.format(key=key.arguments("key"), core=f"core_{operation}", rest=rest)
+
+
+def _names_of_keys(key: Compiled, core: Core) -> dict[str, Any]:
+    find, get, pop = core.integer or (None, None, None)
+    return {
+        **key.names,
+        "pack_key": key.form.pack,
+        "explain_key": key.explain,
+        "handle": core.handle,
+        "core_find": core.find,
+        "core_find_integer": find,
+        "core_get": core.get,
+        "core_get_integer": get,
+        "core_pop": core.pop,
+        "core_pop_integer": pop,
+        "core_update": core.update,
+        "index": operator.index,
+        "entry": ffi.new("__u32 *"),  # written, never read
+        "null": ffi.NULL,
+        "absent": lib.ADS_ABSENT,
+        "exists": lib.ADS_EXISTS,
+        "missing": MISSING,
+    }
+
+
+def fuse_set(
+    key: Compiled,
+    core: Core,
+    *,
+    failed: Callable[[Any, Any, int], None],
+    refused: Callable[[Any, Any, bytes, bytes, int, int], bool],
+) -> dict[str, Any]:
+    """Return what works on one key of a set.
+
+    Parameters
+    ----------
+    key, core, failed
+        See `fuse_map`.
+    refused : callable
+        As of `fuse_map`; it returns what `insert` returns then.
+    """
+    names = {**_names_of_keys(key, core), "failed": failed, "refused": refused}
+    drop = _by_key(key, core, "pop", "null")
+    source = _KEYED_SOURCE.format(
+        find=_by_key(key, core, "find", "entry"), delete="remove", drop=drop
+    ) + _SET_SOURCE.format(
+        drop=drop, pack_key=_PACK_KEY.format(key=key.arguments("key")), mode=int(lib.ADS_INSERT)
+    )
+    exec(compile(source, "<operations of a set>", "exec"), names)
+    return {name: names[name] for name in ("__contains__", "remove", "discard", "insert", "add")}
+
+
 def fuse_map(
     key: Compiled,
     value: Compiled,
+    core: Core,
     *,
-    handle: Any,
-    core_get: Any,
-    core_update: Any,
-    core_get_integer: Any,
-    absent: int,
     buffers: list[tuple[Any, Any]],
     make: Callable[[], tuple[Any, Any]],
     failed: Callable[[Any, Any, int], None],
-    refused: Callable[[Any, bytes, bytes, int], None],
+    refused: Callable[[Any, Any, bytes, bytes, int, int], None],
 ) -> dict[str, Any]:
-    """Return `__getitem__`, `get` and `__setitem__` for the keys and values of one map.
+    """Return what works on one key, for the keys and values of one map.
 
     Parameters
     ----------
     key, value : Compiled
-    handle, core_get, core_update : cdata and functions of the C core
-    core_get_integer : function of the C core, optional
-        The same as `core_get` for keys that are integers and are given as such.
-    absent : int
-        What `core_get` returns if the key is not there.
+    core : Core
     buffers, make : list, callable
         Idle (C buffer, view of it) pairs, and what makes another one. Taking one from a list is
         atomic among threads.
     failed : callable
-        `failed(self, key, code)` raises what a code of `core_get` means.
+        `failed(self, key, code)` raises what a code of the C core means.
     refused : callable
-        `refused(self, key, value, code)` raises what a code of `core_update` means, or tries again.
+        `refused(self, key, packed key, packed value, mode, code)` raises what a code of
+        `core.update` means, or tries again.
     """
     names = {
-        **key.names,
+        **_names_of_keys(key, core),
         **value.names,
-        "pack_key": key.form.pack,
-        "explain_key": key.explain,
         "pack_value": value.form.pack,
         "explain_value": value.explain,
         "read": value.form.unpack,  # the views have exactly the size
-        "handle": handle,
-        "core_get": core_get,
-        "core_update": core_update,
-        "index": operator.index,
-        "core_get_integer": core_get_integer,
-        "absent": absent,
         "take": buffers.pop,
         "give": buffers.append,
         "make": make,
         "failed": failed,
         "refused": refused,
     }
-    find = _GET_PACKED if core_get_integer is None else _GET_INTEGER
-    source = _SOURCE.format(
+    source = _KEYED_SOURCE.format(
+        find=_by_key(key, core, "find", "entry"),
+        delete="__delitem__",
+        drop=_by_key(key, core, "pop", "null"),
+    ) + _MAP_SOURCE.format(
         take=_TAKE,
-        find=find.format(key=key.arguments("key")),
-        key=key.arguments("key"),
-        data=value.arguments("value"),
+        get=_by_key(key, core, "get", "memory"),
+        pop=_by_key(key, core, "pop", "memory"),
         target=value.target,
         returned=value.returned,
     )
+    for name, mode in _STORING.items():
+        source += _STORING_SOURCE.format(
+            name=name,
+            mode=mode,
+            pack_key=_PACK_KEY.format(key=key.arguments("key")),
+            data=value.arguments("value"),
+        )
     exec(compile(source, "<operations of a map>", "exec"), names)
-    return {name: names[name] for name in ("__getitem__", "get", "__setitem__")}
+    methods = ("__contains__", "__delitem__", "__getitem__", "get", "pop", *_STORING)
+    return {name: names[name] for name in methods}
 
 
 def _make_order() -> Any:

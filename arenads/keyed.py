@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from functools import partial
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar
 
 from arenads._core import ffi, lib
 from arenads.bulk import PIECE, Packed, pack_many
 from arenads.entries import Entries
 from arenads.errors import KeyAbsentError
-from arenads.schema import Schema
+from arenads.fused import Core
+from arenads.schema import INTEGERS, Scalar, Schema
 
 if TYPE_CHECKING:
     from arenads.arena import Arena
@@ -22,7 +23,9 @@ K = TypeVar("K")
 V = TypeVar("V")
 
 # As globals: looking a constant up in the extension costs a third of an operation.
-_ABSENT, _FULL = lib.ADS_ABSENT, lib.ADS_FULL
+_ABSENT, _FULL, _UNFIT = lib.ADS_ABSENT, lib.ADS_FULL, lib.CORE_UNFIT
+_BY_UNSIGNED = lib.core_map_find_unsigned, lib.core_map_get_unsigned, lib.core_map_pop_unsigned
+_BY_SIGNED = lib.core_map_find_signed, lib.core_map_get_signed, lib.core_map_pop_signed
 
 
 class Keyed(Entries[V], Generic[K, V]):
@@ -30,6 +33,7 @@ class Keyed(Entries[V], Generic[K, V]):
 
     # Functions of the C core, one a kind.
     _core_find: Any
+    _core_get: Any = None
     _core_update: Any
     _core_pop: Any
 
@@ -45,7 +49,6 @@ class Keyed(Entries[V], Generic[K, V]):
     ) -> None:
         assert key_schema is not None
         super().__init__(arena, name, offset, key, value, key_schema, value_schema)
-        self._entries = ffi.new("__u32 *")  # written by __contains__, never read
 
     @classmethod
     def _declared_options(cls, declaration: Declaration) -> dict[str, Any]:
@@ -68,11 +71,40 @@ class Keyed(Entries[V], Generic[K, V]):
         self.arena._open()
         return KeyAbsentError(f"{key!r} is not in {self._title}", key=key)
 
+    # --- one key ----------------------------------------------------------------------------
+
+    # The first use of what works on one key gives the map or set functions of its own for it.
+
+    def _fuse(self) -> None:
+        raise NotImplementedError
+
+    def _fused_core(self) -> Core:
+        """Return the functions of the C core that those functions call."""
+        kind, integer = self.key_type.type, None
+        # As it is: constraints would have to be looked at first.
+        plain = self._key_codec.compiled.arguments("key") == "key"
+        if isinstance(kind, Scalar) and kind.name in INTEGERS and plain:
+            integer = _BY_SIGNED if kind.name[0] == "i" else _BY_UNSIGNED
+        return Core(
+            self._handle,
+            self._core_find,
+            self._core_get,
+            self._core_update,
+            self._core_pop,
+            integer,
+        )
+
+    def _failed(self, key: Any, code: int) -> NoReturn:
+        if code == _ABSENT:
+            raise self._absent(key)
+        if code == _UNFIT:
+            self._key_codec.pack(key)  # says what does not fit
+        self._check(code)
+        raise AssertionError(f"the C core returned {code}")
+
     def __contains__(self, key: object) -> bool:
-        code = self._core_find(self._handle, self._key_codec.pack(key), self._entries)
-        if code != _ABSENT:
-            self._check(code)
-        return bool(code == 0)
+        self._fuse()
+        return key in self
 
     def __iter__(self) -> Iterator[K]:
         return self._scan(self._decode_keys)
@@ -164,11 +196,6 @@ class Keyed(Entries[V], Generic[K, V]):
                 if code != _FULL:
                     break
         return code
-
-    def _store_packed(self, key: bytes, value: bytes, mode: int) -> int:
-        """Store in one call; if full, entries that wait for a grace period are waited for."""
-        code = int(self._core_update(self._handle, key, value, mode))
-        return self._after_grace(key, value, mode, code)
 
     def _after_grace(self, key: bytes, value: bytes, mode: int, code: int) -> int:
         """Store again once entries that wait for a grace period are free, if it was full."""

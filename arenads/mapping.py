@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import ItemsView, Iterable, Iterator, MutableMapping, ValuesView
-from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 
 from arenads._core import ffi, lib
 from arenads.bulk import pack_many, parts_of, same_length, unpacked_array
 from arenads.errors import KeyAbsentError, KeyExistsError
-from arenads.fused import buffer_maker, fuse_map, specialize
+from arenads.fused import MISSING, buffer_maker, fuse_map, specialize
 from arenads.in_place import InPlace
 from arenads.keyed import Keyed
-from arenads.schema import INTEGERS, Scalar
 from arenads.snapshot import Snapshot
 
 if TYPE_CHECKING:
@@ -27,24 +27,17 @@ D = TypeVar("D")
 
 # As globals: looking a constant up in the extension costs a third of an operation.
 _ABSENT, _EXISTS = lib.ADS_ABSENT, lib.ADS_EXISTS
-_ANY, _INSERT, _REPLACE = lib.ADS_ANY, lib.ADS_INSERT, lib.ADS_REPLACE
-_UNFIT = lib.CORE_UNFIT
-_GET_UNSIGNED, _GET_SIGNED = lib.core_map_get_unsigned, lib.core_map_get_signed
-_MISSING: Any = object()
+_ANY = lib.ADS_ANY
 
 
 class Map(Keyed[K, V], InPlace[K, V], MutableMapping[K, V], Generic[K, V]):
     """Base of hash map and ordered map; not made directly."""
-
-    _core_get: Any
 
     if TYPE_CHECKING:
 
         def snapshot(self) -> Snapshot[tuple[K, V]]: ...
 
     # --- one key ------------------------------------------------------------------------
-
-    # The first use of one of these three gives the map functions of its own for them.
 
     def __getitem__(self, key: K) -> V:
         self._fuse()
@@ -72,22 +65,11 @@ class Map(Keyed[K, V], InPlace[K, V], MutableMapping[K, V], Generic[K, V]):
         self[key] = value
 
     def _fuse(self) -> None:
-        key = self._key_codec.compiled
-        kind = self.key_type.type
-        core_get_integer = None
-        # As it is: constraints would have to be looked at first.
-        if isinstance(kind, Scalar) and kind.name in INTEGERS and key.arguments("key") == "key":
-            core_get_integer = _GET_SIGNED if kind.name[0] == "i" else _GET_UNSIGNED
-
         def make() -> dict[str, Any]:
             return fuse_map(
-                key,
+                self._key_codec.compiled,
                 self._value_codec.compiled,
-                handle=self._handle,
-                core_get=self._core_get,
-                core_update=self._core_update,
-                core_get_integer=core_get_integer,
-                absent=_ABSENT,
+                self._fused_core(),
                 buffers=self._buffers,
                 make=buffer_maker(self._value_codec.size),
                 failed=Map._failed,
@@ -96,16 +78,13 @@ class Map(Keyed[K, V], InPlace[K, V], MutableMapping[K, V], Generic[K, V]):
 
         specialize(self, make)
 
-    def _failed(self, key: K, code: int) -> NoReturn:
+    def _refused(self, key: K, packed: bytes, value: bytes, mode: int, code: int) -> None:
+        code = self._after_grace(packed, value, mode, code)
+        if code == _EXISTS:
+            raise KeyExistsError(f"{key!r} is in {self._title} already", key=key)
         if code == _ABSENT:
             raise self._absent(key)
-        if code == _UNFIT:
-            self._key_codec.pack(key)  # says what does not fit
         self._check(code)
-        raise AssertionError(f"the C core returned {code}")
-
-    def _refused(self, key: bytes, value: bytes, code: int) -> None:
-        self._check(self._after_grace(key, value, _ANY, code))
 
     def insert(self, key: K, value: V) -> None:
         """Store a key that is not there yet.
@@ -125,8 +104,8 @@ class Map(Keyed[K, V], InPlace[K, V], MutableMapping[K, V], Generic[K, V]):
         ...
         arenads.errors.KeyExistsError: 1 is in hash map 'ages' already
         """
-        if self._store(key, value, _INSERT) == _EXISTS:
-            raise KeyExistsError(f"{key!r} is in {self._title} already", key=key)
+        self._fuse()
+        self.insert(key, value)
 
     def replace(self, key: K, value: V) -> None:
         """Change the value of a key that is there, in one step for every reader.
@@ -146,8 +125,8 @@ class Map(Keyed[K, V], InPlace[K, V], MutableMapping[K, V], Generic[K, V]):
         ...     ages[1]
         31
         """
-        if self._store(key, value, _REPLACE) == _ABSENT:
-            raise self._absent(key)
+        self._fuse()
+        self.replace(key, value)
 
     def setdefault(self, key: K, default: V = None) -> V:  # type: ignore[assignment]
         """Return the value of `key`; if it is absent, insert `default` first.
@@ -163,27 +142,21 @@ class Map(Keyed[K, V], InPlace[K, V], MutableMapping[K, V], Generic[K, V]):
         (30, 30)
         """
         while True:
-            try:
+            with contextlib.suppress(KeyAbsentError):
                 return self[key]
-            except KeyAbsentError:
-                if self._store(key, default, _INSERT) == 0:
-                    return self._value_codec.unpack(self._value_codec.pack(default))
-
-    def _store(self, key: K, value: V, mode: int) -> int:
-        code = self._store_packed(self._key_codec.pack(key), self._value_codec.pack(value), mode)
-        if code not in (0, _ABSENT, _EXISTS):
-            self._check(code)
-        return code
+            with contextlib.suppress(KeyExistsError):  # others inserted it meanwhile
+                self.insert(key, default)
+                return self._value_codec.unpack(self._value_codec.pack(default))
 
     def __delitem__(self, key: K) -> None:
-        if not self._delete_packed(self._key_codec.pack(key)):
-            raise self._absent(key)
+        self._fuse()
+        del self[key]
 
     @overload
     def pop(self, key: K, /) -> V: ...
     @overload
     def pop(self, key: K, /, default: V | D) -> V | D: ...
-    def pop(self, key: K, /, default: Any = _MISSING) -> Any:
+    def pop(self, key: K, /, default: Any = MISSING) -> Any:
         """Delete a key and return its value, in one step: no other writer gets the same one.
 
         Raises
@@ -198,16 +171,8 @@ class Map(Keyed[K, V], InPlace[K, V], MutableMapping[K, V], Generic[K, V]):
         ...     ages.pop(1), ages.pop(1, None)
         (30, None)
         """
-        memory, view = buffer = self._take_buffer()
-        code = self._core_pop(self._handle, self._key_codec.pack(key), memory)
-        if code == _ABSENT:
-            if default is _MISSING:
-                raise self._absent(key)
-            return default
-        self._check(code)
-        value = self._value_codec.unpack(view)
-        self._buffers.append(buffer)
-        return value
+        self._fuse()
+        return self.pop(key, default)
 
     def popitem(self) -> tuple[K, V]:
         """Delete some key and return it with its value.

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from arenads._core import ffi, lib
 from arenads.bulk import pack_many
 from arenads.errors import KeyAbsentError
+from arenads.fused import fuse_set, specialize
 from arenads.hashed import Hashed
 
 if TYPE_CHECKING:
@@ -65,7 +66,22 @@ class Set(Hashed[K, Any], MutableSet[K]):
         ------
         CapacityError, ArenaFullError
         """
-        code = self._store_packed(self._key_codec.pack(key), b"", lib.ADS_INSERT)
+        self._fuse()
+        return self.insert(key)
+
+    def _fuse(self) -> None:
+        def make() -> dict[str, Any]:
+            return fuse_set(
+                self._key_codec.compiled,
+                self._fused_core(),
+                failed=Set._failed,
+                refused=Set._refused,
+            )
+
+        specialize(self, make)
+
+    def _refused(self, key: K, packed: bytes, value: bytes, mode: int, code: int) -> bool:
+        code = self._after_grace(packed, value, mode, code)
         if code == lib.ADS_EXISTS:
             return False
         self._check(code)
@@ -78,7 +94,8 @@ class Set(Hashed[K, Any], MutableSet[K]):
         ------
         CapacityError, ArenaFullError
         """
-        self.insert(key)
+        self._fuse()
+        self.add(key)
 
     def update(self, *others: Iterable[K]) -> None:
         """Add all keys of others, arrays or iterables, in one call for each.
@@ -96,7 +113,8 @@ class Set(Hashed[K, Any], MutableSet[K]):
 
     def discard(self, key: K) -> None:
         """Delete a key, if it is there."""
-        self._delete_packed(self._key_codec.pack(key))
+        self._fuse()
+        self.discard(key)
 
     def remove(self, key: K) -> None:
         """Delete a key that is there.
@@ -105,8 +123,8 @@ class Set(Hashed[K, Any], MutableSet[K]):
         ------
         KeyAbsentError
         """
-        if not self._delete_packed(self._key_codec.pack(key)):
-            raise self._absent(key)
+        self._fuse()
+        self.remove(key)
 
     def pop(self) -> K:
         """Delete some key and return it.

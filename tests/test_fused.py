@@ -64,9 +64,31 @@ def test_a_value_that_does_not_fit_is_refused_and_nothing_written(
 
 @pytest.mark.parametrize("key", [-1, 1 << 32, "a", None])
 def test_a_key_that_does_not_fit_is_refused(records: Any, key: Any) -> None:
-    for use in (records.__getitem__, records.get, lambda key: records.update({key: Record(1, "")})):
+    for use in uses(records):
         with pytest.raises(SchemaError, match="expected an integer from 0 to 4294967295"):
             use(key)
+    assert len(records) == 0
+
+
+def uses(records: Any, value: Any = None) -> list[Any]:
+    """What works on one key."""
+    value = value or Record(1, "")
+    return [
+        records.__contains__,
+        records.__getitem__,
+        records.get,
+        records.pop,
+        lambda key: records.pop(key, None),
+        records.__delitem__,
+        lambda key: records.insert(key, value),
+        lambda key: records.replace(key, value),
+        lambda key: records.setdefault(key, value),
+        lambda key: records.update({key: value}),
+    ]
+
+
+def set_uses(keys: Any) -> list[Any]:
+    return [keys.__contains__, keys.add, keys.insert, keys.discard, keys.remove]
 
 
 def test_an_absent_key_has_its_own_error_or_the_default(records: Any) -> None:
@@ -75,6 +97,88 @@ def test_an_absent_key_has_its_own_error_or_the_default(records: Any) -> None:
     assert caught.value.facts["key"] == 9
     assert records.get(9) is None
     assert records.get(9, "none") == "none"
+    assert records.pop(9, "none") == "none"
+    for use in (records.pop, records.__delitem__, lambda key: records.replace(key, Record(1, ""))):
+        with pytest.raises(KeyAbsentError, match="9 is not in") as caught:
+            use(9)
+        assert caught.value.facts["key"] == 9
+
+
+def test_a_key_that_is_there_is_not_inserted_and_leaves_with_its_value(records: Any) -> None:
+    records.insert(1, Record(1, "a"))
+    with pytest.raises(arenads.KeyExistsError, match="1 is in") as caught:
+        records.insert(1, Record(2, "b"))
+    assert caught.value.facts["key"] == 1
+    assert records.setdefault(1, Record(3, "c")) == Record(1, "a")
+    assert records.setdefault(2, Record(3, "c")) == Record(3, "c")
+    records.replace(1, {"number": 4, "text": "d"})
+    assert records.pop(1, None) == Record(4, "d")
+    assert 1 not in records and 2 in records
+    assert len(records._buffers) == 1  # none is lost by finding nothing
+
+
+def test_a_set_has_functions_of_its_own_for_one_key() -> None:
+    with arenads.create("1MiB", engine="native") as arena:
+        keys: Any = arena.set("keys", key=Str[8], max_entries=3)
+        add, remove, contains = keys.add, keys.remove, keys.__contains__
+        for _ in range(2):
+            assert add("größe") is None
+            assert contains("größe") and "größe" in keys
+            assert not keys.insert("größe")
+            assert keys.insert("b")
+            assert remove("b") is None
+            assert keys.discard("b") is None
+            with pytest.raises(KeyAbsentError, match="'b' is not in set 'keys'"):
+                remove("b")
+        for use in set_uses(keys):
+            with pytest.raises(SchemaError, match="expected text"):
+                use("123456789")
+        keys.update(["b", "c"])
+        for use in (keys.add, keys.insert):
+            with pytest.raises(arenads.CapacityError):
+                use("d")
+        assert type(keys).discard.__doc__ == "Delete a key, if it is there."
+        arena.close()
+        for use in set_uses(keys):
+            with pytest.raises(arenads.ClosedError):
+                use("b")
+
+
+def with_one_key(arena: arenads.Arena, kind: str) -> Any:
+    if kind == "set":
+        keys: Any = arena.set("keys", key=u64)
+        keys.add(1)
+    else:
+        keys = getattr(arena, kind)("keys", key=u64, value=u64)
+        keys[1] = 1
+    return keys
+
+
+@pytest.mark.parametrize("kind", ["hashmap", "orderedmap", "set"])
+def test_what_was_removed_says_so(kind: str) -> None:
+    with arenads.create("1MiB", engine="native") as arena:
+        keys = with_one_key(arena, kind)
+        arena.remove("keys")
+        for use in set_uses(keys) if kind == "set" else uses(keys, 1):
+            with pytest.raises(arenads.RemovedError):
+                use(1)
+
+
+@pytest.mark.parametrize("kind", ["hashmap", "orderedmap", "set"])
+def test_what_is_read_only_is_read_and_refuses_the_rest(kind: str, pin: Any, engine: Any) -> None:
+    with arenads.create("1MiB", engine=engine) as arena:
+        with_one_key(arena, kind)
+        arena.pin(pin)
+    with arenads.open(pin, readonly=True) as arena:
+        keys: Any = arena.structures["keys"]
+        assert 1 in keys and 2 not in keys
+        for use in (keys.remove, keys.add) if kind == "set" else (keys.pop, keys.__delitem__):
+            with pytest.raises(arenads.ReadOnlyError):
+                use(1)
+        if kind != "set":
+            for use in (keys.insert, keys.replace, keys.setdefault, keys.__setitem__):
+                with pytest.raises(arenads.ReadOnlyError):
+                    use(2, 1)
 
 
 def test_a_full_map_and_a_closed_arena_have_their_errors(records: Any) -> None:
@@ -83,13 +187,9 @@ def test_a_full_map_and_a_closed_arena_have_their_errors(records: Any) -> None:
     with pytest.raises(arenads.CapacityError):
         records[4] = Record(4, "")
     records.arena.close()
-    for use in (
-        lambda: records[1],
-        lambda: records.get(1),
-        lambda: records.update({1: Record(1, "")}),
-    ):
+    for use in uses(records):
         with pytest.raises(arenads.ClosedError):
-            use()
+            use(1)
 
 
 def test_the_map_keeps_its_class_for_others(records: Any) -> None:
@@ -179,17 +279,23 @@ def test_keys_of_each_width_are_taken_to_their_limits_and_no_further(kind: str, 
             assert numbers[key] == numbers.get(key) == int(key) & 0xFF
         assert set(numbers) == {low, high, 1, 5}
         for key in (low - 1, high + 1, 1 << 70, -(1 << 70), 1.0, Fraction(1), "1", None):
-            for use in (numbers.__getitem__, numbers.get, lambda key: numbers.update({key: 7})):
+            for use in uses(numbers, 7):
                 with pytest.raises(SchemaError, match="expected an integer"):
                     use(key)
         assert set(numbers) == {low, high, 1, 5}
+        for key in (low, numpy.int64(5), True):
+            assert key in numbers
+            assert numbers.pop(key) == int(key) & 0xFF
+            assert key not in numbers
+        del numbers[high]
+        assert len(numbers) == 0
 
 
 def test_the_constraints_of_integer_keys_are_enforced() -> None:
     with arenads.create("1MiB", engine="native") as arena:
         few = arena.hashmap("few", key=Annotated[u32, msgspec.Meta(le=9)], value=u64)
         few[9] = 1
-        for use in (few.__getitem__, few.get, lambda key: few.update({key: 7})):
+        for use in uses(few, 7):
             with pytest.raises(SchemaError, match="at most 9"):
                 use(10)
 
