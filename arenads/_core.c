@@ -1140,19 +1140,12 @@ static __u64 core_access_word(__u64 *field, int access, __u64 operand, __u64 exp
 	}
 }
 
-/*
- * Find a key and work on one 8-byte field of its live value: what the word was is in *before.
- * `operand` is what to store, add, or put in place of `expected`.
- */
-static int core_map_field(const core_structure *s, const char *key, __u32 at, int access, __u64 operand,
-			  __u64 expected, __u64 *before)
+/* Work on one 8-byte field of the live value of an entry: what the word was is in *before. */
+static int core_entry_field(const core_structure *s, __u32 entry, __u32 at, int access, __u64 operand,
+			    __u64 expected, __u64 *before)
 {
-	__u32 entry;
 	__u64 *field;
-	int rc = s->kind == ADS_KIND_ORDEREDMAP ? core_orderedmap_find(s, key, &entry) : core_hashmap_find(s, key, &entry);
 
-	if (rc)
-		return rc;
 	if (access != CORE_LOAD && !ads_writable(s->arena))
 		return ADS_READ_ONLY;
 	field = core_field(s, entry, at);
@@ -1160,6 +1153,37 @@ static int core_map_field(const core_structure *s, const char *key, __u32 at, in
 		return ADS_INVALID;
 	*before = core_access_word(field, access, operand, expected);
 	return ADS_OK;
+}
+
+/*
+ * Find a key and work on a field, as core_entry_field(). `operand` is what to store, add, or put in
+ * place of `expected`.
+ */
+static int core_map_field(const core_structure *s, const char *key, __u32 at, int access, __u64 operand,
+			  __u64 expected, __u64 *before)
+{
+	__u32 entry;
+	int rc = s->kind == ADS_KIND_ORDEREDMAP ? core_orderedmap_find(s, key, &entry) : core_hashmap_find(s, key, &entry);
+
+	return rc ? rc : core_entry_field(s, entry, at, access, operand, expected, before);
+}
+
+static int core_map_field_unsigned(const core_structure *s, __u64 key, __u32 at, int access, __u64 operand,
+				   __u64 expected, __u64 *before)
+{
+	__u32 entry;
+	int rc = core_map_find_unsigned(s, key, &entry);
+
+	return rc ? rc : core_entry_field(s, entry, at, access, operand, expected, before);
+}
+
+static int core_map_field_signed(const core_structure *s, __s64 key, __u32 at, int access, __u64 operand,
+				 __u64 expected, __u64 *before)
+{
+	__u32 entry;
+	int rc = core_map_find_signed(s, key, &entry);
+
+	return rc ? rc : core_entry_field(s, entry, at, access, operand, expected, before);
 }
 
 /* --- arrays: the common element sizes as constants, for shifts instead of multiplications -- */

@@ -275,6 +275,10 @@ int core_delete_many(const core_structure *, const char *keys, __u64 count, __u6
                      __u64 *deleted);
 int core_map_field(const core_structure *, const char *key, __u32 at, int access,
                        __u64 operand, __u64 expected, __u64 *before);
+int core_map_field_unsigned(const core_structure *, __u64 key, __u32 at, int access,
+                            __u64 operand, __u64 expected, __u64 *before);
+int core_map_field_signed(const core_structure *, __s64 key, __u32 at, int access,
+                          __u64 operand, __u64 expected, __u64 *before);
 int core_array_get(const core_structure *, __u32 index, char *value);
 int core_array_set(const core_structure *, __u32 index, const char *value);
 int core_array_get_many(const core_structure *, __u32 index, __s64 step, char *values,

@@ -18,7 +18,7 @@ from arenads.bulk import (
 )
 from arenads.codec import Codec
 from arenads.errors import ArenadsError, RangeError, SchemaError
-from arenads.fused import buffer_maker, fuse_numbered, specialize
+from arenads.fused import buffer_maker, fuse_elements_in_place, fuse_numbered, specialize
 from arenads.in_place import InPlace
 from arenads.schema import Scalar, Schema
 from arenads.snapshot import Layout, Records, Snapshot, take
@@ -134,6 +134,13 @@ class ArrayMap(InPlace[int, V], Checkable[V], Sequence[V]):
                 make=buffer_maker(codec.size),
                 get_any=ArrayMap._get_any,
                 set_any=ArrayMap._set_any,
+                failed=ArrayMap._failed,
+            ) | fuse_elements_in_place(
+                self._fields,
+                handle=self._handle,
+                core_field=lib.core_array_field,
+                place=ArrayMap._place,
+                find_field=ArrayMap._field,
                 failed=ArrayMap._failed,
             )
 
@@ -389,12 +396,3 @@ class ArrayMap(InPlace[int, V], Checkable[V], Sequence[V]):
         7
         """
         return self._view(lib.core_array_place(self._handle, self._place(index)))
-
-    def _word(
-        self, index: int, offset: int, access: int, operand: int, expected: int, before: Any
-    ) -> None:
-        self._check(
-            lib.core_array_field(
-                self._handle, self._place(index), offset, access, operand, expected, before
-            )
-        )

@@ -15,12 +15,14 @@ import msgspec
 
 from ._core import ffi, lib
 from .compiled import Compiled
+from .words import to_word, wrapped
 
 __all__ = [
     "MISSING",
     "Core",
     "buffer_maker",
     "fuse_copy",
+    "fuse_elements_in_place",
     "fuse_giving",
     "fuse_map",
     "fuse_numbered",
@@ -169,6 +171,57 @@ def {set}(self, number, value):
         return set_any(self, number, value)
     if code:
         failed(self, number, code)
+"""
+
+# Atomic work on one 8-byte field of a value: what is given, what of it is wrong, what is done, and
+# what is returned.
+_IN_PLACE_SOURCE: Final = """\
+def {name}(self, key, {given}field=""):
+    try:
+        at, signed = fields[field]
+    except (KeyError, TypeError):
+        at, signed = find_field(self, field)
+{checked}\
+    try:
+        before = take_word()
+    except IndexError:
+        before = make_word()
+{find}\
+    if code:
+        give_word(before)
+        failed(self, key, code)
+    word = before[0]
+    give_word(before)
+{returned}
+"""
+_AS_WORD: Final = """\
+    if not (type({0}) is int and 0 <= {0} <= most):
+        {0} = to_word({0}, signed)
+"""
+_BEFORE: Final = "    return word - modulus if signed and word > most else word"
+_IN_PLACE: Final = {
+    "add": (
+        "amount, ",
+        "    amount = amount & mask if type(amount) is int else wrapped(amount)\n",
+        f"{lib.CORE_ADD}, amount, 0",
+        _BEFORE,
+    ),
+    "load": ("", "", f"{lib.CORE_LOAD}, 0, 0", _BEFORE),
+    "store": ("value, ", _AS_WORD.format("value"), f"{lib.CORE_STORE}, value, 0", ""),
+    "exchange": ("value, ", _AS_WORD.format("value"), f"{lib.CORE_EXCHANGE}, value, 0", _BEFORE),
+    "cas": (
+        "expected, wanted, ",
+        _AS_WORD.format("wanted") + _AS_WORD.format("expected"),
+        f"{lib.CORE_CAS}, wanted, expected",
+        "    return word == expected",
+    ),
+}
+# By an index, see `_NUMBERED_SOURCE`.
+_BY_INDEX: Final = """\
+    try:
+        code = core_field(handle, key if type(key) is int else as_number(key), {rest})
+    except (OverflowError, TypeError):
+        code = core_field(handle, place(self, key), {rest})
 """
 
 # What takes a value and finds the place for it, by what it returns.
@@ -358,7 +411,7 @@ def fuse_taking(
         "refused": refused,
         "take_order": orders.pop,
         "give_order": orders.append,
-        "make_order": _make_order,
+        "make_order": _make_word,
     }
     source = _TAKING_SOURCE.format(name=name, data=value.arguments("value"), rest=_TAKING[returns])
     exec(compile(source, f"<{name}>", "exec"), names)
@@ -396,7 +449,7 @@ def fuse_giving(
         "take": buffers.pop,
         "give": buffers.append,
         "make": make,
-        "make_order": _make_order,
+        "make_order": _make_word,
         "failed": failed,
     }
     returned = value.returned
@@ -411,16 +464,82 @@ def fuse_giving(
     return {name: names[name]}
 
 
+def fuse_elements_in_place(
+    fields: dict[str, tuple[int, bool]],
+    *,
+    handle: Any,
+    core_field: Any,
+    place: Callable[[Any, Any], int],
+    find_field: Callable[[Any, Any], tuple[int, bool]],
+    failed: Callable[[Any, Any, int], None],
+) -> dict[str, Any]:
+    """Return what works in place on the elements of an array.
+
+    Parameters
+    ----------
+    fields, find_field
+        See `fuse_map`.
+    handle, core_field : cdata and function of the C core
+    place : callable
+        `place(self, index)` takes negative indexes, and says what is wrong with others.
+    failed : callable
+        `failed(self, index, code)` raises what a code of the C core means.
+    """
+    names = {
+        **_names_in_place(fields, find_field),
+        "handle": handle,
+        "core_field": core_field,
+        "place": place,
+        "as_number": operator.index,
+        "failed": failed,
+    }
+    source = _in_place(lambda rest: _BY_INDEX.format(rest=rest))
+    exec(compile(source, "<operations in place>", "exec"), names)
+    return {name: names[name] for name in _IN_PLACE}
+
+
+def _in_place(find: Callable[[str], str]) -> str:
+    """Return source of what works in place; `find(rest)` calls the C core with a key and that."""
+    return "".join(
+        _IN_PLACE_SOURCE.format(
+            name=name,
+            given=given,
+            checked=checked,
+            find=find(f"at, {done}, before"),
+            returned=returned,
+        )
+        for name, (given, checked, done, returned) in _IN_PLACE.items()
+    )
+
+
+def _names_in_place(
+    fields: dict[str, tuple[int, bool]], find_field: Callable[[Any, Any], tuple[int, bool]]
+) -> dict[str, Any]:
+    words: list[Any] = []
+    return {
+        "fields": fields,
+        "find_field": find_field,
+        "take_word": words.pop,
+        "give_word": words.append,
+        "make_word": _make_word,
+        "to_word": to_word,
+        "wrapped": wrapped,
+        "most": (1 << 63) - 1,
+        "mask": (1 << 64) - 1,
+        "modulus": 1 << 64,
+    }
+
+
 class Core(msgspec.Struct, frozen=True):
     """The functions of the C core for one map or set.
 
     Attributes
     ----------
     handle : cdata
-    find, get, update, pop
-        By a packed key; a set has no `get`.
+    find, get, update, pop, field
+        By a packed key; a set has no `get`, and no `field`.
     integer : tuple, optional
-        `find`, `get` and `pop` for keys that are integers and are given as such.
+        `find`, `get`, `pop` and `field` for keys that are integers and are given as such.
     """
 
     handle: Any
@@ -428,7 +547,8 @@ class Core(msgspec.Struct, frozen=True):
     get: Any
     update: Any
     pop: Any
-    integer: tuple[Any, Any, Any] | None
+    field: Any
+    integer: tuple[Any, Any, Any, Any] | None
 
 
 def _by_key(key: Compiled, core: Core, operation: str, rest: str) -> str:
@@ -438,7 +558,7 @@ def _by_key(key: Compiled, core: Core, operation: str, rest: str) -> str:
 
 
 def _names_of_keys(key: Compiled, core: Core) -> dict[str, Any]:
-    find, get, pop = core.integer or (None, None, None)
+    find, get, pop, field = core.integer or (None, None, None, None)
     return {
         **key.names,
         "pack_key": key.form.pack,
@@ -450,6 +570,8 @@ def _names_of_keys(key: Compiled, core: Core) -> dict[str, Any]:
         "core_get_integer": get,
         "core_pop": core.pop,
         "core_pop_integer": pop,
+        "core_field": core.field,
+        "core_field_integer": field,
         "core_update": core.update,
         "index": operator.index,
         "entry": ffi.new("__u32 *"),  # written, never read
@@ -494,6 +616,8 @@ def fuse_map(
     *,
     buffers: list[tuple[Any, Any]],
     make: Callable[[], tuple[Any, Any]],
+    fields: dict[str, tuple[int, bool]],
+    find_field: Callable[[Any, Any], tuple[int, bool]],
     failed: Callable[[Any, Any, int], None],
     refused: Callable[[Any, Any, bytes, bytes, int, int], None],
 ) -> dict[str, Any]:
@@ -506,6 +630,8 @@ def fuse_map(
     buffers, make : list, callable
         Idle (C buffer, view of it) pairs, and what makes another one. Taking one from a list is
         atomic among threads.
+    fields, find_field : dict, callable
+        What paths of 64-bit integers in the values mean, and what finds that out and notes it.
     failed : callable
         `failed(self, key, code)` raises what a code of the C core means.
     refused : callable
@@ -514,6 +640,7 @@ def fuse_map(
     """
     names = {
         **_names_of_keys(key, core),
+        **_names_in_place(fields, find_field),
         **value.names,
         "pack_value": value.form.pack,
         "explain_value": value.explain,
@@ -542,13 +669,14 @@ def fuse_map(
             pack_key=_PACK_KEY.format(key=key.arguments("key")),
             data=value.arguments("value"),
         )
+    source += _in_place(lambda rest: _by_key(key, core, "field", rest))
     exec(compile(source, "<operations of a map>", "exec"), names)
-    methods = ("__contains__", "__delitem__", "__getitem__", "get", "pop", *_STORING)
+    methods = ("__contains__", "__delitem__", "__getitem__", "get", "pop", *_STORING, *_IN_PLACE)
     return {name: names[name] for name in methods}
 
 
-def _make_order() -> Any:
-    """Return a word that the C core writes an order to."""
+def _make_word() -> Any:
+    """Return a word that the C core writes to."""
     return ffi.new("__u64 *")
 
 

@@ -2,37 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
-from arenads._core import ffi, lib
 from arenads.structure import Structure
-from arenads.words import from_word, to_word, wrapped
 
 __all__ = ["InPlace"]
 
 K = TypeVar("K")
 V = TypeVar("V")
 
-# As a global: looking a constant up in the extension costs a third of an operation.
-_ADD = lib.CORE_ADD
-
 
 class InPlace(Structure[V], Generic[K, V]):
     """What maps and arrays change in place; a view has the same methods, without the key."""
 
-    def _word(
-        self, key: K, offset: int, access: int, operand: int, expected: int, before: Any
-    ) -> None:
-        """Find a value and work on a word of it, in one call of the C core."""
-        raise NotImplementedError
+    # The first use of one of these gives the map or array functions of its own for them.
 
-    def _access(self, key: K, field: str, access: int, operand: int = 0, expected: int = 0) -> int:
-        """Work on one field of a value; what it was before."""
-        offset, signed = self._field(field)
-        before = ffi.new("__u64 *")
-        word = wrapped(operand) if access == _ADD else to_word(operand, signed)
-        self._word(key, offset, access, word, to_word(expected, signed), before)
-        return from_word(int(before[0]), signed)
+    def _fuse(self) -> None:
+        raise NotImplementedError
 
     def add(self, key: K, amount: int, field: str = "") -> int:
         """Add to a 64-bit integer of a live value, atomically; return what it was before.
@@ -59,7 +45,8 @@ class InPlace(Structure[V], Generic[K, V]):
         ...     hits.add(1, 3), hits[1], counts.add(3, 2), counts[3]
         (5, 8, 0, 2)
         """
-        return self._access(key, field, _ADD, amount)
+        self._fuse()
+        return self.add(key, amount, field)
 
     def load(self, key: K, field: str = "") -> int:
         """Read one 64-bit integer of a live value, never torn; arguments and errors as of `add`.
@@ -72,7 +59,8 @@ class InPlace(Structure[V], Generic[K, V]):
         ...     tasks.load(1, "limit")
         100
         """
-        return self._access(key, field, lib.CORE_LOAD)
+        self._fuse()
+        return self.load(key, field)
 
     def store(self, key: K, value: int, field: str = "") -> None:
         """Write one 64-bit integer of a live value; arguments and errors as of `add`.
@@ -85,7 +73,8 @@ class InPlace(Structure[V], Generic[K, V]):
         ...     hits[1]
         0
         """
-        self._access(key, field, lib.CORE_STORE, value)
+        self._fuse()
+        self.store(key, value, field)
 
     def exchange(self, key: K, value: int, field: str = "") -> int:
         """Write one 64-bit integer of a live value, atomically; return what it was before.
@@ -99,7 +88,8 @@ class InPlace(Structure[V], Generic[K, V]):
         ...     counts.exchange(3, 0), counts[3]
         (5, 0)
         """
-        return self._access(key, field, lib.CORE_EXCHANGE, value)
+        self._fuse()
+        return self.exchange(key, value, field)
 
     def cas(self, key: K, expected: int, wanted: int, field: str = "") -> bool:
         """Compare and swap: write one 64-bit integer if it is what is expected; whether it was.
@@ -113,4 +103,5 @@ class InPlace(Structure[V], Generic[K, V]):
         ...     hits.cas(1, 5, 6), hits.cas(1, 5, 7), hits[1]
         (True, False, 6)
         """
-        return self._access(key, field, lib.CORE_CAS, wanted, expected) == expected
+        self._fuse()
+        return self.cas(key, expected, wanted, field)

@@ -24,8 +24,18 @@ V = TypeVar("V")
 
 # As globals: looking a constant up in the extension costs a third of an operation.
 _ABSENT, _FULL, _UNFIT = lib.ADS_ABSENT, lib.ADS_FULL, lib.CORE_UNFIT
-_BY_UNSIGNED = lib.core_map_find_unsigned, lib.core_map_get_unsigned, lib.core_map_pop_unsigned
-_BY_SIGNED = lib.core_map_find_signed, lib.core_map_get_signed, lib.core_map_pop_signed
+_BY_UNSIGNED = (
+    lib.core_map_find_unsigned,
+    lib.core_map_get_unsigned,
+    lib.core_map_pop_unsigned,
+    lib.core_map_field_unsigned,
+)
+_BY_SIGNED = (
+    lib.core_map_find_signed,
+    lib.core_map_get_signed,
+    lib.core_map_pop_signed,
+    lib.core_map_field_signed,
+)
 
 
 class Keyed(Entries[V], Generic[K, V]):
@@ -91,6 +101,7 @@ class Keyed(Entries[V], Generic[K, V]):
             self._core_get,
             self._core_update,
             self._core_pop,
+            lib.core_map_field,
             integer,
         )
 

@@ -72,6 +72,8 @@ class Map(Keyed[K, V], InPlace[K, V], MutableMapping[K, V], Generic[K, V]):
                 self._fused_core(),
                 buffers=self._buffers,
                 make=buffer_maker(self._value_codec.size),
+                fields=self._fields,
+                find_field=Map._field,
                 failed=Map._failed,
                 refused=Map._refused,
             )
@@ -278,16 +280,6 @@ class Map(Keyed[K, V], InPlace[K, V], MutableMapping[K, V], Generic[K, V]):
         self._update_packed(packed, stored.pointer, _ANY)
 
     # --- in place -------------------------------------------------------------------------
-
-    def _word(
-        self, key: K, offset: int, access: int, operand: int, expected: int, before: Any
-    ) -> None:
-        code = lib.core_map_field(
-            self._handle, self._key_codec.pack(key), offset, access, operand, expected, before
-        )
-        if code == _ABSENT:
-            raise self._absent(key)
-        self._check(code)
 
     def view(self, key: K) -> View[V]:
         """Return a view of the live value of a key: its fields, in place.

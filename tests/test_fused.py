@@ -14,13 +14,19 @@ import numpy
 import pytest
 
 import arenads
-from arenads import KeyAbsentError, SchemaError, Str, u32, u64
+from arenads import KeyAbsentError, SchemaError, Str, i8, i64, u32, u64
 
 
 class Record(msgspec.Struct):
     number: u64
     text: Str[8]
     percent: Annotated[u32, msgspec.Meta(le=100)] = 0
+
+
+@pytest.fixture
+def arena() -> Iterator[arenads.Arena]:
+    with arenads.create("1MiB", engine="native") as arena:
+        yield arena
 
 
 @pytest.fixture(params=["hashmap", "orderedmap"])
@@ -300,13 +306,84 @@ def test_the_constraints_of_integer_keys_are_enforced() -> None:
                 use(10)
 
 
+# --- in place -----------------------------------------------------------------------------------
+
+
+class Task(msgspec.Struct):
+    calls: u64
+    balance: i64
+    flags: u32 = 0
+
+
+@pytest.mark.parametrize("key", [u64, i8, Str[8]])
+@pytest.mark.parametrize("kind", ["hashmap", "orderedmap", "array"])
+def test_fields_of_each_sign_are_worked_on_in_place(
+    arena: arenads.Arena, kind: str, key: Any
+) -> None:
+    if kind == "array":
+        tasks: Any = arena.array("tasks", value=Task, max_entries=4)
+        at, absent = -1, 4
+    else:
+        tasks = getattr(arena, kind)("tasks", key=key, value=Task)
+        at, absent = ("one", "two") if key == Str[8] else (1, 2)
+    tasks[at] = Task(5, -5)
+    kept = tasks.add, tasks.load, tasks.store, tasks.exchange, tasks.cas
+    for add, load, store, exchange, cas in (
+        kept,
+        (tasks.add, tasks.load, tasks.store, tasks.exchange, tasks.cas),
+        kept,
+    ):
+        assert (add(at, -6, "calls"), load(at, "calls")) == (5, (1 << 64) - 1)
+        assert exchange(at, 5, field="calls") == (1 << 64) - 1
+        assert (add(at, True, "balance"), load(at, "balance")) == (-5, -4)
+        assert cas(at, -4, -5, "balance") and not cas(at, -4, 7, "balance")
+        assert store(at, -(1 << 63), "balance") is None
+        assert exchange(at, -5, "balance") == -(1 << 63)
+    assert tasks[at] == Task(5, -5)
+    for field in ("", "flags", "nothing", None, []):
+        with pytest.raises(SchemaError):
+            tasks.add(at, 1, field)
+    for use in (
+        lambda: tasks.store(at, -1, "calls"),
+        lambda: tasks.exchange(at, 1 << 63, "balance"),
+        lambda: tasks.cas(at, 1.0, 1, "calls"),
+        lambda: tasks.cas(at, 1, "1", "calls"),
+        lambda: tasks.add(at, 1.0, "calls"),
+    ):
+        with pytest.raises(SchemaError, match="expected a"):
+            use()
+    for use in (
+        lambda key: tasks.add(key, 1, "calls"),
+        lambda key: tasks.load(key, "calls"),
+        lambda key: tasks.store(key, 1, "calls"),
+    ):
+        with pytest.raises(arenads.RangeError if kind == "array" else KeyAbsentError):
+            use(absent)
+        with pytest.raises(SchemaError, match="expected"):
+            use(1.5)
+    assert tasks[at] == Task(5, -5)
+    arena.close()
+    with pytest.raises(arenads.ClosedError):
+        tasks.add(at, 1, "calls")
+
+
+def test_threads_that_add_in_place_lose_nothing(arena: arenads.Arena) -> None:
+    hits: Any = arena.hashmap("hits", key=u32, value=u64)
+    hits[1] = 0
+    seen: list[int] = []
+
+    def work() -> None:
+        seen.extend([hits.add(1, 1) for _ in range(3000)])
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(seen) == list(range(12_000))
+
+
 # --- lists, queues and pools --------------------------------------------------------------
-
-
-@pytest.fixture
-def arena() -> Iterator[arenads.Arena]:
-    with arenads.create("1MiB", engine="native") as arena:
-        yield arena
 
 
 def test_an_order_may_be_any_integer_that_fits(arena: arenads.Arena) -> None:
