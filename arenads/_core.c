@@ -752,10 +752,13 @@ static int core_is_registered(struct ads_arena *a)
 	return core_is_closed(a) ? CORE_CLOSED : ads_writable(a) && ads_owner_line(a);
 }
 
-static int core_ring_pop(const core_structure *s, char *to, __u32 room, __u32 *size)
+/* Take the oldest record: how long it is, or an error. If there is no room for it *size is that. */
+static __s64 core_ring_pop(const core_structure *s, char *to, __u32 room, __u32 *size)
 {
 	CORE_OPEN(s);
-	return ads_ring_pop(s->arena, s->ref, to, room, size);
+	int rc = ads_ring_pop(s->arena, s->ref, to, room, size);
+
+	return rc ? rc : (__s64)*size;
 }
 
 /* Bytes of {size:8, record, rounded up to 8} that were written; as much as there is room for. */
@@ -1606,6 +1609,47 @@ static PyObject *core_text(PyObject *self, PyObject *raw)
 	if (PyBytes_AsStringAndSize(raw, &bytes, &size))
 		return NULL;
 	return PyUnicode_DecodeUTF8(bytes, (Py_ssize_t)strnlen(bytes, (size_t)size), "surrogateescape");
+}
+
+/* Of (address, bytes, count): a list of the records that core_ring_drain() and core_ring_read() left. */
+static PyObject *core_records(PyObject *self, PyObject *arguments)
+{
+	unsigned long long address, left;
+	Py_ssize_t count, i;
+	const char *from;
+	PyObject *records;
+
+	(void)self;
+	if (!PyArg_ParseTuple(arguments, "KKn", &address, &left, &count))
+		return NULL;
+	from = (const char *)(uintptr_t)address;
+	records = PyList_New(count);
+	for (i = 0; records && i < count; i++) {
+		PyObject *record = NULL;
+		__u64 size = 0;
+
+		if (left >= 8)
+			memcpy(&size, from, 8);
+		if (left >= 8 && size <= left - 8)
+			record = PyBytes_FromStringAndSize(from + 8, (Py_ssize_t)size);
+		else
+			PyErr_SetString(PyExc_ValueError, "records end beyond the memory that they are in");
+		if (!record || PyList_SetItem(records, i, record)) {
+			Py_CLEAR(records);
+			break;
+		}
+		size = CORE_RECORD(size) < left ? CORE_RECORD(size) : left;
+		from += size;
+		left -= size;
+	}
+	return records;
+}
+
+static void *core_records_method(void)
+{
+	static PyMethodDef method = {"records", core_records, METH_VARARGS, NULL};
+
+	return &method;
 }
 
 /* For PyCFunction_NewEx: a function that cffi calls gets no object, and gives none. */

@@ -232,7 +232,7 @@ int core_rings_discard(const core_rings *, struct ads_rings_draft *);
 __s64 core_rings_taken(const core_rings *);
 __s64 core_rings_free(const core_rings *);
 int core_is_registered(struct ads_arena *);
-int core_ring_pop(const core_structure *, char *to, __u32 room, __u32 *size);
+__s64 core_ring_pop(const core_structure *, char *to, __u32 room, __u32 *size);
 __s64 core_ring_drain(const core_structure *, char *to, __u64 room, __u64 count);
 __s64 core_ring_waiting(const core_structure *);
 __s64 core_ring_count(const core_structure *);
@@ -327,6 +327,7 @@ __u64 core_view_word(struct ads_arena *, __u64 address, __u32 at, int access, __
 #define CORE_UNREAD ...
 int core_array_next(const core_structure *, __u32 *index, __u32 *count);
 void *core_text_method(void);
+void *core_records_method(void);
 #define CORE_EXCHANGE ...
 #define CORE_LOAD ...
 #define CORE_STORE ...

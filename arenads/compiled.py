@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import functools
 import itertools
 import struct
@@ -11,9 +10,9 @@ from typing import Any, Final, cast
 
 import msgspec
 
-from ._core import ffi, lib
 from .errors import SchemaError
 from .fitting import fit
+from .methods import text
 from .packers import (
     FLAGS,
     NUL,
@@ -47,11 +46,6 @@ from .shape import Shape
 # Up to this many values a record is unpacked into local variables, beyond into a tuple.
 _MAX_LOCALS: Final = 64
 _numbers: Final = itertools.count()
-# Text of the bytes before the first NUL, in one call: partition() and decode() take twice as long.
-_new_function: Any = ctypes.pythonapi.PyCFunction_NewEx
-_new_function.restype = ctypes.py_object
-_new_function.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p]
-_text: Final = _new_function(int(ffi.cast("uintptr_t", lib.core_text_method())), None, None)
 
 
 class _Unit:
@@ -109,7 +103,7 @@ class _Compiler:
     """
 
     def __init__(self) -> None:
-        self.names: dict[str, Any] = {"text": _text, "misfit": misfit}
+        self.names: dict[str, Any] = {"text": text, "misfit": misfit}
         self.in_array = 0
 
     def bind(self, value: Any) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
@@ -39,7 +40,7 @@ class Pushing:
         RecordSizeError
             It is longer than `longest`.
         """
-        data = as_bytes(record)
+        data = record if type(record) is bytes else as_bytes(record)
         code = self._core_push(self._handle, data, len(data))
         if code:
             self._check(code, len(data))
@@ -52,13 +53,16 @@ class Pushing:
         RecordSizeError
             One is longer than `longest`; none was appended.
         """
-        many = [as_bytes(record) for record in records]
-        if not many:
+        given = list(records)
+        if not given:
             return 0
-        longest = max(map(len, many))
+        # Most are bytes all: to look at each in Python takes as long as the C core does.
+        many = given if set(map(type, given)) == {bytes} else list(map(as_bytes, given))
+        lengths = list(map(len, many))
+        longest = max(lengths)
         if longest > self.longest:
             self._check(lib.ADS_TOO_LONG, longest)
-        sizes = ffi.new("__u32[]", [len(data) for data in many])
+        sizes = ffi.from_buffer("__u32[]", array("I", lengths))
         count = self._core_push_many(self._handle, b"".join(many), sizes, len(many))
         if count == lib.ADS_FULL:
             return 0

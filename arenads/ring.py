@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from arenads._core import ffi, lib
 from arenads.closing import Loan
 from arenads.errors import CapacityError, RecordSizeError, ReservationError, SchemaError
+from arenads.methods import records_of
 from arenads.pushing import Pushing
 from arenads.structure import Checkable
 
@@ -22,6 +23,9 @@ __all__ = ["Ring"]
 _ROOM = 4096
 _BATCH_ROOM = 65536
 _MASK = (1 << 64) - 1
+
+# As globals: looking a constant up in the extension costs a tenth of an operation.
+_ABSENT, _TOO_LONG, _POP = lib.ADS_ABSENT, lib.ADS_TOO_LONG, lib.core_ring_pop
 
 
 class Ring(Pushing, Checkable[bytes]):
@@ -136,18 +140,18 @@ class Ring(Pushing, Checkable[bytes]):
 
     def pop(self) -> bytes | None:
         """Take the oldest record, None if there is none."""
-        memory, size = buffer = self._take_buffer()
-        code = lib.core_ring_pop(self._handle, memory, len(memory), size)
-        while code == lib.ADS_TOO_LONG:
-            memory = ffi.new("char[]", int(size[0]))
-            buffer = memory, size
-            code = lib.core_ring_pop(self._handle, memory, len(memory), size)
-        if code == lib.ADS_ABSENT:
-            record = None
-        else:
-            self._check(code)
-            record = ffi.unpack(memory, size[0])
+        try:  # as _take_buffer(); taking one from a list is atomic among threads
+            memory, view, room, needed = buffer = self._buffers.pop()
+        except IndexError:
+            memory, view, room, needed = buffer = _buffer(min(self.longest, _ROOM))
+        size = _POP(self._handle, memory, room, needed)
+        while size == _TOO_LONG:
+            memory, view, room, needed = buffer = _buffer(int(needed[0]))
+            size = _POP(self._handle, memory, room, needed)
+        record: bytes | None = view[:size] if size >= 0 else None
         self._buffers.append(buffer)
+        if size < 0 and size != _ABSENT:
+            self._check(size)
         return record
 
     def drain(self, most: int | None = None) -> list[bytes]:
@@ -158,15 +162,15 @@ class Ring(Pushing, Checkable[bytes]):
         """
         if most is not None and most <= 0:
             return []
-        count = lib.ADS_TOO_LONG
-        while count == lib.ADS_TOO_LONG:  # what waited was dropped for something longer
+        count = _TOO_LONG
+        while count == _TOO_LONG:  # what waited was dropped for something longer
             room = self.waiting
             if not room:
                 return []
             memory = ffi.new("char[]", room)
             count = lib.core_ring_drain(self._handle, memory, room, _MASK if most is None else most)
         self._check(count)
-        return _records(memory, int(count))
+        return records_of(memory, count)
 
     # --- look -----------------------------------------------------------------------------
 
@@ -194,7 +198,7 @@ class Ring(Pushing, Checkable[bytes]):
             self._check(count)
             if not count:
                 return
-            yield from _records(memory, int(count))
+            yield from records_of(memory, count)
 
     @property
     def waiting(self) -> int:
@@ -217,9 +221,6 @@ class Ring(Pushing, Checkable[bytes]):
         return f"{self.waiting} of {self.size} bytes{how}"
 
     # --- inner ----------------------------------------------------------------------------
-
-    def _new_buffer(self) -> tuple[Any, Any]:
-        return ffi.new("char[]", min(self.longest, _ROOM)), ffi.new("__u32 *")
 
     def _check(self, code: int, size: int = 0) -> None:
         if code == lib.ADS_FULL:
@@ -252,17 +253,10 @@ def expect_size(size: object) -> None:
         raise SchemaError(f"expected a number of bytes to reserve, found {size!r}")
 
 
-def _records(memory: Any, count: int) -> list[bytes]:
-    """Return what the C core packed: {size, record, rounded up to 8 bytes}, so many."""
-    packed = ffi.buffer(memory)
-    words = ffi.cast("__u64 *", memory)
-    records = []
-    at = 0
-    for _ in range(count):
-        size = words[at >> 3]
-        records.append(packed[at + 8 : at + 8 + size])
-        at += 8 + (size + 7 & ~7)
-    return records
+def _buffer(size: int) -> tuple[Any, Any, int, Any]:
+    """Return a C buffer, a view of it, its bytes, and a word for how many a record needs."""
+    memory = ffi.new("char[]", size)
+    return memory, ffi.buffer(memory), size, ffi.new("__u32 *")
 
 
 def keep(loan: Loan, room: Any) -> None:

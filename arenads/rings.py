@@ -157,12 +157,12 @@ class Rings(Pushing, Sequence[Ring]):
 
     def pop(self) -> bytes | None:
         """Take the oldest record of a ring, None if there is none in any: the rings in turn."""
-        count = len(self._rings)
-        for ahead in range(count):
-            at = (self._next + ahead) % count
-            record = self._rings[at].pop()
+        rings, at = self._rings, self._next
+        for _ in rings:
+            record = rings[at].pop()
+            at = at + 1 if at + 1 < len(rings) else 0
             if record is not None:
-                self._next = (at + 1) % count
+                self._next = at
                 return record
         return None
 

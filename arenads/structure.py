@@ -165,8 +165,9 @@ class Structure(Generic[V]):
         if self.kind == lib.ADS_KIND_ORDEREDMAP and not flags & lib.ADS_BYTES:
             self._handle.key_width, self._handle.ref.key_size = self._handle.ref.key_size, 0
         arena._check(lib.ads_structure_check(self._core, self.kind, self._handle.ref))
-        # Idle (C buffer, view of it) pairs; taking one from a list is atomic among threads.
-        self._buffers: list[tuple[Any, Any]] = []
+        # Idle (C buffer, view of it) pairs, of a ring with more; taking one from a list is atomic
+        # among threads.
+        self._buffers: list[Any] = []
         self._fields: dict[str, tuple[int, bool]] = {}
         self.described = True
         """Whether the types are known. A C program may have made it without: records are bytes."""
@@ -275,7 +276,8 @@ class Structure(Generic[V]):
 
     def _take_buffer(self) -> tuple[Any, Any]:
         try:  # not "if self._buffers": another thread may take the last one in between
-            return self._buffers.pop()
+            pair: tuple[Any, Any] = self._buffers.pop()
+            return pair
         except IndexError:
             return self._new_buffer()
 

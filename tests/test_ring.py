@@ -15,6 +15,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 
 import arenads
+from arenads._core import ffi
+from arenads.methods import records_of
 
 SIZE = 256
 
@@ -191,6 +193,39 @@ def test_anything_that_is_bytes_can_be_a_record(log: Any) -> None:
     log.push(bytearray(b"one"))
     log.push_many([memoryview(b"--two")[2:], b"three"])
     assert log.drain() == [b"one", b"two", b"three"]
+
+
+def test_many_records_of_mixed_types_and_sizes_go_in_and_come_out_together(log: Any) -> None:
+    words = memoryview(bytes(range(16))).cast("Q")
+    given = [b"", b"a", bytearray(b"12345678"), words, b"123456789", memoryview(b"-two")[1:]]
+    expected = [bytes(one) for one in given]
+    assert log.push_many(given) == log.push_many(iter(given)) == len(given)
+    assert list(log.records()) == 2 * expected
+    assert log.drain(3) == expected[:3]
+    assert log.drain() == expected[3:] + expected
+    assert log.push_many(iter(())) == 0 and log.drain() == []
+
+
+def test_a_record_that_outgrows_the_first_buffer_is_popped_whole(arena: arenads.Arena) -> None:
+    log = arena.ring("long", size="64KiB")
+    sent = [b"short", bytes(range(256)) * 60, b"", b"short again", bytes(range(256)) * 80]
+    assert log.push_many(sent) == len(sent)
+    assert [log.pop() for _ in sent] == sent
+    assert log.pop() is None
+
+
+def test_records_that_end_beyond_their_memory_are_no_records() -> None:
+    memory = struct.pack("=Q8s", 8, b"12345678")
+    assert records_of(ffi.from_buffer(memory), 1) == [b"12345678"]
+    assert records_of(ffi.from_buffer(memory), 0) == []
+    for wrong, count in (
+        (memory[:-1], 1),
+        (memory[:7], 1),
+        (memory, 2),
+        (struct.pack("=Q", (1 << 64) - 1), 1),
+    ):
+        with pytest.raises(ValueError, match="beyond the memory"):
+            records_of(ffi.from_buffer(wrong), count)
 
 
 def test_a_batch_is_seen_when_it_is_published(log: Any) -> None:
