@@ -1652,6 +1652,60 @@ static void *core_records_method(void)
 	return &method;
 }
 
+/*
+ * Of a list of bytes: (sizes of each, all in a row, size of the longest), as core_ring_push_many() takes
+ * them; None if something else is among them.
+ */
+static PyObject *core_joined(PyObject *self, PyObject *records)
+{
+	Py_ssize_t count = PyList_Size(records), total = 0, longest = 0, i;
+	PyObject *sizes, *data = NULL, *joined = NULL;
+	char *to, *size_to;
+
+	(void)self;
+	for (i = 0; i < count; i++) {
+		PyObject *record = PyList_GetItem(records, i);
+		Py_ssize_t size;
+
+		if (!PyBytes_CheckExact(record))
+			Py_RETURN_NONE;
+		size = PyBytes_Size(record);
+		longest = size > longest ? size : longest;
+		if (size > PY_SSIZE_T_MAX - total)
+			return PyErr_NoMemory();
+		total += size;
+	}
+	if (count < 0)
+		return NULL;
+	sizes = PyBytes_FromStringAndSize(NULL, count * (Py_ssize_t)sizeof(__u32));
+	if (sizes)
+		data = PyBytes_FromStringAndSize(NULL, total);
+	if (data) {
+		size_to = PyBytes_AsString(sizes);
+		to = PyBytes_AsString(data);
+		for (i = 0; i < count; i++) {
+			PyObject *record = PyList_GetItem(records, i);
+			Py_ssize_t length = PyBytes_Size(record);
+			__u32 size = (__u32)length;
+
+			memcpy(size_to + (size_t)i * sizeof(size), &size, sizeof(size));
+			memcpy(to, PyBytes_AsString(record), (size_t)length);
+			to += length;
+		}
+		joined = Py_BuildValue("(OOn)", sizes, data, longest);
+	}
+	Py_XDECREF(sizes);
+	Py_XDECREF(data);
+	return joined;
+}
+
+static void *core_joined_method(void)
+{
+	static PyMethodDef method = {"joined", core_joined, METH_O, NULL};
+
+	return &method;
+}
+
 /* For PyCFunction_NewEx: a function that cffi calls gets no object, and gives none. */
 static void *core_text_method(void)
 {

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from ._core import ffi, lib
 
-__all__ = ["records_of", "text"]
+__all__ = ["joined", "records_of", "text"]
 
 _new_function: Any = ctypes.pythonapi.PyCFunction_NewEx
 _new_function.restype = ctypes.py_object
@@ -25,6 +25,11 @@ def _made(method: Any) -> Any:
 
 # Text of the bytes before the first NUL, in one call: partition() and decode() take twice as long.
 text: Final[Callable[[bytes], str]] = _made(lib.core_text_method())
+# `joined(records)`: (32-bit size of each, all in a row, size of the longest); None unless they are
+# all bytes.
+joined: Final[Callable[[list[Any]], tuple[bytes, bytes, int] | None]] = _made(
+    lib.core_joined_method()
+)
 _records: Final[Callable[[int, int, int], list[bytes]]] = _made(lib.core_records_method())
 
 

@@ -195,6 +195,10 @@ def test_anything_that_is_bytes_can_be_a_record(log: Any) -> None:
     assert log.drain() == [b"one", b"two", b"three"]
 
 
+class Word(bytes):
+    """Bytes of a class of somebody's own."""
+
+
 def test_many_records_of_mixed_types_and_sizes_go_in_and_come_out_together(log: Any) -> None:
     words = memoryview(bytes(range(16))).cast("Q")
     given = [b"", b"a", bytearray(b"12345678"), words, b"123456789", memoryview(b"-two")[1:]]
@@ -203,6 +207,8 @@ def test_many_records_of_mixed_types_and_sizes_go_in_and_come_out_together(log: 
     assert list(log.records()) == 2 * expected
     assert log.drain(3) == expected[:3]
     assert log.drain() == expected[3:] + expected
+    log.drain()
+    assert log.push_many([Word(b"word"), b"x"]) == 2 and log.drain() == [b"word", b"x"]
     assert log.push_many(iter(())) == 0 and log.drain() == []
 
 
