@@ -7,8 +7,10 @@ an attribute up a tenth, so that the parts together took twice as long.
 
 from __future__ import annotations
 
+import functools
 import operator
 from collections.abc import Callable
+from types import CodeType
 from typing import Any, Final, Literal
 
 import msgspec
@@ -315,7 +317,7 @@ def fuse_copy(
         "failed": failed,
     }
     source = _COPY_SOURCE.format(take=_TAKE, target=value.target, returned=value.returned)
-    exec(compile(source, "<copy of a view>", "exec"), names)
+    exec(_code(source, "<copy of a view>"), names)
     copy: Callable[[Any], Any] = names["copy"]
     return copy
 
@@ -375,7 +377,7 @@ def fuse_numbered(
         target=value.target,
         returned=value.returned,
     )
-    exec(compile(source, "<operations by number>", "exec"), names)
+    exec(_code(source, "<operations by number>"), names)
     return {name: names[name] for name in methods}
 
 
@@ -414,7 +416,7 @@ def fuse_taking(
         "make_order": _make_word,
     }
     source = _TAKING_SOURCE.format(name=name, data=value.arguments("value"), rest=_TAKING[returns])
-    exec(compile(source, f"<{name}>", "exec"), names)
+    exec(_code(source, f"<{name}>"), names)
     return {name: names[name]}
 
 
@@ -460,7 +462,7 @@ def fuse_giving(
     source = (_POPPING_SOURCE if ordered else _GIVING_SOURCE).format(
         name=name, take=_TAKE, target=value.target, returned=returned
     )
-    exec(compile(source, f"<{name}>", "exec"), names)
+    exec(_code(source, f"<{name}>"), names)
     return {name: names[name]}
 
 
@@ -494,7 +496,7 @@ def fuse_elements_in_place(
         "failed": failed,
     }
     source = _in_place(lambda rest: _BY_INDEX.format(rest=rest))
-    exec(compile(source, "<operations in place>", "exec"), names)
+    exec(_code(source, "<operations in place>"), names)
     return {name: names[name] for name in _IN_PLACE}
 
 
@@ -605,7 +607,7 @@ def fuse_set(
     ) + _SET_SOURCE.format(
         drop=drop, pack_key=_PACK_KEY.format(key=key.arguments("key")), mode=int(lib.ADS_INSERT)
     )
-    exec(compile(source, "<operations of a set>", "exec"), names)
+    exec(_code(source, "<operations of a set>"), names)
     return {name: names[name] for name in ("__contains__", "remove", "discard", "insert", "add")}
 
 
@@ -655,7 +657,9 @@ def fuse_map(
         find=_by_key(key, core, "find", "entry"),
         delete="__delitem__",
         drop=_by_key(key, core, "pop", "null"),
-    ) + _MAP_SOURCE.format(
+    ) + _in_place(lambda rest: _by_key(key, core, "field", rest))
+    exec(_code(source, "<operations by key>"), names)  # apart: it is of the key alone
+    source = _MAP_SOURCE.format(
         take=_TAKE,
         get=_by_key(key, core, "get", "memory"),
         pop=_by_key(key, core, "pop", "memory"),
@@ -669,10 +673,15 @@ def fuse_map(
             pack_key=_PACK_KEY.format(key=key.arguments("key")),
             data=value.arguments("value"),
         )
-    source += _in_place(lambda rest: _by_key(key, core, "field", rest))
-    exec(compile(source, "<operations of a map>", "exec"), names)
+    exec(_code(source, "<operations of a map>"), names)
     methods = ("__contains__", "__delitem__", "__getitem__", "get", "pop", *_STORING, *_IN_PLACE)
     return {name: names[name] for name in methods}
+
+
+@functools.lru_cache(maxsize=64)
+def _code(source: str, title: str) -> CodeType:
+    """Compile; what is by integers or text is the same for many structures."""
+    return compile(source, title, "exec")
 
 
 def _make_word() -> Any:
