@@ -39,7 +39,7 @@ static ADS_INLINE void operate_and_count(__u32 operation, __u64 random, __u64 ke
 SEC("syscall") int churn(struct work *work)
 {
 	__u64 rounds = work->rounds, operations = work->operations, keys = work->keys, random = work->random;
-	__u64 i, done = 0, most = rounds * 64;
+	__u64 i, done = 0, most = rounds * 4 * SOAK_KINDS; /* enough for one operation alone */
 
 	for (ads_each(i, most)) {
 		__u32 operation;
