@@ -19,6 +19,9 @@ MAKERS: dict[str, Callable[[arenads.Arena], Any]] = {
     "queue": lambda arena: arena.queue("it", value=u64),
     "pool": lambda arena: arena.pool("it", value=u64),
     "array": lambda arena: arena.array("it", value=u64, max_entries=10),
+    "ordered map": lambda arena: arena.orderedmap("it", key=u32, value=u64),
+    "ring": lambda arena: arena.ring("it", size=4096),
+    "MPMC queue": lambda arena: arena.mpmc("it", value=u64),
 }
 OPERATIONS: dict[str, list[Callable[[Any], object]]] = {
     "hash map": [
@@ -43,6 +46,27 @@ OPERATIONS: dict[str, list[Callable[[Any], object]]] = {
         lambda it: it.populated,
         list,
     ],
+    "ordered map": [
+        lambda it: it[1],
+        lambda it: 1 in it,
+        lambda it: it.update({1: 1}),
+        lambda it: it.pop(1),
+        lambda it: it.pop_first(),
+        lambda it: it.lower_bound(1),
+        lambda it: it.snapshot(1, 2),
+        lambda it: it.add(1, 1),
+        list,
+        len,
+    ],
+    "ring": [
+        lambda it: it.push(b"one"),
+        lambda it: it.push_many([b"one", b"two"]),
+        lambda it: it.pop(),
+        lambda it: it.drain(),
+        lambda it: list(it.records()),
+        len,
+    ],
+    "MPMC queue": [lambda it: it.push(1), lambda it: it.pop(), lambda it: it.drain(), len],
 }
 
 
