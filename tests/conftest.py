@@ -27,6 +27,7 @@ from hypothesis import HealthCheck, settings
 
 import arenads
 from arenads import compiler
+from arenads.schema_text import as_c, schema_text
 
 TESTS = Path(__file__).parent
 PROGRAMS = TESTS / "programs"
@@ -121,6 +122,26 @@ def compiled(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
 def checker(tmp_path_factory: pytest.TempPathFactory) -> Checker:
     """What judges recorded histories."""
     return build_checker(tmp_path_factory.mktemp("history"))
+
+
+def made_in_c(
+    name: str, schemas: dict[str, tuple[str | None, str | None]], folder: Path
+) -> ctypes.CDLL:
+    """Compile programs/NAME.c, which includes what `arenads schema --c` writes of its own types.
+
+    `schemas` are the key and value types of each; NAME_types.bpf.c has the records.
+    """
+    types = arenads.compile(PROGRAMS / f"{name}_types.bpf.c", folder / "types.bpf.o")
+    text = [as_c(each, schema_text(*pair, btf=types)) for each, pair in schemas.items()]
+    (folder / "schemas.h").write_text("".join(text))
+    made = compiler.compile_shared(
+        PROGRAMS / f"{name}.c",
+        folder / f"{name}.so",
+        include_dirs=[folder, PROGRAMS],
+        # gcc does not see that the size of a key is that of its variable.
+        flags=["-Wall", "-Wextra", "-Werror", "-Wno-array-bounds"],
+    )
+    return ctypes.CDLL(str(made))
 
 
 def core_source(path: Path, *, points: bool = False) -> Path:

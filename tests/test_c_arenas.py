@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from conftest import PROGRAMS, Run
+from conftest import Run, made_in_c
 
 import arenads
 from arenads import compiler
@@ -22,23 +22,8 @@ from arenads.compiler import include_dir
 @pytest.fixture(scope="module")
 def maker(tmp_path_factory: pytest.TempPathFactory) -> ctypes.CDLL:
     """The C program, with the schema that `arenads schema` wrote of its own header."""
-    from arenads.schema_text import as_c, schema_text
-
     folder = tmp_path_factory.mktemp("c-arena")
-    types = arenads.compile(PROGRAMS / "directory_types.bpf.c", folder / "types.bpf.o")
-    text = schema_text("u32", "struct task", btf=types)
-    (folder / "schemas.h").write_text(as_c("task_schema", text))
-    return ctypes.CDLL(
-        str(
-            compiler.compile_shared(
-                PROGRAMS / "directory.c",
-                folder / "directory.so",
-                include_dirs=[folder, PROGRAMS],
-                # gcc does not see that the size of a key is that of its variable.
-                flags=["-Wall", "-Wextra", "-Werror", "-Wno-array-bounds"],
-            )
-        )
-    )
+    return made_in_c("directory", {"task_schema": ("u32", "struct task")}, folder)
 
 
 @pytest.fixture

@@ -11,11 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import PROGRAMS
+from conftest import made_in_c
 
 import arenads
-from arenads import cli, compiler
-from arenads.schema_text import as_c, schema_text
+from arenads import cli
 from arenads.walk import count_entries
 
 SCHEMAS = {
@@ -77,23 +76,7 @@ CHUNK = 256
 def maker(tmp_path_factory: pytest.TempPathFactory) -> ctypes.CDLL:
     """The C program, with the schemas that `arenads schema --c` writes of its own header."""
     folder = tmp_path_factory.mktemp("c-kinds")
-    types = arenads.compile(PROGRAMS / "every_kind_types.bpf.c", folder / "types.bpf.o")
-    (folder / "schemas.h").write_text(
-        "".join(
-            as_c(name, schema_text(key, value, btf=types)) for name, (key, value) in SCHEMAS.items()
-        )
-    )
-    return ctypes.CDLL(
-        str(
-            compiler.compile_shared(
-                PROGRAMS / "every_kind.c",
-                folder / "every_kind.so",
-                include_dirs=[folder, PROGRAMS],
-                # gcc does not see that the size of a key is that of its variable.
-                flags=["-Wall", "-Wextra", "-Werror", "-Wno-array-bounds"],
-            )
-        )
-    )
+    return made_in_c("every_kind", SCHEMAS, folder)
 
 
 @pytest.fixture(scope="module")

@@ -292,61 +292,35 @@ def cells() -> Iterator[Cell]:
                 "needs": frozenset({"kernel", "host compiler"}),
                 "quick": plain and entries in (10_000, 1_000_000),
             }
+
+            def cell(operation: str, peer: str, base: dict[str, Any] = base, **more: Any) -> Cell:
+                made: dict[str, Any] = {
+                    "open": _OPENERS.get(operation, open_loops),
+                    "distribution": "uniform",
+                    **base,
+                    **more,
+                }
+                return Cell(name=f"c.hashmap.{operation}", peer=peer, **made)
+
             for operation, peers in OPERATIONS.items():
                 for peer in peers:
-                    yield Cell(
-                        name=f"c.hashmap.{operation}",
-                        peer=peer,
-                        open=_OPENERS.get(operation, open_loops),
-                        distribution="" if _OPENERS.get(operation) is open_iterate else "uniform",
-                        **base,
-                    )
+                    order = "" if operation in ("iterate", "sweep") else "uniform"
+                    yield cell(operation, peer, distribution=order)
             if not plain:
                 continue
             for operation in _ZIPF:
-                yield Cell(
-                    name=f"c.hashmap.{operation}",
-                    peer=SINGLE,
-                    open=open_loops,
-                    distribution="zipf",
-                    **{**base, "quick": False},
-                )
+                yield cell(operation, SINGLE, distribution="zipf", quick=False)
             for floor, (need, _) in FLOORS.items():
+                needs = frozenset({"host compiler", need})
                 for operation in _FLOOR:
-                    yield Cell(
-                        name=f"c.hashmap.{operation}",
-                        peer=floor,
-                        open=_OPENERS.get(operation, open_loops),
-                        distribution="uniform",
-                        **{
-                            **base,
-                            "needs": frozenset({"host compiler", need}),
-                            "quick": operation == "lookup_hit" and entries == 10_000,
-                        },
-                    )
+                    quick = operation == "lookup_hit" and entries == 10_000
+                    yield cell(operation, floor, needs=needs, quick=quick)
             for operation in _ALLOCATING:
-                yield Cell(
-                    name=f"c.hashmap.{operation}",
-                    peer=ALLOCATING,
-                    open=_OPENERS.get(operation, open_loops),
-                    distribution="uniform",
-                    **{**base, "quick": False},
-                )
+                yield cell(operation, ALLOCATING, quick=False)
+            quick = entries == 10_000
             for operation in _TWO_CPUS:
-                yield Cell(
-                    name=f"c.hashmap.{operation}",
-                    peer=SINGLE,
-                    open=open_together,
-                    distribution="uniform",
-                    cpus=2,
-                    **{**base, "quick": entries == 10_000},
-                )
+                yield cell(operation, SINGLE, open=open_together, cpus=2, quick=quick)
             if entries <= 100_000:
-                yield Cell(
-                    name="c.hashmap.drain",
-                    peer=BATCHES,
-                    open=open_drain,
-                    **{**base, "quick": entries == 10_000},
-                )
-                fill = {**base, "quick": entries == 10_000}
-                yield Cell(name="c.hashmap.fill", peer=SINGLE, open=open_fill, **fill)
+                whole: dict[str, Any] = {"distribution": "", "quick": quick}
+                yield cell("drain", BATCHES, open=open_drain, **whole)
+                yield cell("fill", SINGLE, open=open_fill, **whole)
